@@ -1,0 +1,99 @@
+"""How fast `prepare` is and how much memory it takes, with all of its processes together.
+
+    python -m benchmarks.prepare --images 9000 --side 512
+
+prints a line of JSON: images/s from the start of the command to its end, and the peak of all resident memory.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil  # type: ignore[import-untyped]
+import tyro
+from PIL import Image
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    images: int = 9000
+    """How many to prepare, half of them photos."""
+    side: int = 512
+    """Width and height of the generated images, JPEG."""
+    size: int = 128
+    """Width and height of those in the dataset."""
+
+
+def write_images(folder: Path, count: int, side: int, seed: int) -> None:
+    """Writes images with the detail of photos, more or less: smooth colours and a little noise."""
+    folder.mkdir()
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(0, 6, (side, side, 1)).astype(np.float32)
+    for index in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((side, side))
+        Image.fromarray((np.asarray(coarse) + noise).clip(0, 255).astype(np.uint8)).save(
+            folder / f"{index}.jpg", quality=90
+        )
+
+
+def resident(process: psutil.Process) -> int:
+    """Resident memory of a process and its descendants in bytes; pages that they share count in each."""
+    total = 0
+    for each in (process, *process.children(recursive=True)):
+        try:
+            total += each.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def measure(options: Options) -> dict[str, float]:
+    """Generates images, prepares them in a process of its own, and watches it."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        write_images(root / "photos", options.images // 2, options.side, 0)
+        write_images(root / "avatars", options.images - options.images // 2, options.side, 1)
+        folders = [
+            "--photos",
+            str(root / "photos"),
+            "--avatars",
+            str(root / "avatars"),
+            "--out",
+            str(root / "out"),
+        ]
+        start = time.monotonic()
+        command = psutil.Popen(
+            [sys.executable, "-m", "bitmoji_jax", "prepare", *folders, "--size", str(options.size)],
+            stdout=subprocess.DEVNULL,
+        )
+        peak = 0
+        while command.poll() is None:
+            try:
+                peak = max(peak, resident(command))
+            except psutil.NoSuchProcess:
+                break
+            time.sleep(0.02)
+        if command.wait() != 0:
+            raise SystemExit("prepare failed")
+        seconds = time.monotonic() - start
+        written = sum(path.stat().st_size for path in (root / "out").iterdir())
+    return {
+        **dataclasses.asdict(options),
+        "cores": os.cpu_count() or 1,
+        "seconds": round(seconds, 2),
+        "images_per_s": round(options.images / seconds),
+        "peak_rss_mb": round(peak / 1e6),
+        "dataset_mb": round(written / 1e6, 1),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(tyro.cli(Options))))

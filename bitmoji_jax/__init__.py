@@ -1,0 +1,25 @@
+"""Turn a face photo into a bitmoji: CycleGAN on unpaired photos and avatars, in JAX."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bitmoji_jax.config import ExperimentConfig
+    from bitmoji_jax.errors import InputError, RunError
+    from bitmoji_jax.training.train_loop import train
+
+__all__ = ["ExperimentConfig", "InputError", "RunError", "train"]
+
+_MODULES = {
+    "ExperimentConfig": "bitmoji_jax.config",
+    "InputError": "bitmoji_jax.errors",
+    "RunError": "bitmoji_jax.errors",
+    "train": "bitmoji_jax.training.train_loop",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # On demand, so that the worker processes of `prepare` start without loading JAX.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -1,0 +1,81 @@
+"""The commands of `python -m bitmoji_jax`.
+
+Exit codes: 0 done; 2 bad usage or input, with a line on stderr that says what and how to mend it; 130
+interrupted.
+"""
+
+import io
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from bitmoji_jax.errors import InputError
+
+_LabelFiles = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="CSV...", help_behavior_hint="(optional)")]
+
+
+def prepare(
+    photos: Annotated[Path, tyro.conf.arg(metavar="DIR")],
+    avatars: Annotated[Path, tyro.conf.arg(metavar="DIR")],
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")],
+    labels_photos: _LabelFiles = (),
+    labels_avatars: _LabelFiles = (),
+    size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 128,
+) -> None:
+    """Make a dataset of a folder of photos and a folder of avatars.
+
+    Takes JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF of any colour kind, in nested folders. Images are turned
+    upright, cut to their central square and resized; one in ten goes to the test splits, by a hash of its
+    name. Unreadable, truncated, too small, too large and duplicate ones are dropped and listed in
+    prepare_report.json.
+
+    Args:
+        photos: Folder of photos, framed like those that will be translated.
+        avatars: Folder of avatars.
+        out: Folder to make, for example data/mine.
+        labels_photos: What is known about photos, one table or several. Column `file` is the path below the
+            folder; `gender` is male, female or blank; `eyeL_x`, `eyeL_y` and so on for eyeR, nose, mouthL and
+            mouthR are fractions of the image; any other column becomes an attribute.
+        labels_avatars: The same about avatars.
+        size: Height and width of the images in the dataset.
+    """
+    from bitmoji_jax.data import prepare as preparation
+
+    report = preparation.prepare(
+        photos, avatars, out, size=size, labels_photos=labels_photos, labels_avatars=labels_avatars
+    )
+    for line in report.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    print(report.summary(out))
+    print(f"next: python launch.py --exp res5 --data.dir {shlex.quote(str(out))}")
+
+
+# Each imports what it needs when it runs, so that --help and a mistyped flag are answered at once.
+_COMMANDS: dict[str, Callable[..., Any]] = {"prepare": prepare}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        arguments: Those of the process by default.
+
+    Returns:
+        The exit code; bad usage raises SystemExit(2), as --help does SystemExit(0).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # A file name may be any bytes.
+    try:
+        tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog="python -m bitmoji_jax", args=arguments)
+    except (InputError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,179 @@
+"""The configuration of a run: frozen dataclasses with a JSON round trip.
+
+Time is counted in images: one image means one photo *and* one avatar (an unpaired pair), so a schedule keeps its
+meaning when the batch or the number of devices changes. An epoch is max(|X|, |Y|) images.
+"""
+
+import dataclasses
+import json
+from typing import Any, Literal, get_type_hints
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where images come from and how they are augmented."""
+
+    dir: str | None = None
+    """A dataset made by `python -m bitmoji_jax prepare`; with `name`, the TFDS data directory.
+    None: the built-in synthetic set."""
+    name: str | None = None
+    """A TFDS dataset with splits trainA and trainB, already prepared, such as cycle_gan/horse2zebra."""
+    image_size: int = 128
+    """Side of the training images in pixels; a multiple of 4."""
+    crop_margin: float = 30 / 256
+    """Images are resized to (1 + crop_margin) * image_size, then cropped at random (286 to 256 px in the paper)."""
+    flip: bool = True
+    """Mirror half of the images, left to right."""
+    read_threads: int = 4
+    """Threads a process that read and decode images."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorConfig:
+    """G: X -> Y and F: Y -> X, two networks of this one shape."""
+
+    features: int = 64
+    """Channels after the first convolution; doubled twice on the way down."""
+    res_blocks: int = 5
+    """Residual blocks in the latent space."""
+    skips: bool = False
+    """U-Net skip connections from the way down to the way up."""
+    upsample: Literal["transpose", "nearest", "subpixel"] = "transpose"
+    """Transposed convolution, nearest-neighbour resize + convolution, or convolution + depth-to-space."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscriminatorConfig:
+    """D_X and D_Y, two 70x70 PatchGANs of this one shape."""
+
+    features: int = 64
+    """Channels after the first convolution; doubled three times."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Losses, optimization and schedule."""
+
+    batch_size: int = 1
+    """Images of each domain per update, over all devices and accumulation steps."""
+    accumulation_steps: int = 1
+    """Parts a device's batch is cut into; gradients are averaged over them. Saves memory, changes nothing else."""
+    constant_epochs: float = 100.0
+    """Epochs at the full learning rate."""
+    decay_epochs: float = 100.0
+    """Epochs after those, in which the learning rate falls linearly to 0."""
+    learning_rate: float = 2e-4
+    """Adam step size, for both pairs of networks."""
+    beta1: float = 0.5
+    """Adam's decay of the first moment."""
+    beta2: float = 0.999
+    """Adam's decay of the second moment."""
+    cycle_weight: float = 10.0
+    """Weight of both cycle-consistency losses."""
+    identity_weight: float = 5.0
+    """Weight of both identity losses; 0 leaves their computation out."""
+    pool_size: int = 50
+    """Generated images of each domain kept on each device for the discriminators; 0 shows them the newest only."""
+    ema_halflife: float = 2000.0
+    """Images after which a weight's share in the exponential moving average has halved."""
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the convolutions; auto is bfloat16 on accelerators and float32 on a CPU.
+    Parameters, norms and losses are always float32."""
+    seed: int = 0
+    """Of initialisation, data order, augmentation and pools."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LogConfig:
+    """What a run writes, and when. These fields may change when a run is continued."""
+
+    metrics_every: int = 200
+    """Images between rows of metrics.jsonl."""
+    samples_every: int = 5_000
+    """Images between sample grids."""
+    sample_images: int = 8
+    """Test images of each domain in a grid."""
+    checkpoint_every: int = 5_000
+    """Images between checkpoints."""
+    keep_checkpoints: int = 2
+    """Checkpoints kept; two, so that a damaged newest one loses little."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig:
+    """Everything a run is made from."""
+
+    data: DataConfig = DataConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    train: TrainConfig = TrainConfig()
+    log: LogConfig = LogConfig()
+
+    def __post_init__(self) -> None:
+        problems = [
+            message
+            for wrong, message in (
+                (self.data.image_size % 4 or self.data.image_size < 32,
+                 "data.image_size must be a multiple of 4 and at least 32"),
+                (self.data.crop_margin < 0, "data.crop_margin must not be negative"),
+                (self.data.read_threads < 1, "data.read_threads must be at least 1"),
+                (self.generator.features < 1, "generator.features must be at least 1"),
+                (self.generator.res_blocks < 0, "generator.res_blocks must not be negative"),
+                (self.discriminator.features < 1, "discriminator.features must be at least 1"),
+                (self.train.batch_size < 1, "train.batch_size must be at least 1"),
+                (self.train.accumulation_steps < 1, "train.accumulation_steps must be at least 1"),
+                (self.train.constant_epochs < 0 or self.train.decay_epochs < 0,
+                 "train.constant_epochs and train.decay_epochs must not be negative"),
+                (self.train.constant_epochs + self.train.decay_epochs <= 0,
+                 "train.constant_epochs + train.decay_epochs must be above 0"),
+                (self.train.pool_size < 0, "train.pool_size must not be negative"),
+                (self.train.ema_halflife <= 0, "train.ema_halflife must be above 0"),
+                (min(self.log.metrics_every, self.log.samples_every, self.log.checkpoint_every) < 1,
+                 "log.metrics_every, log.samples_every and log.checkpoint_every must be at least 1"),
+                (self.log.sample_images < 1, "log.sample_images must be at least 1"),
+                (self.log.keep_checkpoints < 1, "log.keep_checkpoints must be at least 1"),
+            )
+            if wrong
+        ]  # fmt: skip
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+def to_json(config: ExperimentConfig) -> str:
+    """The configuration as indented JSON; `from_json` reads it back."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str) -> ExperimentConfig:
+    """Reads what `to_json` wrote.
+
+    Raises:
+      ValueError: the text is not JSON, or a field is unknown, missing or out of range.
+    """
+    return _build(ExperimentConfig, json.loads(text), "config")
+
+
+def _build(cls: Any, values: Any, where: str) -> Any:
+    names = {field.name for field in dataclasses.fields(cls)}
+    if not isinstance(values, dict) or set(values) != names:
+        found = set(values) if isinstance(values, dict) else set()
+        raise ValueError(f"{where}: unknown {sorted(found - names)}, missing {sorted(names - found)}")
+    hints = get_type_hints(cls)
+    return cls(
+        **{
+            name: _build(hints[name], value, f"{where}.{name}") if dataclasses.is_dataclass(hints[name]) else value
+            for name, value in values.items()
+        }
+    )
+
+
+def differences(ours: ExperimentConfig, theirs: ExperimentConfig) -> list[str]:
+    """Lines `section.field: ours, theirs` for each field outside `log` that differs."""
+    return [
+        f"{section.name}.{field.name}: {a!r} here, {b!r} in the run"
+        for section in dataclasses.fields(ExperimentConfig)
+        if section.name != "log"
+        for field in dataclasses.fields(getattr(ours, section.name))
+        if (a := getattr(getattr(ours, section.name), field.name))
+        != (b := getattr(getattr(theirs, section.name), field.name))
+    ]

@@ -1,0 +1,68 @@
+"""Augmentation on the device, inside the train step: resize, random crop, random flip, landmarks with them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Mirroring swaps left with right: eyes and mouth corners change places, the nose stays.
+_MIRRORED_LANDMARKS = np.array([1, 0, 2, 4, 3])
+
+
+def to_float(images: jax.Array) -> jax.Array:
+    """uint8 [0, 255] -> float32 [-1, 1]."""
+    return images.astype(jnp.float32) / 127.5 - 1.0
+
+
+def to_uint8(images: jax.Array) -> jax.Array:
+    """float [-1, 1] -> uint8 [0, 255], rounded; values outside are clipped."""
+    return jnp.clip(jnp.round((images + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
+
+
+def resize(images: jax.Array, size: int) -> jax.Array:
+    """Float images [N, H, W, 3] resized to [N, size, size, 3], with antialiasing."""
+    if images.shape[1:3] == (size, size):
+        return images
+    return jax.image.resize(images, (images.shape[0], size, size, 3), "linear", antialias=True)
+
+
+def augment(
+    images: jax.Array, landmarks: jax.Array, keys: jax.Array, *, size: int, crop_margin: float, flip: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Resizes to round((1 + crop_margin) size), crops size x size at random, mirrors half of the images.
+
+    Args:
+      images: uint8 [N, H, W, 3], of any square size.
+      landmarks: float32 [N, 5, 2], x and y as fractions of the image, NaN where unknown.
+      keys: [N] random keys, one an image, so that the result does not depend on how images are batched.
+      size: side of the result in pixels.
+      crop_margin: share by which the resized image is larger than the crop.
+      flip: whether to mirror.
+
+    Returns:
+      Images float32 [N, size, size, 3] in [-1, 1], and their landmarks [N, 5, 2] as fractions of the crop.
+    """
+    resized = round((1 + crop_margin) * size)
+    scale = resized / images.shape[1]
+
+    def augment_one(image: jax.Array, points: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        crop_key, flip_key = jax.random.split(key)
+        corner = jax.random.randint(crop_key, (2,), 0, resized - size + 1)  # row, column
+        # Resizing and cropping in one: two small matrix products, and no larger image in between.
+        image = jax.image.scale_and_translate(
+            image,
+            (size, size, 3),
+            (0, 1),
+            jnp.full((2,), scale),
+            -corner.astype(jnp.float32),
+            method="linear",
+            antialias=True,
+        )
+        points = (points * resized - corner[::-1]) / size
+        if flip:
+            mirror = jax.random.bernoulli(flip_key)
+            image = jnp.where(mirror, image[:, ::-1], image)
+            mirrored = points.at[:, 0].set(1 - points[:, 0])[_MIRRORED_LANDMARKS]
+            points = jnp.where(mirror, mirrored, points)
+        return image, points
+
+    return jax.vmap(augment_one)(to_float(images), landmarks, keys)

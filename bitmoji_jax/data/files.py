@@ -1,0 +1,82 @@
+"""The files of a folder, by names that are safe to keep."""
+
+import dataclasses
+import os
+import stat
+from pathlib import Path
+
+from bitmoji_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """What is in a folder and everything below it.
+
+    Attributes:
+        files: Paths by name, sorted by name; the name is the path below the folder, as text.
+        skipped: Why something was left out, by name.
+        folders: Device and inode of every folder that was read.
+    """
+
+    files: dict[str, Path]
+    skipped: dict[str, str]
+    folders: set[tuple[int, int]]
+
+
+def list_files(root: Path) -> Listing:
+    """Lists the regular files below a folder: links followed, every folder read once, hidden ones left out.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be read.
+    """
+    try:
+        os.scandir(root).close()
+    except OSError as error:
+        raise InputError(f"{root}: {error.strerror}") from None
+    files: dict[str, Path] = {}
+    skipped: dict[str, str] = {}
+    folders: set[tuple[int, int]] = set()
+
+    def name_of(path: Path) -> str:
+        # TFDS and JSON want UTF-8, which a file name need not be.
+        name = os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace")
+        while name in files or name in skipped:
+            name += "~"
+        return name
+
+    # Links to folders wait, so that a folder with two ways to it goes by its own name.
+    waiting, linked = [root], list[Path]()
+    while waiting or linked:
+        folder = waiting.pop() if waiting else linked.pop(0)
+        try:
+            info = folder.stat()
+            entries = sorted(folder.iterdir(), key=os.fsencode)
+        except OSError:
+            skipped[name_of(folder)] = "unreadable folder"
+            continue
+        if (info.st_dev, info.st_ino) in folders:
+            skipped[name_of(folder)] = "folder read already"
+            continue
+        folders.add((info.st_dev, info.st_ino))
+        for path in entries:
+            if path.name.startswith("."):
+                skipped[name_of(path)] = "hidden"
+            elif isinstance(mode := _mode(path), str):
+                skipped[name_of(path)] = mode
+            elif stat.S_ISREG(mode):
+                files[name_of(path)] = path
+            elif not stat.S_ISDIR(mode):
+                skipped[name_of(path)] = "not a file"  # Opening a FIFO would wait for ever.
+            else:
+                (linked if path.is_symlink() else waiting).append(path)
+    return Listing(dict(sorted(files.items())), dict(sorted(skipped.items())), folders)
+
+
+def _mode(path: Path) -> int | str:
+    """The mode of what a path leads to, or why it leads nowhere."""
+    try:
+        return path.stat().st_mode
+    except PermissionError:
+        return "no permission"
+    except OSError:  # Also a link to itself.
+        return "broken link"

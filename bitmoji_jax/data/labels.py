@@ -1,0 +1,156 @@
+"""Label CSVs: what is known about the images of a folder, by file name.
+
+A row a file, under a header. `file` is the path below the folder, `gender` is male, female, unknown or blank,
+the ten landmark columns (`eyeL_x`, `eyeL_y`, `eyeR_x` to `mouthR_y`) are fractions of the image as it is
+stored, eyeL the eye on the image's left. Every other column is an attribute. A blank means unknown.
+"""
+
+import csv
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from pathlib import Path
+
+import numpy as np
+
+from bitmoji_jax.data.builder import GENDERS
+from bitmoji_jax.errors import InputError
+
+_POINTS = ("eyeL", "eyeR", "nose", "mouthL", "mouthR")
+_LANDMARKS = tuple(f"{point}_{axis}" for point in _POINTS for axis in "xy")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Label:
+    """What the CSVs say of one file.
+
+    Attributes:
+        gender: One of `GENDERS`.
+        landmarks: float32 [5, 2], fractions of the stored image, NaN where unknown.
+        attributes: The other columns as they stand in the CSVs, without the blanks.
+    """
+
+    gender: str
+    landmarks: np.ndarray
+    attributes: Mapping[str, str]
+
+
+def read_labels(paths: Sequence[Path], files: Set[str], folder: Path) -> tuple[dict[str, Label], list[str]]:
+    """Reads and merges the CSVs of one folder.
+
+    Args:
+        paths: The CSVs; a file may be in several of them.
+        files: All files of the folder, as paths below it.
+        folder: Named in messages.
+
+    Returns:
+        The labels by file, and warnings, a line each.
+
+    Raises:
+        InputError: a CSV cannot be read, has no `file` column, names only files that are not there, has a
+            landmark that is no fraction or a gender of its own, or contradicts the CSV before it.
+    """
+    merged: dict[str, dict[str, str]] = {}
+    warnings = []
+    for path in paths:
+        strangers = []
+        outside = []
+        known = 0
+        for where, cells in _rows(path):
+            file = cells.pop("file")
+            if "gender" in cells:
+                cells["gender"] = cells["gender"].lower()
+            _check(where, cells)
+            if file not in files:
+                strangers.append(file)
+                continue
+            known += 1
+            if any(not 0 <= float(cells[column]) <= 1 for column in _LANDMARKS if _known(cells, column)):
+                outside.append(file)
+            row = merged.setdefault(file, {})
+            for column, value in cells.items():
+                if row.setdefault(column, value) != value:
+                    raise InputError(f"{where}: {column} of {file} is {value}, but elsewhere it is {row[column]}")
+        if not known:
+            raise InputError(f"{path}: none of its {len(strangers)} rows names a file in {folder}")
+        if outside:
+            warnings.append(
+                f"{path}: {len(outside)} files have landmarks outside of the image, the first is {outside[0]}: "
+                "are they fractions of its width and height?"
+            )
+        if strangers:
+            warnings.append(f"{path}: {len(strangers)} rows name no file in {folder}, the first is {strangers[0]}")
+    return {file: _label(cells) for file, cells in merged.items()}, warnings
+
+
+def attribute_types(labels: Iterable[tuple[str, Label]]) -> tuple[dict[str, type], list[str]]:
+    """The attributes in files' labels, float where every value is a number, else str; and warnings."""
+    numbers: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    for file, label in labels:
+        for name, value in label.attributes.items():
+            (texts if _number(value) is None else numbers).setdefault(name, f"{value} ({file})")
+    types: dict[str, type] = {**dict.fromkeys(numbers, float), **dict.fromkeys(texts, str)}
+    mixed = sorted(set(numbers) & set(texts))
+    return types, [f"column {name} becomes text: {texts[name]} is no number" for name in mixed]
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yields where a row is and its cells that are not blank, by column."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            if "file" not in header:
+                raise InputError(f"{path} has no column `file`, its first line is: {','.join(header)[:80]}")
+            named = [name for name in header if name]
+            if len(set(named)) < len(named):
+                raise InputError(f"{path} has two columns of one name: {','.join(header)[:80]}")
+            for row in reader:
+                where = f"{path}, line {reader.line_num}"
+                if not any(cell.strip() for cell in row):
+                    continue
+                if len(row) != len(header):
+                    raise InputError(f"{where}: {len(row)} cells under {len(header)} column names")
+                cells = {name: cell.strip() for name, cell in zip(header, row, strict=True) if name}
+                cells = {name: cell for name, cell in cells.items() if cell}
+                if "file" not in cells:
+                    raise InputError(f"{where}: no file is named")
+                yield where, cells
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no CSV in UTF-8: {error}") from None
+
+
+def _check(where: str, cells: Mapping[str, str]) -> None:
+    if (gender := cells.get("gender", "unknown")) not in GENDERS:
+        raise InputError(f"{where}: gender is {gender}, want {', '.join(GENDERS)} or nothing")
+    for column in _LANDMARKS:
+        # A point may lie a little outside of the image, but pixels given for fractions are a mistake.
+        value = _number(cells.get(column, "0"))
+        if value is None or not (math.isnan(value) or -1 <= value <= 2):
+            raise InputError(f"{where}: {column} is {cells[column]}, want a fraction of the image, as 0.5")
+
+
+def _known(cells: Mapping[str, str], column: str) -> bool:
+    return not math.isnan(float(cells.get(column, "nan")))
+
+
+def _label(cells: Mapping[str, str]) -> Label:
+    points = [float(cells.get(column, "nan")) for column in _LANDMARKS]
+    return Label(
+        gender=cells.get("gender", "unknown"),
+        landmarks=np.array(points, np.float32).reshape(5, 2),
+        attributes={name: value for name, value in cells.items() if name not in {*_LANDMARKS, "gender"}},
+    )
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return None if math.isinf(value) else value

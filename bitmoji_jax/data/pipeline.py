@@ -1,0 +1,159 @@
+"""The way of images from a TFDS dataset to the devices: two shuffled streams, zipped, batched, prefetched."""
+
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+import tensorflow_datasets as tfds
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from PIL import Image
+
+from bitmoji_jax.config import DataConfig
+from bitmoji_jax.data.builder import GENDERS, SPLITS
+from bitmoji_jax.data.synthetic import synthetic_dataset
+from bitmoji_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """An opened dataset: for each split a sequence of rows, images still encoded."""
+
+    splits: Mapping[str, Sequence[Mapping[str, Any]]]
+    stored_size: int
+    """Side in pixels of the images as read."""
+    paired_test: bool = False
+    """Whether images of testA and testB with the same id are partners, as in the built-in synthetic set."""
+
+    @property
+    def epoch_images(self) -> int:
+        """Images of each domain in an epoch: max(|X|, |Y|)."""
+        return max(len(self.splits["trainA"]), len(self.splits["trainB"]))
+
+    def sizes(self) -> dict[str, int]:
+        """Number of images in each split."""
+        return {name: len(rows) for name, rows in self.splits.items()}
+
+    def read(self, split: str, index: int) -> dict[str, Any]:
+        """One row: image uint8 [S, S, 3], landmarks float32 [5, 2], id, gender (a name of `GENDERS`)."""
+        row = self.splits[split][index]
+        return {
+            "image": _decode(row["image"], self.stored_size),
+            "landmarks": np.asarray(row.get("landmarks", np.full((5, 2), np.nan)), np.float32),
+            "id": row["id"].decode() if "id" in row else str(index),
+            "gender": GENDERS[row["gender"]] if "gender" in row else "unknown",
+        }
+
+    def test_pairs(self) -> list[tuple[int, int]]:
+        """Indices in testA and testB of each photo and its partner; empty where `paired_test` is False."""
+        if not self.paired_test:
+            return []
+        partners = {row["id"]: i for i, row in enumerate(self.splits["testB"])}
+        return [(i, partners[row["id"]]) for i, row in enumerate(self.splits["testA"])]
+
+
+def open_dataset(config: DataConfig) -> Dataset:
+    """Opens the dataset at `config.dir`, or the TFDS dataset `config.name`, without reading images.
+
+    Where neither is given, this is the built-in synthetic set, rendered now if it is not in the cache. Images of a
+    dataset that was not made by `prepare` are cropped to the central square and resized when read.
+
+    Raises:
+      InputError: there is no such dataset, it is not in ArrayRecord files, or it lacks trainA or trainB.
+    """
+    if config.dir is None and config.name is None:
+        folder = synthetic_dataset(config.image_size)
+        return dataclasses.replace(open_dataset(dataclasses.replace(config, dir=str(folder))), paired_test=True)
+    name = config.name or config.dir
+    try:
+        if config.name is not None:
+            builder = tfds.builder(config.name, **({} if config.dir is None else {"data_dir": config.dir}))
+        else:
+            builder = tfds.builder_from_directory(config.dir)
+    # The errors of TFDS for a folder, a name, a configuration and a version that are not there.
+    except (OSError, tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
+        raise InputError(
+            f"no dataset {name}: {_first_line(error)}. Pictures in two folders become one with: "
+            "python -m bitmoji_jax prepare --photos DIR --avatars DIR --out data/NAME"
+        ) from error
+
+    splits = {}
+    for split in SPLITS:
+        if split not in builder.info.splits or builder.info.splits[split].num_examples == 0:
+            continue
+        try:
+            splits[split] = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+        except (NotImplementedError, OSError, ValueError) as error:
+            raise InputError(
+                f"can't read split {split} of {name}: {_first_line(error)}. It must be stored as array_record"
+            ) from error
+    for split in ("trainA", "trainB"):
+        if split not in splits:
+            raise InputError(
+                f"{name} has no images in split {split}: it needs trainA (photos) and trainB (avatars), "
+                "prepared on this machine"
+            )
+
+    shape = builder.info.features["image"].shape
+    resized = round((1 + config.crop_margin) * config.image_size)
+    stored_size = shape[0] if shape[0] is not None and shape[0] == shape[1] else resized
+    return Dataset(splits, stored_size)
+
+
+def train_batches(dataset: Dataset, config: DataConfig, *, batch_size: int, seed: int, mesh: Mesh) -> Any:
+    """This process's share of an endless stream of global batches, on the devices.
+
+    Photos and avatars are shuffled and repeated independently of each other, with a new order each epoch. The global
+    batches do not depend on how many processes and devices share them.
+
+    Args:
+      dataset: where images come from.
+      config: how many threads read.
+      batch_size: images of each domain in a global batch.
+      seed: of the order.
+      mesh: this process's devices.
+
+    Returns:
+      A checkpointable `grain.DatasetIterator` of {"x": {"image", "landmarks"}, "y": ...}: image uint8
+      [local devices, images a device, S, S, 3], landmarks float32 [local devices, images a device, 5, 2].
+    """
+    local_batch = batch_size // jax.process_count()
+    device_batch = local_batch // mesh.size
+
+    def stream(split: str, seed: int) -> grain.MapDataset:
+        return grain.MapDataset.range(len(dataset.splits[split])).shuffle(seed=seed).repeat()
+
+    def read_pair(indices: tuple[int, int]) -> dict[str, dict[str, np.ndarray]]:
+        rows = {"x": dataset.read("trainA", indices[0]), "y": dataset.read("trainB", indices[1])}
+        return {domain: {name: row[name] for name in ("image", "landmarks")} for domain, row in rows.items()}
+
+    def split_over_devices(batch: Any) -> Any:
+        return jax.tree.map(lambda a: a.reshape(mesh.size, device_batch, *a.shape[1:]), batch)
+
+    seed_x, seed_y = (int(s) for s in np.random.SeedSequence(seed).generate_state(2, np.uint32))
+    pairs = grain.experimental.ZipMapDataset([stream("trainA", seed_x), stream("trainB", seed_y)])
+    batches = pairs.map(read_pair).batch(local_batch, drop_remainder=True)
+    # Batches of a process are dealt out in turn, so that joined they are the batches of a single process.
+    batches = batches[jax.process_index() :: jax.process_count()].map(split_over_devices)
+    # The defaults, 16 threads and 500 batches ahead, would take gigabytes.
+    read_options = grain.ReadOptions(num_threads=config.read_threads, prefetch_buffer_size=2 * config.read_threads)
+    return iter(
+        grain.experimental.device_put(batches.to_iter_dataset(read_options), NamedSharding(mesh, PartitionSpec("data")))
+    )
+
+
+def _decode(encoded: bytes, size: int) -> np.ndarray:
+    with Image.open(io.BytesIO(encoded)) as file:
+        image = file.convert("RGB")
+        if image.size != (size, size):
+            side = min(image.size)
+            left, top = (image.width - side) // 2, (image.height - side) // 2
+            image = image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+        return np.asarray(image)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__

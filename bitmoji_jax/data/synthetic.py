@@ -1,0 +1,152 @@
+"""The built-in dataset: synthetic, so that a bare machine has something honest to learn and to be judged by.
+
+Nobody in it exists. Y holds avatars assembled from the parts of `python-avatars`, drawn in the manner of a
+bitmoji; X holds photo-like renderings of such heads: lit, posed, out of focus, in front of something. The
+training splits share no head. In the test splits the photo and the avatar with the same id are the same head,
+so that the error of a translation can be measured exactly. A score on this set says nothing about photos of
+people.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from bitmoji_jax.cache import cache_folder
+from bitmoji_jax.data import drawing
+from bitmoji_jax.data.builder import SPLITS, Example, encode_image, write_dataset
+from bitmoji_jax.data.drawing.avatar import avatar_landmarks, render_avatar
+from bitmoji_jax.data.drawing.photo import render_photo
+from bitmoji_jax.data.drawing.pose import photo_landmarks
+from bitmoji_jax.data.drawing.spec import AvatarSpec, Nuisance, sample_nuisance, sample_spec
+from bitmoji_jax.data.drawing.workers import Job, list_jobs, render_all
+from bitmoji_jax.errors import InputError
+
+__all__ = [
+    "ATTRIBUTES",
+    "AvatarSpec",
+    "Nuisance",
+    "avatar_landmarks",
+    "photo_landmarks",
+    "render_avatar",
+    "render_photo",
+    "sample_nuisance",
+    "sample_spec",
+    "synthetic_dataset",
+]
+
+ATTRIBUTES: dict[str, type] = dict.fromkeys(
+    ("glasses", "hat", "shadow", "skin_r", "skin_g", "skin_b", "hair_r", "hair_g", "hair_b"), float
+)
+_DESCRIPTION = "Synthetic: avatars of python-avatars, and photo-like renderings of such heads. No real person is shown."
+
+
+def synthetic_dataset(
+    size: int,
+    *,
+    train_images: int = 1500,
+    test_images: int = 200,
+    seed: int = 0,
+    cache_dir: Path | None = None,
+    workers: int | None = None,
+) -> Path:
+    """Renders the synthetic set, or finds it in the cache.
+
+    The same arguments give the same bytes, whatever the number of workers.
+
+    Args:
+        size: Height and width of the images, in pixels.
+        train_images: Images in each of trainA and trainB.
+        test_images: Pairs in testA and testB.
+        seed: Of all that is drawn.
+        cache_dir: Where the dataset's folder goes; None means `bitmoji_jax` in $XDG_CACHE_HOME or ~/.cache.
+        workers: Processes; None means one per available core.
+
+    Returns:
+        The folder of a TFDS dataset with the splits of `builder.SPLITS`. Of its attributes (`ATTRIBUTES`),
+        `glasses`, `hat` and `shadow` are 0 or 1 and tell what the image shows; the colours, 0 to 255, are the
+        head's own, before any light fell on it.
+
+    Raises:
+        InputError: the cache cannot be written to, or a number is out of range.
+    """
+    if size < 16 or train_images < 1 or test_images < 1 or seed < 0:
+        raise InputError(
+            f"want size >= 16, images >= 1, seed >= 0: got {size=}, {train_images=}, {test_images=}, {seed=}"
+        )
+    cache = Path(cache_dir) if cache_dir is not None else cache_folder()
+    out = cache / f"synthetic-{size}px-{train_images}+{test_images}-seed{seed}-{_renderer_digest()}"
+    if _is_complete(out):
+        return out
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=cache).close()
+    except OSError as error:
+        raise InputError(
+            f"cannot keep the synthetic dataset in {cache} ({error.strerror}): "
+            "set XDG_CACHE_HOME to a folder that can be written to"
+        ) from error
+    jobs = list_jobs(train_images, test_images, seed)
+    console = Console(stderr=True)
+    console.print(
+        f"The built-in dataset is synthetic, drawn heads and not photos of people: "
+        f"rendering {len(jobs):,} images of {size} px, once, into {cache}"
+    )
+    splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
+    images = render_all(size, train_images, test_images, seed, workers or _available_cores())
+    with contextlib.closing(images):
+        progress = track(jobs, description="Rendering", console=console, transient=True)
+        for job, image in zip(progress, images, strict=True):
+            splits[job.split].append(_example(job, image))
+    try:
+        write_dataset(out, splits, size=size, attributes=ATTRIBUTES, description=_DESCRIPTION)
+    except InputError:
+        # Another process was faster, and has written the same bytes.
+        if not _is_complete(out):
+            raise
+    return out
+
+
+def _renderer_digest() -> str:
+    """Changes with the code that draws and the libraries it draws with, so that no cache goes stale."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(drawing.__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    for library in ("python-avatars", "resvg-py"):
+        digest.update(importlib.metadata.version(library).encode())
+    return digest.hexdigest()[:8]
+
+
+def _available_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _is_complete(folder: Path) -> bool:
+    # Datasets are moved into place whole.
+    return (folder / "dataset_info.json").is_file()
+
+
+def _example(job: Job, image: np.ndarray) -> Example:
+    spec, nuisance = job.spec, job.nuisance
+    kind = "head" if job.split.startswith("test") else "photo" if nuisance else "avatar"
+    return Example(
+        id=f"{kind}-{job.number:05d}",
+        image=encode_image(image),
+        gender=spec.gender,
+        landmarks=photo_landmarks(spec, nuisance) if nuisance else avatar_landmarks(spec),
+        attributes={
+            "glasses": float(spec.has_glasses),
+            "hat": float(nuisance is not None and nuisance.hat != "NONE"),
+            "shadow": float(nuisance is not None and nuisance.shadow),
+            **{f"skin_{channel}": float(value) for channel, value in zip("rgb", spec.skin, strict=True)},
+            **{f"hair_{channel}": float(value) for channel, value in zip("rgb", spec.hair_colour, strict=True)},
+        },
+    )

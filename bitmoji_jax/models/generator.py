@@ -1,0 +1,54 @@
+"""The generator: encoder, residual blocks in the latent space, decoder, with or without U-Net skips."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bitmoji_jax.config import GeneratorConfig
+from bitmoji_jax.models.layers import ResidualBlock, Upsample, instance_norm, kernel_init, reflect_pad
+from bitmoji_jax.models.thin_conv import conv_general_dilated
+
+
+class Generator(nn.Module):
+    """c7s1-k, d2k, d4k, R4k x res_blocks, u2k, uk, c7s1-3, tanh (arXiv 1703.10593, appendix 7.2).
+
+    With `skips`, each decoder stage also sees the encoder's activations of its own resolution, concatenated.
+
+    Call with images [N, H, W, 3] in [-1, 1], H and W multiples of 4; returns float32 of the same shape and range.
+    """
+
+    config: GeneratorConfig
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        config = self.config
+        k = config.features
+
+        x = nn.Conv(k, (7, 7), padding="VALID", kernel_init=kernel_init, dtype=self.dtype)(reflect_pad(x, 3))
+        x = nn.relu(instance_norm(x))
+        skips = [x]
+        for features in (2 * k, 4 * k):
+            x = nn.Conv(features, (3, 3), strides=2, padding=1, kernel_init=kernel_init, dtype=self.dtype)(x)
+            x = nn.relu(instance_norm(x))
+            skips.append(x)
+
+        for _ in range(config.res_blocks):
+            x = ResidualBlock(dtype=self.dtype)(x)
+
+        for features, skip in ((2 * k, skips[1]), (k, skips[0])):
+            x = nn.relu(instance_norm(Upsample(features, config.upsample, dtype=self.dtype)(x)))
+            if config.skips:
+                x = jnp.concatenate([x, skip], axis=-1)
+
+        x = nn.Conv(
+            3,
+            (7, 7),
+            padding="VALID",
+            kernel_init=kernel_init,
+            dtype=self.dtype,
+            conv_general_dilated=conv_general_dilated,
+        )(reflect_pad(x, 3))
+        return jnp.tanh(x.astype(jnp.float32))

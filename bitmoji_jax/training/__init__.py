@@ -1,0 +1,1 @@
+"""Losses, image pool, train step, loop and checkpoints."""

@@ -1,0 +1,191 @@
+"""Checkpoints: all that makes a continued run the same run, in one atomic, asynchronous Orbax bundle."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grain
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import rich.console
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, PartitionSpec
+
+from bitmoji_jax.errors import InputError, RunError
+from bitmoji_jax.training.train_step import AXIS, Pools, TrainState
+
+
+class Restored(NamedTuple):
+    """What a checkpoint gives back; the data iterator passed to `restore` is put into place as well."""
+
+    state: TrainState
+    pools: Pools
+    progress: dict[str, Any]
+
+
+class Checkpointer:
+    """The checkpoints of one run, named by the images seen. Use as a context manager: leaving waits for saves."""
+
+    def __init__(self, folder: Path, *, keep: int, console: rich.console.Console) -> None:
+        """Opens or creates `folder`; the newest `keep` checkpoints are kept, and damaged ones told to `console`."""
+        self._console = console
+        self._folder = folder.resolve()
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep,
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=True,
+                # Made in the background, a folder that can't be made would show as a timeout after minutes.
+                async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+            ),
+            item_names=("state", "pools", "data", "progress"),
+        )
+
+    def __enter__(self) -> "Checkpointer":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if exception[0] is None:
+            self.wait()
+        # The error under way says more than a failure to close would.
+        with contextlib.suppress(Exception) if exception[0] is not None else contextlib.nullcontext():
+            self._manager.close()
+
+    def latest(self) -> int | None:
+        """Images seen at the newest complete checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def save(self, state: TrainState, pools: Pools, data: Any, progress: dict[str, Any]) -> None:
+        """Starts saving; training may go on, donating the arrays, while files are written.
+
+        Args:
+          state: replicated over this process's devices.
+          pools: with a leading axis of local devices.
+          data: the grain iterator that gives the next batch.
+          progress: JSON values, such as sums of an unfinished row of metrics.
+
+        Raises:
+          RunError: this or an earlier save failed, for instance because the disk is full.
+        """
+        images = int(state.images)
+        if self.latest() == images:
+            return
+        with self._explained():
+            self._manager.save(
+                images,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(_to_global(state, PartitionSpec())),
+                    pools=ocp.args.StandardSave(_to_global(pools, PartitionSpec(AXIS))),
+                    data=grain.checkpoint.CheckpointSave(data),
+                    progress=ocp.args.JsonSave({**progress, "devices": jax.device_count()}),
+                ),
+            )
+
+    def wait(self) -> None:
+        """Returns when everything is on disk; raises RunError if it can't be."""
+        with self._explained():
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+
+    def restore(self, state: TrainState, pools: Pools, data: Any) -> Restored | None:
+        """Restores the newest checkpoint that can be read, or returns None where there is none.
+
+        A damaged one is moved to `damaged/` beside the checkpoints, and the one before is tried.
+
+        Args:
+          state: a state of the right shapes and shardings; its values are not used.
+          pools: likewise.
+          data: the grain iterator, set to its place.
+
+        Raises:
+          InputError: the run used another number of devices, or every checkpoint is damaged.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for images in steps:
+            try:
+                restored = self._restore_one(images, state, pools, data)
+            except InputError:
+                raise
+            except Exception as error:
+                # Whatever a damaged file makes Orbax, TensorStore or JSON raise; the message keeps the cause.
+                self._set_aside(images, error)
+            else:
+                return restored
+        if steps:
+            raise InputError(
+                f"no checkpoint in {self._folder} can be read; they were moved to "
+                f"{self._folder.parent / 'damaged'}. Start again with --overwrite"
+            )
+        return None
+
+    def _restore_one(self, images: int, state: TrainState, pools: Pools, data: Any) -> Restored:
+        progress = self._manager.restore(images, args=ocp.args.Composite(progress=ocp.args.JsonRestore())).progress
+        if progress["devices"] != jax.device_count():
+            raise InputError(
+                f"the run in {self._folder.parent} used {progress['devices']} devices, here are "
+                f"{jax.device_count()}; continue it with as many, or use another --workdir"
+            )
+        restored = self._manager.restore(
+            images,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(_abstract(_to_global(state, PartitionSpec()))),
+                pools=ocp.args.StandardRestore(_abstract(_to_global(pools, PartitionSpec(AXIS)))),
+                data=grain.checkpoint.CheckpointRestore(data),
+            ),
+        )
+        return Restored(
+            _to_local(restored.state, PartitionSpec()), _to_local(restored.pools, PartitionSpec(AXIS)), progress
+        )
+
+    def _set_aside(self, images: int, error: Exception) -> None:
+        self._console.print(f"Checkpoint {images} is damaged ({_reason(error)}): trying the one before")
+        if jax.process_index() == 0:
+            target = self._folder.parent / "damaged" / str(images)
+            shutil.rmtree(target, ignore_errors=True)
+            target.parent.mkdir(exist_ok=True)
+            (self._folder / str(images)).rename(target)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged checkpoint set aside")
+        self._manager.reload()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._manager.reload()
+            steps = self._manager.all_steps()
+            safe = f"the checkpoint at {max(steps)} images is intact" if steps else "there is no checkpoint yet"
+            raise RunError(f"can't write a checkpoint to {self._folder}: {_reason(error)}; {safe}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in one line: Orbax and TensorStore wrap an OSError several times."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
+def _global_mesh() -> Mesh:
+    return Mesh(np.array(jax.devices()), (AXIS,))
+
+
+def _to_global(tree: Any, spec: PartitionSpec) -> Any:
+    """Arrays of this process's devices as arrays over all processes, which is what Orbax saves; nothing is copied."""
+    if jax.process_count() == 1:
+        return tree
+    return multihost_utils.host_local_array_to_global_array(tree, _global_mesh(), spec)
+
+
+def _to_local(tree: Any, spec: PartitionSpec) -> Any:
+    if jax.process_count() == 1:
+        return tree
+    return multihost_utils.global_array_to_host_local_array(tree, _global_mesh(), spec)
+
+
+def _abstract(tree: Any) -> Any:
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), tree)

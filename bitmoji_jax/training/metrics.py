@@ -1,0 +1,166 @@
+"""What a run says of itself: metrics.jsonl, TensorBoard, and a live line in the terminal."""
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import rich.console
+import rich.progress
+from tensorboardX import SummaryWriter
+
+
+class MetricsLog:
+    """Averages step metrics over rows of `every` images, written to metrics.jsonl and TensorBoard.
+
+    The sums of an unfinished row are part of a checkpoint (`sums`), and rows after the checkpoint are dropped when a
+    run continues, so that an interrupted run writes the same rows as one that was not.
+    """
+
+    def __init__(
+        self, workdir: Path | None, *, every: int, images: int, sums: dict[str, Any] | None, epoch_images: int
+    ) -> None:
+        """Opens the files of the run in `workdir` at `images` seen; `sums` as a checkpoint gave them back.
+
+        Without a workdir, on hosts other than the first, rows are only returned.
+        """
+        self._every = every
+        self._epoch_images = epoch_images
+        self._images = images
+        self._steps = sums["steps"] if sums else 0
+        self._totals: dict[str, float] = dict(sums["totals"]) if sums else {}
+        self._started: float | None = None
+        self._started_images = images
+        self._waited = 0.0
+        self._file: TextIO | None = None
+        self._tensorboard: SummaryWriter | None = None
+        if workdir is not None:
+            path = workdir / "metrics.jsonl"
+            _drop_rows_after(path, images)
+            self._file = path.open("a", encoding="utf-8")
+            self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=images + 1 if images else None)
+
+    def sums(self) -> dict[str, Any]:
+        """The unfinished row, as JSON values."""
+        return {"steps": self._steps, "totals": self._totals}
+
+    def add(self, images: int, metrics: dict[str, float], waited: float) -> dict[str, float] | None:
+        """Adds the metrics of the step that ended at `images`; returns a row when one is complete.
+
+        `waited` is the time in seconds the step waited for its batch.
+        """
+        self._steps += 1
+        if self._started is None:  # the first step compiles: the clock starts after it
+            self._started, self._started_images = time.perf_counter(), images
+        else:
+            self._waited += waited
+        for name, value in metrics.items():
+            self._totals[name] = self._totals.get(name, 0.0) + value
+        row_complete = images // self._every > self._images // self._every
+        self._images = images
+        if not row_complete:
+            return None
+        now = time.perf_counter()
+        seconds = max(now - self._started, 1e-9)
+        row = {
+            "images": images,
+            "epoch": images / self._epoch_images,
+            **{name: total / self._steps for name, total in sorted(self._totals.items())},
+            "images_per_second": (images - self._started_images) / seconds,
+            "data_wait": self._waited / seconds,
+        }
+        if self._file is not None:
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+        if self._tensorboard is not None:
+            for name in row.keys() - {"images"}:
+                self._tensorboard.add_scalar(name, row[name], images)
+        self._steps, self._totals = 0, {}
+        self._started, self._started_images, self._waited = now, images, 0.0
+        return row
+
+    def add_picture(self, name: str, picture: np.ndarray, images: int) -> None:
+        """Puts a uint8 [H, W, 3] picture into TensorBoard."""
+        if self._tensorboard is not None:
+            self._tensorboard.add_image(name, picture, images, dataformats="HWC")
+
+    def close(self) -> None:
+        """Flushes and closes the files."""
+        if self._file is not None:
+            self._file.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+
+def _drop_rows_after(path: Path, images: int) -> None:
+    if not path.exists():
+        return
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # cut off in the middle by a kill; all that follows is newer than any checkpoint
+            break
+        if row["images"] <= images:
+            rows.append(line + "\n")
+    kept = path.with_suffix(".partial")
+    kept.write_text("".join(rows), encoding="utf-8")
+    os.replace(kept, path)
+
+
+class ProgressLine:
+    """Images, images/s, time left and losses: a live bar on a terminal, elsewhere a line a row of metrics."""
+
+    def __init__(self, console: rich.console.Console, *, total: int, images: int) -> None:
+        """For a run of `total` images, of which `images` are done."""
+        self._console = console
+        self.total = total
+        self._bar = rich.progress.Progress(
+            rich.progress.BarColumn(bar_width=20),
+            rich.progress.TextColumn("{task.completed:,}/{task.total:,} images"),
+            rich.progress.TextColumn("{task.fields[rate]}"),
+            rich.progress.TextColumn("{task.fields[losses]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("train", total=total, completed=images, rate="compiling", losses="")
+        self._bar.start()
+
+    def step(self, images: int) -> None:
+        """`images` are done."""
+        self._bar.update(self._task, completed=images)
+
+    def row(self, row: dict[str, float]) -> None:
+        """Shows a row of metrics."""
+        images = int(row["images"])
+        left = (self.total - images) / row["images_per_second"] if row["images_per_second"] else math.inf
+        rate = f"{row['images_per_second']:.3g} images/s · {format_duration(left)} left"
+        losses = (
+            f"G {row['loss_generators']:.2f} · D_X {row['loss_d_x']:.3f} · D_Y {row['loss_d_y']:.3f}"
+            f" · cycle {(row['cycle_x'] + row['cycle_y']) / 2:.3f} · waiting for data {row['data_wait']:.0%}"
+        )
+        self._bar.update(self._task, rate=rate, losses=losses)
+        if not self._console.is_terminal:
+            self._console.print(f"{images:,}/{self.total:,} images · {rate} · {losses}", soft_wrap=True)
+
+    def close(self) -> None:
+        """Leaves the bar as it stands."""
+        self._bar.stop()
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds in words of two units at most: 42 s, 3 min, 1 h 20 min, 3 days 4 h."""
+    if not math.isfinite(seconds):
+        return "?"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} days {hours % 24} h"

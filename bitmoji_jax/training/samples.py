@@ -1,0 +1,93 @@
+"""Sample grids: the same test images through G and F, as training goes on."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image, ImageDraw
+
+from bitmoji_jax.config import ExperimentConfig
+from bitmoji_jax.data.augment import resize, to_float, to_uint8
+from bitmoji_jax.data.pipeline import Dataset
+from bitmoji_jax.training.train_step import Params, TrainState, make_networks
+
+COLUMNS = ("real_x", "fake_y", "rec_x", "real_y", "fake_x", "rec_y")
+_HEADER = 14  # pixels; the default font is 10 high
+
+
+def sample_images(dataset: Dataset, count: int) -> dict[str, np.ndarray]:
+    """The first `count` test images of each domain (of the train split where there is no test split).
+
+    Where photos have partners, as in the synthetic set, the partner stands beside its photo.
+
+    Returns:
+      {"x", "y"}: uint8 [count, S, S, 3]; fewer where the split is smaller.
+    """
+    split_x = "testA" if "testA" in dataset.splits else "trainA"
+    split_y = "testB" if "testB" in dataset.splits else "trainB"
+    count = min(count, len(dataset.splits[split_x]), len(dataset.splits[split_y]))
+    pairs = dataset.test_pairs()[:count] or [(i, i) for i in range(count)]
+    return {
+        "x": np.stack([dataset.read(split_x, i)["image"] for i, _ in pairs]),
+        "y": np.stack([dataset.read(split_y, i)["image"] for _, i in pairs]),
+    }
+
+
+class Sampler:
+    """Draws grids of the same test images at different times of a run, with the raw and the averaged weights."""
+
+    def __init__(self, config: ExperimentConfig, dataset: Dataset, folder: Path) -> None:
+        """Reads the images; pictures go to `folder`, which is made when there is one."""
+        self._folder = folder
+        self._images = sample_images(dataset, config.log.sample_images)
+        generator, _ = make_networks(config)
+        size = config.data.image_size
+
+        def sample(params: dict[str, Params], images: dict[str, jax.Array]) -> dict[str, jax.Array]:
+            real_x, real_y = (resize(to_float(images[domain]), size) for domain in ("x", "y"))
+            fake_y, fake_x = generator.apply(params["g"], real_x), generator.apply(params["f"], real_y)
+            rec_x, rec_y = generator.apply(params["f"], fake_y), generator.apply(params["g"], fake_x)
+            columns = (real_x, fake_y, rec_x, real_y, fake_x, rec_y)
+            return {name: to_uint8(column) for name, column in zip(COLUMNS, columns, strict=True)}
+
+        def translate(params: Params, images: jax.Array) -> jax.Array:
+            return to_uint8(generator.apply(params, resize(to_float(images), size)))
+
+        self._sample = jax.jit(sample)
+        self._translate = jax.jit(translate)
+
+    def save(self, state: TrainState, images: int) -> dict[str, np.ndarray]:
+        """Writes samples/raw_IMAGES.png and samples/ema_IMAGES.png; returns both pictures, uint8 [H, W, 3]."""
+        pictures = {
+            name: make_grid(self._sample(params, self._images))
+            for name, params in (("raw", state.generators), ("ema", state.ema))
+        }
+        if jax.process_index() == 0:
+            for name, picture in pictures.items():
+                save_picture(picture, self._folder / f"{name}_{images:08d}.png")
+        return pictures
+
+    def translate(self, params: Params, photos: np.ndarray) -> np.ndarray:
+        """uint8 [N, S, S, 3] through one generator, to uint8 [N, image_size, image_size, 3]."""
+        return np.asarray(self._translate(params, photos))
+
+
+def make_grid(columns: dict[str, Any]) -> np.ndarray:
+    """A picture, uint8 [height, width, 3]: a row an image, a column for each of `COLUMNS`, with their names above."""
+    images = [np.asarray(columns[name]) for name in COLUMNS]
+    body = np.concatenate([column.reshape(-1, *column.shape[2:]) for column in images], axis=1)
+    header = Image.new("RGB", (body.shape[1], _HEADER), "white")
+    draw = ImageDraw.Draw(header)
+    for i, name in enumerate(COLUMNS):
+        draw.text((i * images[0].shape[2] + 2, 1), name, fill="black")
+    return np.concatenate([np.asarray(header), body])
+
+
+def save_picture(picture: np.ndarray, path: Path) -> None:
+    """Writes a PNG that is there whole or not at all."""
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_suffix(".partial")
+    Image.fromarray(picture).save(partial, format="PNG")
+    os.replace(partial, path)

@@ -1,0 +1,317 @@
+"""The loop: from a configuration and a folder to a finished, interrupted or continued run."""
+
+import dataclasses
+import math
+import os
+import signal
+import threading
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+import numpy as np
+import rich.console
+from jax.experimental import multihost_utils
+
+from bitmoji_jax.cache import cache_folder
+from bitmoji_jax.config import ExperimentConfig
+from bitmoji_jax.data.pipeline import Dataset, open_dataset, train_batches
+from bitmoji_jax.errors import InputError, RunError
+from bitmoji_jax.evaluation.paired import paired_error
+from bitmoji_jax.training.checkpoint import Checkpointer
+from bitmoji_jax.training.metrics import MetricsLog, ProgressLine, format_duration
+from bitmoji_jax.training.samples import Sampler
+from bitmoji_jax.training.train_step import (
+    Batch,
+    Metrics,
+    TrainState,
+    create_train_state,
+    make_mesh,
+    make_train_step,
+)
+from bitmoji_jax.training.workdir import claimed
+
+_WARM_UP_STEPS = 3  # left out of profiles and estimates
+_LONG_RUN = 3600.0  # seconds; a plain CPU that will take longer says so
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM came, and the run was saved."""
+
+
+def train(
+    config: ExperimentConfig, workdir: str | os.PathLike[str], *, overwrite: bool = False, profile_steps: int = 0
+) -> None:
+    """Trains to the end of the schedule, continuing the run in `workdir` if there is one.
+
+    Writes config.json, checkpoints/, metrics.jsonl, tensorboard/ and samples/ there. On several hosts each calls this
+    after `jax.distributed.initialize()`, with a workdir that all of them share.
+
+    Args:
+      config: the experiment.
+      workdir: the run's folder.
+      overwrite: remove the run in `workdir` and start again.
+      profile_steps: steps to record with the JAX profiler, into `workdir`/profile.
+
+    Raises:
+      InputError: the configuration contradicts the run in `workdir`, or does not fit the data or the devices.
+      RunError: a loss is no longer finite, or a file can't be written.
+      Interrupted: a signal came, and the run was saved.
+    """
+    workdir = Path(workdir)
+    console = rich.console.Console(quiet=jax.process_index() > 0, highlight=False, soft_wrap=True)
+    _check_batch(config)
+    if jax.config.values["jax_compilation_cache_dir"] is None:  # else the user has set one
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+    with claimed(workdir, config, overwrite=overwrite):
+        dataset = open_dataset(config.data)
+        if dataset.paired_test:
+            console.print(
+                "Training on the built-in synthetic set: drawn faces, no photos. For your own pictures: python -m "
+                "bitmoji_jax prepare --photos DIR --avatars DIR --out data/mine, then add --data.dir data/mine"
+            )
+        console.print(_describe(config, dataset, workdir))
+        try:
+            _train(config, workdir, dataset, console, profile_steps)
+        except OSError as error:
+            raise RunError(f"can't write to {workdir}: {error}; the newest checkpoint is intact") from error
+
+
+def _train(
+    config: ExperimentConfig, workdir: Path, dataset: Dataset, console: rich.console.Console, profile_steps: int
+) -> None:
+    train_config, log = config.train, config.log
+    epochs = train_config.constant_epochs + train_config.decay_epochs
+    total = math.ceil(epochs * dataset.epoch_images / train_config.batch_size) * train_config.batch_size
+
+    mesh = make_mesh()
+    state, pools = create_train_state(config, mesh)
+    batches = train_batches(dataset, config.data, batch_size=train_config.batch_size, seed=train_config.seed, mesh=mesh)
+    train_step = make_train_step(config, dataset.epoch_images)
+    sampler = Sampler(config, dataset, workdir / "samples")
+
+    with ExitStack() as stack:
+        checkpoints = stack.enter_context(
+            Checkpointer(workdir / "checkpoints", keep=log.keep_checkpoints, console=console)
+        )
+        restored = checkpoints.restore(state, pools, batches)
+        sums: dict[str, Any] | None = None
+        if restored is not None:
+            state, pools = restored.state, restored.pools
+            sums = restored.progress["sums"]
+            _check_dataset(dataset, restored.progress["sizes"])
+            console.print(f"Continuing at {int(state.images):,} of {total:,} images")
+        images = int(state.images)
+        metrics_log = stack.enter_context(
+            closing(
+                MetricsLog(
+                    workdir if jax.process_index() == 0 else None,
+                    every=log.metrics_every,
+                    images=images,
+                    sums=sums,
+                    epoch_images=dataset.epoch_images,
+                )
+            )
+        )
+        progress = stack.enter_context(closing(ProgressLine(console, total=total, images=images)))
+        watch = _Watch(workdir, metrics_log, progress, console)
+        profiler = stack.enter_context(closing(_Profiler(workdir / "profile", profile_steps)))
+        stop = stack.enter_context(_StopSignal(console))
+
+        def samples() -> None:
+            for name, picture in sampler.save(state, images).items():
+                metrics_log.add_picture(name, picture, images)
+
+        if images == 0:
+            samples()
+        while images < total:
+            profiler.step(state)
+            started = time.perf_counter()
+            batch = next(batches)
+            waited = time.perf_counter() - started
+            state, pools, metrics = train_step(state, pools, batch)
+            before, images = images, images + train_config.batch_size
+            # Looks at the step before while this one runs: no device waits for the host, and two steps at most are
+            # in flight.
+            row_complete = watch.dispatched(_Step(images, metrics, batch, waited))
+
+            stopping = stop.agreed(row_complete)
+            checkpoint_due = _passed(log.checkpoint_every, before, images) or images >= total or stopping
+            samples_due = _passed(log.samples_every, before, images) or images >= total
+            if checkpoint_due or samples_due:
+                watch.catch_up()
+            if samples_due:
+                samples()
+            if checkpoint_due:
+                checkpoints.save(state, pools, batches, {"sums": metrics_log.sums(), "sizes": dataset.sizes()})
+            if stopping:
+                checkpoints.wait()
+                raise Interrupted(f"saved at {images:,} images in {workdir}; the same command continues")
+    if dataset.paired_test:
+        _print_paired_error(sampler, state, dataset, console)
+    console.print(f"Done: {images:,} images. Sample grids are in {workdir / 'samples'}")
+
+
+def _check_batch(config: ExperimentConfig) -> None:
+    parts = jax.device_count() * config.train.accumulation_steps
+    if config.train.batch_size % parts:
+        raise InputError(
+            f"train.batch_size {config.train.batch_size} can't be shared evenly by {jax.device_count()} devices × "
+            f"{config.train.accumulation_steps} accumulation steps; make it a multiple of {parts}"
+        )
+
+
+def _check_dataset(dataset: Dataset, sizes: dict[str, int]) -> None:
+    if dataset.sizes() != sizes:
+        raise InputError(
+            f"the dataset has changed since the run began: {sizes} then, {dataset.sizes()} now; "
+            "put the old one back, use another --workdir, or --overwrite to start again"
+        )
+
+
+def _describe(config: ExperimentConfig, dataset: Dataset, workdir: Path) -> str:
+    sizes = " · ".join(f"{name} {count:,}" for name, count in dataset.sizes().items())
+    devices = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
+    return f"{sizes} · {config.data.image_size} px · {devices} · {workdir}"
+
+
+def _passed(every: int, before: int, images: int) -> bool:
+    """Whether a multiple of `every` lies in (before, images]."""
+    return images // every > before // every
+
+
+def _print_paired_error(sampler: Sampler, state: TrainState, dataset: Dataset, console: rich.console.Console) -> None:
+    error = paired_error(lambda photos: sampler.translate(state.ema["g"], photos), dataset)
+    console.print(
+        f"Mean absolute error from the true avatar, {error.images} test faces, grey levels of 255: "
+        f"translated {error.translated:.1f} · the mean avatar for everybody {error.mean_avatar:.1f} · "
+        f"the photo itself {error.copied:.1f}"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    """A dispatched step whose metrics have not been looked at yet."""
+
+    images: int
+    metrics: Metrics
+    batch: Batch
+    waited: float
+
+
+class _Watch:
+    """Fetches metrics one step late, logs them, and stops the run when they are not finite."""
+
+    def __init__(
+        self, workdir: Path, metrics_log: MetricsLog, progress: ProgressLine, console: rich.console.Console
+    ) -> None:
+        self._workdir = workdir
+        self._metrics_log = metrics_log
+        self._progress = progress
+        self._console = console
+        self._pending: _Step | None = None
+        self._times: list[tuple[float, int]] = []  # when the first steps ended, and at how many images
+
+    def dispatched(self, step: _Step) -> bool:
+        """Looks at the step before `step`; returns whether that completed a row of metrics."""
+        row_complete = self.catch_up()
+        self._pending = step
+        return row_complete
+
+    def catch_up(self) -> bool:
+        """Looks at the last step dispatched; returns whether it completed a row of metrics."""
+        step, self._pending = self._pending, None
+        if step is None:
+            return False
+        metrics = {name: float(value) for name, value in jax.device_get(step.metrics).items()}
+        if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
+            path = self._workdir / f"nonfinite_{step.images}_process{jax.process_index()}.npz"
+            arrays: dict[str, Any] = {f"{d}_{k}": a for d, row in step.batch.items() for k, a in row.items()}
+            np.savez(path, **arrays)
+            raise RunError(
+                f"{', '.join(bad)} not finite at {step.images:,} images: stopped. The batch is in {path}; the newest "
+                "checkpoint is from before. A lower train.learning_rate in a new --workdir may help"
+            )
+        row = self._metrics_log.add(step.images, metrics, step.waited)
+        self._progress.step(step.images)
+        if row is not None:
+            self._progress.row(row)
+        if len(self._times) <= _WARM_UP_STEPS:
+            self._times.append((time.perf_counter(), step.images))
+            if len(self._times) > _WARM_UP_STEPS:
+                self._warn_if_long()
+        return row is not None
+
+    def _warn_if_long(self) -> None:
+        (start, first), (end, last) = self._times[0], self._times[-1]
+        left = (end - start) / (last - first) * (self._progress.total - last)
+        if left > _LONG_RUN and jax.default_backend() == "cpu":
+            self._console.print(
+                f"This will take about {format_duration(left)} on this CPU. For a first result in minutes: "
+                "python launch.py --exp demo"
+            )
+
+
+class _Profiler:
+    """Records `steps` steps, after the warm-up, for TensorBoard or Perfetto."""
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        self._folder = folder
+        self._steps = steps
+        self._seen = 0
+        self._running = False
+
+    def step(self, state: TrainState) -> None:
+        """Call before each step."""
+        if self._steps and self._seen == _WARM_UP_STEPS:
+            jax.block_until_ready(state)
+            jax.profiler.start_trace(self._folder)
+            self._running = True
+        if self._running and self._seen == _WARM_UP_STEPS + self._steps:
+            jax.block_until_ready(state)
+            self.close()
+        self._seen += 1
+
+    def close(self) -> None:
+        """Ends a recording under way."""
+        if self._running:
+            self._running = False
+            jax.profiler.stop_trace()
+
+
+class _StopSignal:
+    """Notes the first SIGINT or SIGTERM while in use; a second one has its usual effect."""
+
+    def __init__(self, console: rich.console.Console) -> None:
+        self._console = console
+        self._noted = False
+        self._former: dict[int, Any] = {}
+
+    def __enter__(self) -> "_StopSignal":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._former[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._restore()
+
+    def agreed(self, row_complete: bool) -> bool:
+        """Whether to stop now. Several processes agree where a row of metrics ends: all of them must save together."""
+        if jax.process_count() == 1:
+            return self._noted
+        return row_complete and bool(np.any(multihost_utils.process_allgather(np.array(self._noted))))
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._noted = True
+        self._restore()
+        self._console.print("Stopping: saving first. Once more to stop without.")
+
+    def _restore(self) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+        self._former = {}

@@ -1,0 +1,80 @@
+"""The folder of a run: claimed by one process at a time, with the configuration it was made from."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+from jax.experimental import multihost_utils
+
+from bitmoji_jax.config import ExperimentConfig, differences, from_json, to_json
+from bitmoji_jax.errors import InputError
+
+_LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def claimed(workdir: Path, config: ExperimentConfig, *, overwrite: bool) -> Iterator[None]:
+    """Holds `workdir` for this run alone, its config.json written or found to agree with `config`.
+
+    Args:
+      workdir: made where it is not there.
+      config: may differ from the one in `workdir` in its `log` section only, and then replaces it.
+      overwrite: first remove all that `workdir` holds.
+
+    Raises:
+      InputError: another process trains there, it can't be written to, or its run has another configuration.
+    """
+    if jax.process_index() > 0:
+        multihost_utils.sync_global_devices("workdir claimed")
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((workdir / _LOCK).open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if overwrite:
+                _clear(workdir)
+        except BlockingIOError as error:
+            raise InputError(f"another process trains in {workdir}; choose another --workdir") from error
+        except OSError as error:
+            raise InputError(
+                f"can't write to the workdir {workdir} ({error.strerror}); choose another --workdir"
+            ) from error
+        _check_config(workdir, config)
+        partial = workdir / "config.partial"
+        partial.write_text(to_json(config), encoding="utf-8")
+        os.replace(partial, workdir / "config.json")
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("workdir claimed")
+        yield
+
+
+def _clear(workdir: Path) -> None:
+    foreign = any(workdir.iterdir()) and not (workdir / "config.json").exists()
+    if foreign and {path.name for path in workdir.iterdir()} != {_LOCK}:
+        raise InputError(f"{workdir} holds files but no run, so --overwrite leaves it alone; choose another --workdir")
+    for path in workdir.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink()
+
+
+def _check_config(workdir: Path, config: ExperimentConfig) -> None:
+    path = workdir / "config.json"
+    if not path.exists():
+        return
+    try:
+        theirs = from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"can't read {path} ({error}); start again with --overwrite") from error
+    if changed := differences(config, theirs):
+        raise InputError(
+            f"{workdir} holds a run with another configuration: {'; '.join(changed)}. "
+            "Use its values, another --workdir, or --overwrite to start again"
+        )

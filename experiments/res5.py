@@ -1,0 +1,20 @@
+"""The article's best system: U-Net generators with five residual blocks in the latent space, 128 px, 30 epochs.
+
+python launch.py --exp res5 --data.dir data/NAME
+
+Source: "Generate Bitmoji from face using GAN" (2021). It gives no learning rates, weights or batch: those are
+CycleGAN's (arXiv 1703.10593). It also leaves the upsampling open: nearest-neighbour resize + convolution, which
+starts without a checkerboard. 30 epochs are split as CycleGAN splits its 200, half constant, half decaying.
+"""
+
+from bitmoji_jax.config import DataConfig, DiscriminatorConfig, ExperimentConfig, GeneratorConfig, TrainConfig
+
+
+def get_experiment(res_blocks: int = 5) -> ExperimentConfig:
+    """The article's recipe; its depth study varies `res_blocks`."""
+    return ExperimentConfig(
+        data=DataConfig(image_size=128),
+        generator=GeneratorConfig(features=64, res_blocks=res_blocks, skips=True, upsample="nearest"),
+        discriminator=DiscriminatorConfig(features=64),
+        train=TrainConfig(batch_size=1, constant_epochs=15, decay_epochs=15),
+    )

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+
+from bitmoji_jax.config import (
+    DataConfig,
+    DiscriminatorConfig,
+    ExperimentConfig,
+    GeneratorConfig,
+    LogConfig,
+    TrainConfig,
+)
+from bitmoji_jax.data.builder import Example, encode_image, write_dataset
+from tests.tiny_images import COUNTS, SIZE, tiny_image, tiny_landmarks
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared dataset: image `index` of a split is `tiny_image(split, index)`, its id "000", "001", ..."""
+    folder = tmp_path_factory.mktemp("data") / "tiny"
+    splits = {
+        split: [
+            Example(
+                id=f"{index:03}",
+                image=encode_image(tiny_image(split, index)),
+                gender=("male", "female", "unknown")[index % 3],
+                landmarks=tiny_landmarks(index),
+            )
+            for index in range(count)
+        ]
+        for split, count in COUNTS.items()
+    }
+    write_dataset(folder, splits, size=SIZE, attributes={}, description="tests")
+    return folder
+
+
+@pytest.fixture
+def tiny_config(tiny_dataset: Path) -> ExperimentConfig:
+    """The smallest networks, batch 2, two epochs of `tiny_dataset` (24 images, 12 steps)."""
+    return ExperimentConfig(
+        data=DataConfig(dir=str(tiny_dataset), image_size=SIZE, read_threads=1),
+        generator=GeneratorConfig(features=4, res_blocks=1),
+        discriminator=DiscriminatorConfig(features=4),
+        train=TrainConfig(batch_size=2, constant_epochs=1, decay_epochs=1, pool_size=4, compute_dtype="float32"),
+        log=LogConfig(metrics_every=4, samples_every=12, sample_images=2, checkpoint_every=12),
+    )

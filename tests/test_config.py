@@ -1,0 +1,168 @@
+import dataclasses
+import importlib
+import json
+import pkgutil
+import re
+
+import pytest
+
+import experiments
+from bitmoji_jax.config import ExperimentConfig, LogConfig, differences, from_json, to_json
+
+EXPERIMENTS = sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
+
+
+def changed(config: ExperimentConfig, **values: object) -> ExperimentConfig:
+    """The configuration with section__field=value changed."""
+    for path, value in values.items():
+        section, field = path.split("__")
+        config = dataclasses.replace(
+            config, **{section: dataclasses.replace(getattr(config, section), **{field: value})}
+        )
+    return config
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_survives_json(name: str) -> None:
+    config = importlib.import_module(f"experiments.{name}").get_experiment()
+    assert from_json(to_json(config)) == config
+
+
+def test_json_holds_every_field_by_name_and_none_as_null() -> None:
+    values = json.loads(to_json(changed(ExperimentConfig(), train__batch_size=7, data__name="a/b")))
+    assert list(values) == ["data", "generator", "discriminator", "train", "log"]
+    assert values["train"]["batch_size"] == 7
+    assert values["data"]["name"] == "a/b"
+    assert values["data"]["dir"] is None
+    assert len(values["train"]) == len(dataclasses.fields(ExperimentConfig().train))
+
+
+def test_from_json_reads_values_other_than_the_defaults() -> None:
+    values = json.loads(to_json(ExperimentConfig()))
+    values["generator"]["upsample"] = "nearest"
+    values["train"]["learning_rate"] = 0.125
+    values["data"]["dir"] = "somewhere"
+    config = from_json(json.dumps(values))
+    assert (config.generator.upsample, config.train.learning_rate, config.data.dir) == (
+        "nearest",
+        0.125,
+        "somewhere",
+    )
+
+
+@pytest.mark.parametrize("section", [None, "data", "train"])
+def test_from_json_rejects_and_names_an_unknown_field(section: str | None) -> None:
+    values = json.loads(to_json(ExperimentConfig()))
+    (values if section is None else values[section])["bogus"] = 1
+    with pytest.raises(ValueError, match=r"unknown \['bogus'\], missing \[\]"):
+        from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize(("section", "field"), [(None, "log"), ("data", "flip"), ("train", "seed")])
+def test_from_json_rejects_and_names_a_missing_field(section: str | None, field: str) -> None:
+    values = json.loads(to_json(ExperimentConfig()))
+    del (values if section is None else values[section])[field]
+    with pytest.raises(ValueError, match=rf"{section or 'config'}: unknown \[\], missing \['{field}'\]"):
+        from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize("text", ["", "{", "no json", "[]", "3", "null", '{"data": 3}'])
+def test_from_json_rejects_what_is_no_configuration(text: str) -> None:
+    with pytest.raises(ValueError, match=r"Expecting|missing"):
+        from_json(text)
+
+
+def test_from_json_rejects_a_section_that_is_no_object() -> None:
+    values = json.loads(to_json(ExperimentConfig())) | {"train": [1, 2]}
+    with pytest.raises(ValueError, match=r"config\.train: unknown"):
+        from_json(json.dumps(values))
+
+
+def test_from_json_rejects_a_value_out_of_range() -> None:
+    values = json.loads(to_json(ExperimentConfig()))
+    values["train"]["batch_size"] = 0
+    with pytest.raises(ValueError, match=r"train\.batch_size"):
+        from_json(json.dumps(values))
+
+
+def test_equal_configurations_have_no_differences() -> None:
+    assert differences(ExperimentConfig(), ExperimentConfig()) == []
+
+
+def test_differences_names_exactly_the_fields_that_differ_with_both_values() -> None:
+    theirs = changed(ExperimentConfig(), data__dir="there", generator__res_blocks=6, train__seed=1)
+    assert differences(ExperimentConfig(), theirs) == [
+        "data.dir: None here, 'there' in the run",
+        "generator.res_blocks: 5 here, 6 in the run",
+        "train.seed: 0 here, 1 in the run",
+    ]
+
+
+def test_differences_leave_out_logging() -> None:
+    log = LogConfig(metrics_every=1, samples_every=2, sample_images=3, checkpoint_every=4, keep_checkpoints=5)
+    assert differences(ExperimentConfig(), dataclasses.replace(ExperimentConfig(), log=log)) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("data__image_size", 28),
+        ("data__image_size", 130),
+        ("data__image_size", -32),
+        ("data__crop_margin", -0.01),
+        ("data__read_threads", 0),
+        ("generator__features", 0),
+        ("generator__res_blocks", -1),
+        ("discriminator__features", 0),
+        ("train__batch_size", 0),
+        ("train__accumulation_steps", 0),
+        ("train__constant_epochs", -1),
+        ("train__decay_epochs", -1),
+        ("train__pool_size", -1),
+        ("train__ema_halflife", 0),
+        ("log__metrics_every", 0),
+        ("log__samples_every", 0),
+        ("log__checkpoint_every", 0),
+        ("log__sample_images", 0),
+        ("log__keep_checkpoints", 0),
+    ],
+)
+def test_a_value_out_of_range_is_rejected_by_name(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=re.escape(field.replace("__", "."))):
+        changed(ExperimentConfig(), **{field: value})
+
+
+def test_a_schedule_without_any_epoch_is_rejected() -> None:
+    train = dataclasses.replace(ExperimentConfig().train, constant_epochs=0, decay_epochs=0)
+    with pytest.raises(ValueError, match="constant_epochs"):
+        ExperimentConfig(train=train)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("data__image_size", 32),
+        ("data__crop_margin", 0),
+        ("generator__res_blocks", 0),
+        ("train__constant_epochs", 0),
+        ("train__decay_epochs", 0),
+        ("train__pool_size", 0),
+        ("train__identity_weight", 0),
+    ],
+)
+def test_the_ends_of_the_ranges_are_allowed(field: str, value: float) -> None:
+    section, name = field.split("__")
+    assert getattr(getattr(changed(ExperimentConfig(), **{field: value}), section), name) == value
+
+
+def test_all_problems_are_told_at_once() -> None:
+    train = dataclasses.replace(ExperimentConfig().train, batch_size=0, pool_size=-1)
+    with pytest.raises(ValueError, match=r"train\.batch_size.*train\.pool_size"):
+        ExperimentConfig(train=train)
+
+
+def test_a_configuration_cannot_be_changed_in_place() -> None:
+    config = ExperimentConfig()
+    for section in (config, *(getattr(config, field.name) for field in dataclasses.fields(config))):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(section, dataclasses.fields(section)[0].name, None)

@@ -1,0 +1,207 @@
+import dataclasses
+import importlib
+import pkgutil
+
+import pytest
+
+import bitmoji_jax
+import experiments
+import launch
+from bitmoji_jax.config import ExperimentConfig, GeneratorConfig
+from bitmoji_jax.errors import InputError, RunError
+
+EXPERIMENTS = sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
+
+
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def experiment(name: str) -> ExperimentConfig:
+    return importlib.import_module(f"experiments.{name}").get_experiment()
+
+
+def exit_of(argv: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
+    """Exit code and all that was printed, in one line without the frame around it."""
+    with pytest.raises(SystemExit) as exit_:
+        launch.main(argv)
+    printed = capsys.readouterr()
+    return exit_.value.code, " ".join((printed.out + printed.err).replace("│", " ").split())
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_without_flags_the_experiment_is_as_its_file_says(name: str) -> None:
+    arguments = launch.parse(["--exp", name])
+    assert arguments.config == experiment(name)
+    assert (arguments.exp, arguments.workdir, arguments.overwrite, arguments.profile) == (name, None, False, 0)
+    assert not arguments.distributed
+
+
+def test_flags_override_the_experiment_and_nothing_else() -> None:
+    flags = (
+        "--exp demo --workdir w --overwrite --data.dir d --data.no-flip --generator.upsample subpixel "
+        "--train.batch-size 6 --train.learning_rate 1e-3 --log.metrics-every 10"
+    )
+    arguments = launch.parse(flags.split())
+    demo = experiment("demo")
+    assert arguments.config == dataclasses.replace(
+        demo,
+        data=dataclasses.replace(demo.data, dir="d", flip=False),
+        generator=dataclasses.replace(demo.generator, upsample="subpixel"),
+        train=dataclasses.replace(demo.train, batch_size=6, learning_rate=1e-3),
+        log=dataclasses.replace(demo.log, metrics_every=10),
+    )
+    assert (arguments.workdir, arguments.overwrite) == ("w", True)
+
+
+@pytest.mark.parametrize(
+    ("flag", "nearest"),
+    [("--train.batchsize", "--train.batch-size"), ("--generator.resblocks", "--generator.res-blocks")],
+)
+def test_an_unknown_flag_exits_2_and_names_the_nearest(
+    flag: str, nearest: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, printed = exit_of(["--exp", "demo", flag, "3"], capsys)
+    assert code == 2
+    assert flag in printed
+    assert nearest in printed
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--train.batch-size", "many"),
+        ("--train.batch-size", "1.5"),
+        ("--train.learning-rate", "fast"),
+        ("--generator.upsample", "bilinear"),
+        ("--profile", "yes"),
+    ],
+)
+def test_an_ill_typed_value_exits_2_and_names_the_flag(
+    flag: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, printed = exit_of(["--exp", "demo", flag, value], capsys)
+    assert code == 2
+    assert flag in printed
+    assert value in printed
+
+
+def test_no_experiment_at_all_exits_2_and_asks_for_exp(capsys: pytest.CaptureFixture[str]) -> None:
+    code, printed = exit_of([], capsys)
+    assert code == 2
+    assert "--exp" in printed
+
+
+def test_an_unknown_experiment_is_an_input_error_that_names_the_nearest_and_all() -> None:
+    with pytest.raises(InputError, match=r"'rez5'.*did you mean res5\?") as error:
+        launch.parse(["--exp", "rez5"])
+    assert all(name in str(error.value) for name in EXPERIMENTS)
+
+
+def test_an_unknown_experiment_like_no_other_lists_all() -> None:
+    with pytest.raises(InputError) as error:
+        launch.parse(["--exp", "zzzz"])
+    assert "did you mean" not in str(error.value)
+    assert all(name in str(error.value) for name in EXPERIMENTS)
+
+
+@pytest.mark.parametrize("name", ["demo", "res7"])
+def test_help_lists_every_flag_with_the_defaults_of_the_experiment(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, printed = exit_of(["--exp", name, "--help"], capsys)
+    assert code == 0
+    config = experiment(name)
+    for section in dataclasses.fields(config):
+        options = getattr(config, section.name)
+        for field in dataclasses.fields(options):
+            flag = f"--{section.name}.{field.name.replace('_', '-')}"
+            assert f"{flag} " in printed.replace(",", " ")
+            help_text = printed[printed.index(flag) :]
+            default = help_text[help_text.index("(default: ") :].split(")")[0]
+            assert default == f"(default: {getattr(options, field.name)}", flag
+
+
+def test_the_launcher_passes_its_arguments_to_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple] = []
+    monkeypatch.setattr(bitmoji_jax, "train", lambda *args, **kwargs: calls.append((args, kwargs)))
+    assert launch.main(["--exp", "res3"]) == 0
+    assert launch.main(["--exp", "demo", "--workdir", "w", "--overwrite", "--profile", "5"]) == 0
+    assert calls == [
+        ((experiment("res3"), "runs/res3"), {"overwrite": False, "profile_steps": 0}),
+        ((experiment("demo"), "w"), {"overwrite": True, "profile_steps": 5}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "line"),
+    [
+        (InputError("no such thing; make it"), 2, "error: no such thing; make it\n"),
+        (RunError("disk full"), 1, "error: disk full\n"),
+        (KeyboardInterrupt("saved"), 130, "interrupted: saved\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_an_error_is_an_exit_code_and_one_line_on_stderr(
+    raised: BaseException,
+    code: int,
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def train(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(bitmoji_jax, "train", train)
+    assert launch.main(["--exp", "demo"]) == code
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", line)
+
+
+def test_an_unknown_experiment_exits_2_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert launch.main(["--exp", "rez5"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+
+
+def test_all_documented_experiments_are_there() -> None:
+    assert {"demo", "res3", "res5", "res7", "res9", "cyclegan"} <= set(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("blocks", [3, 7, 9])
+def test_the_depth_study_varies_nothing_but_the_residual_blocks(blocks: int) -> None:
+    res5, other = experiment("res5"), experiment(f"res{blocks}")
+    assert other.generator.res_blocks == blocks
+    assert dataclasses.replace(other, generator=res5.generator) == res5
+    assert dataclasses.replace(other.generator, res_blocks=5) == res5.generator
+
+
+def test_res5_is_the_article() -> None:
+    res5 = experiment("res5")
+    assert (res5.generator.res_blocks, res5.generator.skips, res5.generator.features) == (5, True, 64)
+    assert res5.data.image_size == 128
+    assert res5.train.constant_epochs + res5.train.decay_epochs == 30
+
+
+def test_cyclegan_is_the_reference_recipe() -> None:
+    config = experiment("cyclegan")
+    data, train = config.data, config.train
+    assert config.generator == GeneratorConfig(features=64, res_blocks=9, skips=False, upsample="transpose")
+    assert config.discriminator.features == 64
+    assert data.image_size == 256
+    assert round((1 + data.crop_margin) * data.image_size) == 286
+    assert data.flip
+    assert (train.batch_size, train.accumulation_steps) == (1, 1)
+    assert (train.constant_epochs, train.decay_epochs) == (100, 100)
+    assert (train.learning_rate, train.beta1, train.beta2) == (2e-4, 0.5, 0.999)
+    assert (train.cycle_weight, train.identity_weight) == (10, 5)
+    assert train.pool_size == 50
+
+
+def test_demo_runs_on_the_built_in_data() -> None:
+    demo = experiment("demo")
+    assert (demo.data.dir, demo.data.name) == (None, None)
+    assert demo.data.image_size == 64

@@ -1,0 +1,183 @@
+"""A run from end to end, and everything that may end it early."""
+
+import dataclasses
+import fcntl
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import bitmoji_jax
+from bitmoji_jax.config import ExperimentConfig, from_json
+from bitmoji_jax.data import pipeline
+from bitmoji_jax.data.builder import Example, encode_image, write_dataset
+from bitmoji_jax.data.synthetic import synthetic_dataset
+from bitmoji_jax.errors import InputError, RunError
+from bitmoji_jax.training import train_loop
+from bitmoji_jax.training.train_loop import train
+
+
+@pytest.fixture
+def config(tiny_config: ExperimentConfig) -> ExperimentConfig:
+    """24 images in 12 steps; no residual blocks, to compile fast."""
+    return replace(tiny_config, generator={"res_blocks": 0})
+
+
+def replace(config: ExperimentConfig, **sections: dict[str, Any]) -> ExperimentConfig:
+    return dataclasses.replace(
+        config, **{name: dataclasses.replace(getattr(config, name), **fields) for name, fields in sections.items()}
+    )
+
+
+def rows(workdir: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def checkpoints(workdir: Path) -> set[int]:
+    return {int(path.name) for path in (workdir / "checkpoints").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run shared by the tests that only look at it, made by the first of them."""
+    return {"workdir": tmp_path_factory.mktemp("runs") / "finished"}
+
+
+def finish(config: ExperimentConfig, finished: dict[str, Path]) -> Path:
+    if not finished["workdir"].exists():
+        train(config, finished["workdir"])
+    return finished["workdir"]
+
+
+def test_run_folder_holds_what_is_promised(config: ExperimentConfig, finished: dict[str, Path]) -> None:
+    workdir = finish(config, finished)
+    assert from_json((workdir / "config.json").read_text()) == config
+    assert checkpoints(workdir) == {12, 24}
+    assert [row["images"] for row in rows(workdir)] == [4, 8, 12, 16, 20, 24]
+    assert rows(workdir)[-1]["epoch"] == 2.0
+    assert list((workdir / "tensorboard").glob("events*"))
+    names = {path.name for path in (workdir / "samples").iterdir()}
+    assert names == {f"{kind}_{images:08d}.png" for kind in ("raw", "ema") for images in (0, 12, 24)}
+    with Image.open(workdir / "samples" / "raw_00000024.png") as picture:
+        assert picture.width == 6 * 32
+
+
+def test_finished_run_is_not_trained_further(
+    config: ExperimentConfig, finished: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = finish(config, finished)
+    before = rows(workdir)
+    train(config, workdir)
+    assert rows(workdir) == before
+    assert "Continuing at 24 of 24" in capsys.readouterr().out
+
+
+def test_contradicting_config_lists_the_fields_that_differ(config: ExperimentConfig, finished: dict[str, Path]) -> None:
+    workdir = finish(config, finished)
+    other = replace(config, train={"learning_rate": 1e-3}, generator={"skips": True}, log={"metrics_every": 2})
+    with pytest.raises(InputError) as error:
+        train(other, workdir)
+    assert "train.learning_rate: 0.001 here, 0.0002 in the run" in str(error.value)
+    assert "generator.skips: True here, False in the run" in str(error.value)
+    assert "log." not in str(error.value)
+    assert from_json((workdir / "config.json").read_text()) == config
+
+
+def test_changed_dataset_is_an_error(config: ExperimentConfig, finished: dict[str, Path], tmp_path: Path) -> None:
+    workdir = finish(config, finished)
+    picture = encode_image(np.zeros((32, 32, 3), np.uint8))
+    smaller = {split: [Example(id="0", image=picture)] for split in ("trainA", "trainB", "testA", "testB")}
+    moved = Path(str(config.data.dir)).rename(tmp_path / "aside")
+    try:
+        write_dataset(Path(str(config.data.dir)), smaller, size=32, attributes={}, description="")
+        with pytest.raises(InputError, match="dataset has changed"):
+            train(config, workdir)
+    finally:
+        Path(str(config.data.dir)).rename(tmp_path / "smaller")
+        moved.rename(str(config.data.dir))
+
+
+def test_overwrite_starts_again_and_spares_folders_that_hold_no_run(config: ExperimentConfig, tmp_path: Path) -> None:
+    short = replace(config, train={"constant_epochs": 0.25, "decay_epochs": 0.25})
+    train(short, tmp_path / "run")
+    train(replace(short, train={"seed": 1}), tmp_path / "run", overwrite=True)
+    assert from_json((tmp_path / "run" / "config.json").read_text()).train.seed == 1
+    assert checkpoints(tmp_path / "run") == {6}
+
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "me.jpg").write_text("precious")
+    with pytest.raises(InputError, match="holds files but no run"):
+        train(short, tmp_path / "photos", overwrite=True)
+    assert (tmp_path / "photos" / "me.jpg").read_text() == "precious"
+
+
+def test_loss_that_is_not_finite_stops_saves_the_batch_and_keeps_the_last_good_checkpoint(
+    config: ExperimentConfig, tmp_path: Path
+) -> None:
+    diverging = replace(config, train={"learning_rate": 1e20}, log={"checkpoint_every": 2})
+    with pytest.raises(RunError, match="not finite") as error:
+        train(diverging, tmp_path)
+    (batch,) = tmp_path.glob("nonfinite_*.npz")
+    assert str(batch) in str(error.value)
+    with np.load(batch) as arrays:
+        assert arrays["x_image"].shape == (1, 2, 32, 32, 3)
+    diverged_at = int(batch.name.split("_")[1])
+    assert max(checkpoints(tmp_path)) == diverged_at - 2
+
+
+def test_workdir_that_cannot_be_written_is_one_clear_line(config: ExperimentConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"can't write to the workdir .*; choose another --workdir"):
+        train(config, tmp_path / "file" / "run")
+
+
+def test_workdir_in_use_is_refused(config: ExperimentConfig, tmp_path: Path) -> None:
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another process trains in"):
+            train(config, tmp_path)
+
+
+def test_batch_that_cannot_be_shared_is_refused(config: ExperimentConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="make it a multiple of 3"):
+        train(replace(config, train={"accumulation_steps": 3}), tmp_path)
+
+
+def test_profile_is_recorded(config: ExperimentConfig, tmp_path: Path) -> None:
+    train(config, tmp_path, profile_steps=2)
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
+@pytest.mark.parametrize(("limit", "said"), [(0.0, True), (1e9, False)])
+def test_long_run_on_a_cpu_is_announced(
+    config: ExperimentConfig,
+    tmp_path: Path,
+    limit: float,
+    said: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(train_loop, "_LONG_RUN", limit)
+    train(config, tmp_path)
+    assert ("launch.py --exp demo" in capsys.readouterr().out) == said
+
+
+def test_without_data_the_synthetic_set_is_used_and_the_paired_error_printed(
+    config: ExperimentConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(
+        pipeline,
+        "synthetic_dataset",
+        lambda size: synthetic_dataset(size, train_images=6, test_images=3, cache_dir=tmp_path / "cache"),
+    )
+    bitmoji_jax.train(replace(config, data={"dir": None}), tmp_path / "run")
+    output = capsys.readouterr().out
+    assert "built-in synthetic set" in output
+    assert "bitmoji_jax prepare" in output
+    assert "3 test faces" in output
