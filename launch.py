@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import difflib
 import importlib
+import logging
 import pkgutil
 import sys
 from typing import Annotated
@@ -41,6 +42,9 @@ class Arguments:
 
 def main(argv: list[str]) -> int:
     """Runs the launcher; returns the exit code."""
+    # Orbax logs a failed write many times over, with tracebacks; the error that ends the run says it once.
+    for library in ("absl", "asyncio"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         arguments = parse(argv)
         if arguments.distributed:

@@ -59,7 +59,7 @@ def test_to_uint8_rounds_and_clips() -> None:
     assert np.asarray(to_uint8(values)).tolist() == [0, 0, 0, 1, 255, 255]
 
 
-def test_resize_leaves_images_of_the_right_size_alone_and_halves_by_averaging() -> None:
+def test_resize_leaves_images_of_the_right_size_and_flat_areas_alone() -> None:
     images = np.asarray(to_float(random_images(2, 8)))
     np.testing.assert_array_equal(resize(images, 8), images)
     # A step edge between blocks stays a step when each block is far from it.

@@ -2,6 +2,7 @@
 
 import io
 import resource
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,17 @@ def test_another_number_of_devices_is_an_error(run: Run, monkeypatch: pytest.Mon
     with run.open() as checkpoints, pytest.raises(InputError, match="used 1 devices, here are 3"):
         checkpoints.restore(run.state, run.pools, run.data)
     assert (run.folder / "2").exists()
+
+
+def test_full_disk_is_noticed_before_writing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with run.open() as checkpoints:
+        run.save_at(checkpoints, 2)
+        checkpoints.wait()
+        usage = shutil.disk_usage(run.folder)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+        with pytest.raises(RunError, match="the disk has 0 MB left; the checkpoint at 2 images is intact"):
+            run.save_at(checkpoints, 4)
+    assert {path.name for path in run.folder.iterdir()} == {"2"}
 
 
 def test_failed_save_leaves_the_checkpoint_before_intact_and_says_so(run: Run) -> None:

@@ -77,7 +77,7 @@ def test_the_pool_does_what_the_reference_does_with_the_same_draws(size: int) ->
     assert 0 < sum(a != b for a, b in zip(expected, range(1, count + 1), strict=True)) < count - size
 
 
-def test_every_image_is_shown_or_still_in_the_pool_never_twice() -> None:
+def test_once_the_pool_is_full_no_image_is_lost_or_shown_twice() -> None:
     shown, pool = query(empty_pool(4, SIZE), numbered(range(1, 61)), keys_of(60))
     after_filling = numbers_in(shown)[4:]
     assert sorted(after_filling + numbers_in(pool.images)) == list(range(1, 61))

@@ -193,13 +193,27 @@ def test_a_dataset_in_tfrecord_files_is_an_input_error_that_names_the_mend(tiny_
     for split in info["splits"]:
         split["filepathTemplate"] = split["filepathTemplate"].replace("array_record", "tfrecord")
     (folder / "dataset_info.json").write_text(json.dumps(info))
-    with pytest.raises(InputError, match=r"tfrecord.*file_format=array_record"):
+    with pytest.raises(InputError, match=r"trainA.*tfrecord.*array_record"):
         open_dataset(DataConfig(dir=str(folder)))
 
 
-def test_an_unknown_tfds_dataset_is_an_input_error_that_names_the_mend(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"tfds build no_such_thing --file_format=array_record"):
-        open_dataset(DataConfig(name="no_such_thing", dir=str(tmp_path)))
+@pytest.mark.parametrize("name", [None, "no_such_thing", "cycle_gan/no_such_pair"])
+def test_a_dataset_that_is_not_there_is_an_input_error_that_names_the_mend(name: str | None, tmp_path: Path) -> None:
+    folder = str(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=rf"no dataset {name or folder}: .*prepare --photos DIR") as error:
+        open_dataset(DataConfig(name=name, dir=folder))
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_of_something_else_is_an_input_error_that_names_the_mend(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    with pytest.raises(InputError, match=r"prepare --photos DIR"):
+        open_dataset(DataConfig(dir=str(tmp_path)))
+
+
+def test_a_tfds_dataset_that_is_not_prepared_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cycle_gan/horse2zebra.*trainA.*prepared"):
+        open_dataset(DataConfig(name="cycle_gan/horse2zebra", dir=str(tmp_path)))
 
 
 @pytest.mark.parametrize("shape", [(20, 60), (60, 20), (50, 50), (33, 34)])

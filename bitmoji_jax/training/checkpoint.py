@@ -1,6 +1,7 @@
 """Checkpoints: all that makes a continued run the same run, in one atomic, asynchronous Orbax bundle."""
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,11 @@ class Checkpointer:
         if self.latest() == images:
             return
         with self._explained():
+            # Orbax meets a full disk in many threads at once, each with a traceback; one look beforehand is clearer.
+            size = sum(leaf.nbytes for leaf in jax.tree.leaves((state, pools)))
+            free = shutil.disk_usage(self._folder).free
+            if free < size:
+                raise OSError(f"it takes {size / 1e6:.0f} MB and the disk has {free / 1e6:.0f} MB left")
             self._manager.save(
                 images,
                 args=ocp.args.Composite(
@@ -164,10 +170,12 @@ class Checkpointer:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause in one line: Orbax and TensorStore wrap an OSError several times."""
+    """The cause in a few words: Orbax wraps it several times, and TensorStore puts what failed before why."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error).strip().split("\n")[0] or type(error).__name__
+    text = str(error).strip().split("\n")[0] or type(error).__name__
+    system = re.search(r"([^:]+) \[os_error_code", text)
+    return system[1].strip() if system else text
 
 
 def _global_mesh() -> Mesh:
