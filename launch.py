@@ -80,10 +80,13 @@ def parse(argv: list[str]) -> Arguments:
     names = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
     if name not in names:
         nearest = difflib.get_close_matches(name, names, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        hint = f"; did you mean {nearest[0]}?" if nearest else "."
         raise InputError(f"no experiment {name!r}{hint} There are: {', '.join(sorted(names))}")
     config = importlib.import_module(f"experiments.{name}").get_experiment()
-    return tyro.cli(Arguments, args=argv, prog="launch.py", default=Arguments(exp=name, config=config))
+    try:
+        return tyro.cli(Arguments, args=argv, prog="launch.py", default=Arguments(exp=name, config=config))
+    except ValueError as error:  # a value out of range, from ExperimentConfig
+        raise InputError(str(error)) from error
 
 
 def _join(arguments: Arguments) -> None:

@@ -6,7 +6,9 @@ meaning when the batch or the number of devices changes. An epoch is max(|X|, |Y
 
 import dataclasses
 import json
-from typing import Any, Literal, get_type_hints
+import math
+import types
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,32 +112,37 @@ class ExperimentConfig:
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:
-        problems = [
-            message
-            for wrong, message in (
-                (self.data.image_size % 4 or self.data.image_size < 32,
-                 "data.image_size must be a multiple of 4 and at least 32"),
-                (self.data.crop_margin < 0, "data.crop_margin must not be negative"),
-                (self.data.read_threads < 1, "data.read_threads must be at least 1"),
-                (self.generator.features < 1, "generator.features must be at least 1"),
-                (self.generator.res_blocks < 0, "generator.res_blocks must not be negative"),
-                (self.discriminator.features < 1, "discriminator.features must be at least 1"),
-                (self.train.batch_size < 1, "train.batch_size must be at least 1"),
-                (self.train.accumulation_steps < 1, "train.accumulation_steps must be at least 1"),
-                (self.train.constant_epochs < 0 or self.train.decay_epochs < 0,
-                 "train.constant_epochs and train.decay_epochs must not be negative"),
-                (self.train.constant_epochs + self.train.decay_epochs <= 0,
-                 "train.constant_epochs + train.decay_epochs must be above 0"),
-                (self.train.pool_size < 0, "train.pool_size must not be negative"),
-                (self.train.ema_halflife <= 0, "train.ema_halflife must be above 0"),
-                (min(self.log.metrics_every, self.log.samples_every, self.log.checkpoint_every) < 1,
-                 "log.metrics_every, log.samples_every and log.checkpoint_every must be at least 1"),
-                (self.log.sample_images < 1, "log.sample_images must be at least 1"),
-                (self.log.keep_checkpoints < 1, "log.keep_checkpoints must be at least 1"),
-            )
-            if wrong
-        ]  # fmt: skip
-        if problems:
+        data, train, log = self.data, self.train, self.log
+        # Each must hold; written so that NaN fails.
+        rules = {
+            "data.image_size must be a multiple of 4 and at least 32": data.image_size % 4 == 0
+            and data.image_size >= 32,
+            "data.crop_margin must be from 0 to 1": 0 <= data.crop_margin <= 1,
+            "data.read_threads must be at least 1": data.read_threads >= 1,
+            "generator.features must be at least 1": self.generator.features >= 1,
+            "generator.res_blocks must not be negative": self.generator.res_blocks >= 0,
+            "discriminator.features must be at least 1": self.discriminator.features >= 1,
+            "train.batch_size must be at least 1": train.batch_size >= 1,
+            "train.accumulation_steps must be at least 1": train.accumulation_steps >= 1,
+            "train.constant_epochs must not be negative": 0 <= train.constant_epochs < math.inf,
+            "train.decay_epochs must not be negative": 0 <= train.decay_epochs < math.inf,
+            "train.constant_epochs + train.decay_epochs must be above 0": train.constant_epochs + train.decay_epochs
+            != 0,
+            "train.learning_rate must be above 0": 0 < train.learning_rate < math.inf,
+            "train.beta1 must be from 0 to below 1": 0 <= train.beta1 < 1,
+            "train.beta2 must be from 0 to below 1": 0 <= train.beta2 < 1,
+            "train.cycle_weight must not be negative": 0 <= train.cycle_weight < math.inf,
+            "train.identity_weight must not be negative": 0 <= train.identity_weight < math.inf,
+            "train.pool_size must not be negative": train.pool_size >= 0,
+            "train.ema_halflife must be above 0": 0 < train.ema_halflife < math.inf,
+            "train.seed must be from 0 to 2**32 - 1": 0 <= train.seed < 2**32,
+            "log.metrics_every must be at least 1": log.metrics_every >= 1,
+            "log.samples_every must be at least 1": log.samples_every >= 1,
+            "log.sample_images must be at least 1": log.sample_images >= 1,
+            "log.checkpoint_every must be at least 1": log.checkpoint_every >= 1,
+            "log.keep_checkpoints must be at least 1": log.keep_checkpoints >= 1,
+        }
+        if problems := [rule for rule, holds in rules.items() if not holds]:
             raise ValueError("; ".join(problems))
 
 
@@ -148,7 +155,7 @@ def from_json(text: str) -> ExperimentConfig:
     """Reads what `to_json` wrote.
 
     Raises:
-      ValueError: the text is not JSON, or a field is unknown, missing or out of range.
+      ValueError: the text is not JSON, or a field is unknown, missing, of another type or out of range.
     """
     return _build(ExperimentConfig, json.loads(text), "config")
 
@@ -159,12 +166,26 @@ def _build(cls: Any, values: Any, where: str) -> Any:
         found = set(values) if isinstance(values, dict) else set()
         raise ValueError(f"{where}: unknown {sorted(found - names)}, missing {sorted(names - found)}")
     hints = get_type_hints(cls)
+    for name, value in values.items():
+        if not dataclasses.is_dataclass(hints[name]) and not _fits(value, hints[name]):
+            raise ValueError(f"{where}.{name}: {value!r} is no {hints[name]}")
     return cls(
         **{
             name: _build(hints[name], value, f"{where}.{name}") if dataclasses.is_dataclass(hints[name]) else value
             for name, value in values.items()
         }
     )
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a JSON value is of a field's type: a Literal, X | None, bool, int, float or str."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) is types.UnionType:
+        return any(_fits(value, option) for option in get_args(hint))
+    if hint is float:
+        return type(value) in (int, float)
+    return type(value) is hint  # a bool is no int here
 
 
 def differences(ours: ExperimentConfig, theirs: ExperimentConfig) -> list[str]:

@@ -1,6 +1,7 @@
 import dataclasses
 import importlib
 import json
+import math
 import pkgutil
 import re
 
@@ -166,3 +167,34 @@ def test_a_configuration_cannot_be_changed_in_place() -> None:
     for section in (config, *(getattr(config, field.name) for field in dataclasses.fields(config))):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(section, dataclasses.fields(section)[0].name, None)
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [
+        ("train", "ema_halflife", math.nan),
+        ("train", "learning_rate", -1.0),
+        ("train", "beta1", 1.0),
+        ("train", "cycle_weight", math.nan),
+        ("train", "constant_epochs", math.inf),
+        ("train", "seed", -1),
+        ("data", "crop_margin", math.nan),
+    ],
+)
+def test_values_no_run_can_use_are_rejected(section: str, field: str, value: float) -> None:
+    default = ExperimentConfig()
+    changed = dataclasses.replace(getattr(default, section), **{field: value})
+    with pytest.raises(ValueError, match=f"{section}.{field}"):
+        dataclasses.replace(default, **{section: changed})
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [('"transpose"', '"foo"'), ('"flip": true', '"flip": "no"'), ('"seed": 0', '"seed": 0.5'),
+     ('"batch_size": 1', '"batch_size": "1"')],
+)  # fmt: skip
+def test_from_json_rejects_values_of_another_type(ours: str, theirs: str) -> None:
+    text = to_json(ExperimentConfig())
+    assert ours in text
+    with pytest.raises(ValueError, match="is no"):
+        from_json(text.replace(ours, theirs))

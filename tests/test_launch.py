@@ -205,3 +205,8 @@ def test_demo_runs_on_the_built_in_data() -> None:
     demo = experiment("demo")
     assert (demo.data.dir, demo.data.name) == (None, None)
     assert demo.data.image_size == 64
+
+
+def test_a_value_out_of_range_exits_2_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert launch.main(["--exp", "demo", "--train.batch-size", "0"]) == 2
+    assert capsys.readouterr().err == "error: train.batch_size must be at least 1\n"

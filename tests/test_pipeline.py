@@ -200,7 +200,7 @@ def test_a_dataset_in_tfrecord_files_is_an_input_error_that_names_the_mend(tiny_
 @pytest.mark.parametrize("name", [None, "no_such_thing", "cycle_gan/no_such_pair"])
 def test_a_dataset_that_is_not_there_is_an_input_error_that_names_the_mend(name: str | None, tmp_path: Path) -> None:
     folder = str(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=rf"no dataset {name or folder}: .*prepare --photos DIR") as error:
+    with pytest.raises(InputError, match=rf"can't open the dataset {name or folder}: .*prepare --photos DIR") as error:
         open_dataset(DataConfig(name=name, dir=folder))
     assert "\n" not in str(error.value)
 
@@ -294,3 +294,9 @@ def test_a_dataset_of_tfds_opens_by_name(horse2zebra: Path) -> None:
     assert batch["x"]["image"].shape == (1, PHOTOS, 36, 36, 3)
     assert sorted(pair[0] for pair in indices(batch)) == list(range(PHOTOS))
     assert np.isnan(batch["x"]["landmarks"]).all()
+
+
+def test_damaged_dataset_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "dataset_info.json").write_text("{")
+    with pytest.raises(InputError, match="can't open the dataset"):
+        open_dataset(DataConfig(dir=str(tmp_path)))

@@ -73,10 +73,11 @@ def open_dataset(config: DataConfig) -> Dataset:
             builder = tfds.builder(config.name, **({} if config.dir is None else {"data_dir": config.dir}))
         else:
             builder = tfds.builder_from_directory(config.dir)
-    # The errors of TFDS for a folder, a name, a configuration and a version that are not there.
-    except (OSError, tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
+    except Exception as error:
+        # TFDS raises a type of its own, or of another library's, for each of: no such folder, name, configuration or
+        # version, and a damaged dataset_info.json.
         raise InputError(
-            f"no dataset {name}: {_first_line(error)}. Pictures in two folders become one with: "
+            f"can't open the dataset {name}: {_one_line(error)}. Two folders of pictures become one with: "
             "python -m bitmoji_jax prepare --photos DIR --avatars DIR --out data/NAME"
         ) from error
 
@@ -88,13 +89,13 @@ def open_dataset(config: DataConfig) -> Dataset:
             splits[split] = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
         except (NotImplementedError, OSError, ValueError) as error:
             raise InputError(
-                f"can't read split {split} of {name}: {_first_line(error)}. It must be stored as array_record"
+                f"can't read split {split} of {name}: {_one_line(error)}. It must be stored as array_record"
             ) from error
     for split in ("trainA", "trainB"):
         if split not in splits:
             raise InputError(
                 f"{name} has no images in split {split}: it needs trainA (photos) and trainB (avatars), "
-                "prepared on this machine"
+                "already prepared"
             )
 
     shape = builder.info.features["image"].shape
@@ -155,5 +156,5 @@ def _decode(encoded: bytes, size: int) -> np.ndarray:
         return np.asarray(image)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
+def _one_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".:") or type(error).__name__
