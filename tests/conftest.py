@@ -1,5 +1,7 @@
+import os
 from pathlib import Path
 
+import jax
 import pytest
 
 from bitmoji_jax.config import (
@@ -12,6 +14,15 @@ from bitmoji_jax.config import (
 )
 from bitmoji_jax.data.builder import Example, encode_image, write_dataset
 from tests.tiny_images import COUNTS, SIZE, tiny_image, tiny_landmarks
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compiled programs are shared by the tests of a session and the processes they start, and by nothing else."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "xla")
+    jax.config.update("jax_compilation_cache_dir", str(folder / "xla"))
 
 
 @pytest.fixture(scope="session")

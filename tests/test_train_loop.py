@@ -19,6 +19,8 @@ from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.training import train_loop
 from bitmoji_jax.training.train_loop import train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def config(tiny_config: ExperimentConfig) -> ExperimentConfig:

@@ -3,18 +3,14 @@
 import dataclasses
 import math
 import os
-import signal
-import threading
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import jax
 import numpy as np
 import rich.console
-from jax.experimental import multihost_utils
 
 from bitmoji_jax.cache import cache_folder
 from bitmoji_jax.config import ExperimentConfig
@@ -23,7 +19,9 @@ from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.evaluation.paired import paired_error
 from bitmoji_jax.training.checkpoint import Checkpointer
 from bitmoji_jax.training.metrics import MetricsLog, ProgressLine, format_duration
+from bitmoji_jax.training.profiler import WARM_UP_STEPS, Profiler
 from bitmoji_jax.training.samples import Sampler
+from bitmoji_jax.training.stop_signal import StopSignal
 from bitmoji_jax.training.train_step import (
     Batch,
     Metrics,
@@ -34,7 +32,6 @@ from bitmoji_jax.training.train_step import (
 )
 from bitmoji_jax.training.workdir import claimed
 
-_WARM_UP_STEPS = 3  # left out of profiles and estimates
 _LONG_RUN = 3600.0  # seconds; a plain CPU that will take longer says so
 
 
@@ -118,8 +115,8 @@ def _train(
         )
         progress = stack.enter_context(closing(ProgressLine(console, total=total, images=images)))
         watch = _Watch(workdir, metrics_log, progress, console)
-        profiler = stack.enter_context(closing(_Profiler(workdir / "profile", profile_steps)))
-        stop = stack.enter_context(_StopSignal(console))
+        profiler = stack.enter_context(closing(Profiler(workdir / "profile", profile_steps)))
+        stop = stack.enter_context(StopSignal(console))
 
         def samples() -> None:
             for name, picture in sampler.save(state, images).items():
@@ -239,9 +236,9 @@ class _Watch:
         self._progress.step(step.images)
         if row is not None:
             self._progress.row(row)
-        if len(self._times) <= _WARM_UP_STEPS:
+        if len(self._times) <= WARM_UP_STEPS:
             self._times.append((time.perf_counter(), step.images))
-            if len(self._times) > _WARM_UP_STEPS:
+            if len(self._times) > WARM_UP_STEPS:
                 self._warn_if_long()
         return row is not None
 
@@ -253,65 +250,3 @@ class _Watch:
                 f"This will take about {format_duration(left)} on this CPU. For a first result in minutes: "
                 "python launch.py --exp demo"
             )
-
-
-class _Profiler:
-    """Records `steps` steps, after the warm-up, for TensorBoard or Perfetto."""
-
-    def __init__(self, folder: Path, steps: int) -> None:
-        self._folder = folder
-        self._steps = steps
-        self._seen = 0
-        self._running = False
-
-    def step(self, state: TrainState) -> None:
-        """Call before each step."""
-        if self._steps and self._seen == _WARM_UP_STEPS:
-            jax.block_until_ready(state)
-            jax.profiler.start_trace(self._folder)
-            self._running = True
-        if self._running and self._seen == _WARM_UP_STEPS + self._steps:
-            jax.block_until_ready(state)
-            self.close()
-        self._seen += 1
-
-    def close(self) -> None:
-        """Ends a recording under way."""
-        if self._running:
-            self._running = False
-            jax.profiler.stop_trace()
-
-
-class _StopSignal:
-    """Notes the first SIGINT or SIGTERM while in use; a second one has its usual effect."""
-
-    def __init__(self, console: rich.console.Console) -> None:
-        self._console = console
-        self._noted = False
-        self._former: dict[int, Any] = {}
-
-    def __enter__(self) -> "_StopSignal":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._former[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._restore()
-
-    def agreed(self, row_complete: bool) -> bool:
-        """Whether to stop now. Several processes agree where a row of metrics ends: all of them must save together."""
-        if jax.process_count() == 1:
-            return self._noted
-        return row_complete and bool(np.any(multihost_utils.process_allgather(np.array(self._noted))))
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self._noted = True
-        self._restore()
-        self._console.print("Stopping: saving first. Once more to stop without.")
-
-    def _restore(self) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-        self._former = {}
