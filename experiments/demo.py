@@ -19,6 +19,6 @@ def get_experiment() -> ExperimentConfig:
         data=DataConfig(image_size=64, crop_margin=0.06),
         generator=GeneratorConfig(features=16, res_blocks=3, skips=True, upsample="nearest"),
         discriminator=DiscriminatorConfig(features=32),
-        train=TrainConfig(batch_size=4, constant_epochs=2, decay_epochs=2, ema_halflife=200),
-        log=LogConfig(metrics_every=200, samples_every=1500, checkpoint_every=1500),
+        train=TrainConfig(batch_size=4, learning_rate=3e-4, constant_epochs=2.5, decay_epochs=3, ema_halflife=200),
+        log=LogConfig(samples_every=1500, checkpoint_every=1500),
     )
