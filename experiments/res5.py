@@ -5,6 +5,11 @@ python launch.py --exp res5 --data.dir data/NAME
 Source: "Generate Bitmoji from face using GAN" (2021). It gives no learning rates, weights or batch: those are
 CycleGAN's (arXiv 1703.10593). It also leaves the upsampling open: nearest-neighbour resize + convolution, which
 starts without a checkerboard. 30 epochs are split as CycleGAN splits its 200, half constant, half decaying.
+
+Tried so far at 64 px and half width only (`--data.image-size 64 --generator.features 32 --discriminator.features 32
+--train.constant-epochs 1.5 --train.decay-epochs 1`) on 4,638 photos and 3,255 bitmojis: after 11,595 images, at up to 7
+images/s on two cores of an AMD EPYC (2026-11-22), avatars have bitmoji outlines, eyes and flat colours on white
+backgrounds; photos with a dark background or a covered eye fail.
 """
 
 from bitmoji_jax.config import DataConfig, DiscriminatorConfig, ExperimentConfig, GeneratorConfig, TrainConfig

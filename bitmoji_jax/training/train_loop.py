@@ -74,7 +74,7 @@ def train(
         try:
             _train(config, workdir, dataset, console, profile_steps)
         except OSError as error:
-            raise RunError(f"can't write to {workdir}: {error}; the newest checkpoint is intact") from error
+            raise RunError(f"the run stopped: {error}. Its newest checkpoint in {workdir} is intact") from error
 
 
 def _train(
