@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from bitmoji_jax.config import ExperimentConfig, differences, from_json, to_json
@@ -28,30 +29,38 @@ def claimed(workdir: Path, config: ExperimentConfig, *, overwrite: bool) -> Iter
     Raises:
       InputError: another process trains there, it can't be written to, or its run has another configuration.
     """
-    if jax.process_index() > 0:
-        multihost_utils.sync_global_devices("workdir claimed")
-        yield
-        return
     with contextlib.ExitStack() as stack:
-        try:
-            workdir.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((workdir / _LOCK).open("w"))
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if overwrite:
-                _clear(workdir)
-        except BlockingIOError as error:
-            raise InputError(f"another process trains in {workdir}; choose another --workdir") from error
-        except OSError as error:
-            raise InputError(
-                f"can't write to the workdir {workdir} ({error.strerror}); choose another --workdir"
-            ) from error
+        problem = None
+        if jax.process_index() == 0:
+            try:
+                _claim(stack, workdir, config, overwrite)
+            except InputError as error:
+                problem = error
+        # Told to the other processes, which would wait for this one otherwise.
+        if jax.process_count() > 1 and multihost_utils.broadcast_one_to_all(np.array(problem is not None)):
+            raise problem or InputError(f"process 0 can't use the workdir {workdir}; it says why")
+        if problem is not None:
+            raise problem
+        yield
+
+
+def _claim(stack: contextlib.ExitStack, workdir: Path, config: ExperimentConfig, overwrite: bool) -> None:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = stack.enter_context((workdir / _LOCK).open("w"))
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if overwrite:
+            _clear(workdir)
         _check_config(workdir, config)
         partial = workdir / "config.partial"
         partial.write_text(to_json(config), encoding="utf-8")
         os.replace(partial, workdir / "config.json")
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("workdir claimed")
-        yield
+    except BlockingIOError as error:
+        raise InputError(f"another process trains in {workdir}; choose another --workdir") from error
+    except OSError as error:
+        raise InputError(
+            f"can't write to the workdir {workdir} ({error.strerror}); choose another --workdir"
+        ) from error
 
 
 def _clear(workdir: Path) -> None:
