@@ -1,0 +1,195 @@
+"""Scores of a translation that need no network: each compares arrays of images, or of points.
+
+Images are uint8 [N, S, S, 3]. Differences between them are in grey levels of 0 to 255. No score here sees whether an
+output looks like an avatar; read them beside KID.
+"""
+
+import dataclasses
+
+import numpy as np
+
+_EYES = [0, 1]
+_LUMA = np.array([0.299, 0.587, 0.114])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LandmarkError:
+    """Distances between points as fractions of the distance between the eyes: 0 is exact, 0.1 is ten per cent of it."""
+
+    per_image: np.ndarray
+    """float64 [N], NaN for an image left out."""
+    mean: float
+    """Over the images that count; NaN if none does."""
+    images: int
+    left_out: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Alarm:
+    """A value measured, and whether it is past the threshold."""
+
+    value: float
+    raised: bool
+
+
+def nme(points: np.ndarray, targets: np.ndarray) -> LandmarkError:
+    """Normalised mean error: the mean distance of five points from their targets over that between the target's eyes.
+
+    Source: Zhang et al., "Facial landmark detection by deep multi-task learning", ECCV 2014 (five points and the
+    inter-ocular distance). A point counts if it is known on both sides. An image is left out if its target lacks an
+    eye, or both its eyes coincide, or no point counts.
+
+    Not to be trusted: below the own error of whatever found the points; between a photo and its avatar as if 0 could be
+    reached, since a drawing has other proportions (the mean avatar's points against the photos' show what is poor).
+
+    Args:
+      points: [N, 5, 2], NaN where unknown, in any unit that is the same along both axes.
+      targets: [N, 5, 2], the same order and unit. The first two points are the eyes.
+
+    Raises:
+      ValueError: the shapes differ or are not [N, 5, 2].
+    """
+    if points.shape != targets.shape or points.ndim != 3 or points.shape[1:] != (5, 2):
+        raise ValueError(f"shapes are {points.shape} and {targets.shape}, not one of [N, 5, 2]")
+    targets = targets.astype(np.float64)
+    distances = np.linalg.norm(points - targets, axis=-1)
+    between_eyes = np.linalg.norm(np.subtract(*targets[:, _EYES].swapaxes(0, 1)), axis=-1)
+    known = np.isfinite(distances)
+    counts = known.any(axis=1) & (between_eyes > 0)
+    per_image = np.full(len(points), np.nan)
+    sums = np.where(known, distances, 0).sum(axis=1)[counts]
+    per_image[counts] = sums / known.sum(axis=1)[counts] / between_eyes[counts]
+    mean = float(per_image[counts].mean()) if counts.any() else np.nan
+    return LandmarkError(per_image, mean, int(counts.sum()), int((~counts).sum()))
+
+
+def shadow_sensitivity(
+    photos: np.ndarray, shadowed_photos: np.ndarray, avatars: np.ndarray, shadowed_avatars: np.ndarray
+) -> float:
+    """How much of a shadow reaches the avatar: mean absolute change of the avatars over that of the photos.
+
+    Source: the project's own. No unit, from 0: 0 is an avatar that does not change, 1 one that changes as much as the
+    photo does, above 1 one in which a shadow becomes something else.
+
+    Not to be trusted: when outputs all look alike, which scores 0 too (see `diversity`).
+
+    Args:
+      photos: uint8 [N, S, S, 3].
+      shadowed_photos: the same photos with a shadow drawn in.
+      avatars: uint8 [N, T, T, 3], of `photos`.
+      shadowed_avatars: of `shadowed_photos`.
+
+    Raises:
+      ValueError: shapes that differ, another type, no images, or photos without any shadow.
+    """
+    if len(photos) != len(avatars):
+        raise ValueError(f"{len(photos)} photos and {len(avatars)} avatars")
+    change = _absolute_differences(photos, shadowed_photos).mean()
+    if not change:
+        raise ValueError("the photos with a shadow are those without it")
+    return float(_absolute_differences(avatars, shadowed_avatars).mean() / change)
+
+
+def cycle_psnr(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+    """Peak signal-to-noise ratio of each image's reconstruction F(G(x)), 10·log₁₀(255² / mean squared error).
+
+    In decibels, [N]; the larger the nearer, infinite if equal. 48 is an error of 1 grey level, 28 of 10, 20 of 25.
+
+    Not to be trusted: as quality. CycleGAN reaches high values by hiding the photo in the avatar (arXiv 1712.02950, see
+    `high_frequency_hiding`), and so does a translation that does nothing.
+
+    Raises:
+      ValueError: shapes that differ, another type, or no images.
+    """
+    errors = np.square(_absolute_differences(images, reconstructions)).mean(axis=(1, 2, 3))
+    with np.errstate(divide="ignore"):
+        return 10 * np.log10(255**2 / errors)
+
+
+def high_frequency_hiding(
+    images: np.ndarray, reconstructions: np.ndarray, reconstructions_after_jpeg: np.ndarray
+) -> float:
+    """How many times the cycle's error grows when the avatar passes through JPEG on its way: mean absolute errors.
+
+    Source: Chu, Zhmoginov and Sandler, arXiv 1712.02950: what G hides for F in faint high frequencies does not survive
+    compression. No unit: 1 is nothing hidden; the larger, the more of the reconstruction came from hidden signs.
+
+    Not to be trusted: for a cycle that is poor to start with, where there is no error left to grow; as proof, since
+    JPEG blurs visible lines too (the same ratio for F's photos, or of real avatars through F and G, belongs beside it).
+
+    Args:
+      images: uint8 [N, S, S, 3].
+      reconstructions: F(G(images)).
+      reconstructions_after_jpeg: F(JPEG(G(images))).
+
+    Raises:
+      ValueError: shapes that differ, another type, no images, or reconstructions without any error.
+    """
+    before = _absolute_differences(images, reconstructions).mean()
+    after = _absolute_differences(images, reconstructions_after_jpeg).mean()
+    if not before:
+        raise ValueError("the reconstructions equal the images: their error can't grow by a ratio")
+    return float(after / before)
+
+
+def colour_inversion(photos: np.ndarray, avatars: np.ndarray, threshold: float = -0.1) -> Alarm:
+    """Raised if dark has become light: CycleGAN may learn a negative early on, which the cycle loss does not mind.
+
+    The value is the median over images of the correlation, −1 to 1, of photo and avatar in luma (ITU-R BT.601) over
+    all pixels. Measured at 64 px: photos and unrelated real bitmojis +0.31, synthetic photos and their true avatars
+    +0.47, unrelated ones +0.19, negatives of the true −0.47.
+
+    Not to be trusted: when backgrounds turn from all dark to all white or the reverse, which alone may push it below 0.
+    An image of one grey has no correlation and is left out; if all are, the value is NaN and the alarm silent.
+
+    Args:
+      photos: uint8 [N, S, S, 3].
+      avatars: of that shape.
+      threshold: raised below it.
+
+    Raises:
+      ValueError: shapes that differ, another type, or no images.
+    """
+    _check(photos, avatars)
+    light, drawn = (images.reshape(len(images), -1, 3) @ _LUMA for images in (photos, avatars))
+    light, drawn = (values - values.mean(axis=1, keepdims=True) for values in (light, drawn))
+    spread = np.sqrt(np.square(light).mean(axis=1) * np.square(drawn).mean(axis=1))
+    uneven = spread > 1e-6
+    if not uneven.any():
+        return Alarm(np.nan, False)
+    value = float(np.median((light * drawn).mean(axis=1)[uneven] / spread[uneven]))
+    return Alarm(value, value < threshold)
+
+
+def does_nothing(photos: np.ndarray, avatars: np.ndarray, threshold: float = 10.0) -> Alarm:
+    """Raised if the avatars are the photos all over again.
+
+    The value is the mean absolute difference in grey levels, 0 to 255. Measured at 64 px: photos and JPEG of them 5, a
+    blur of 2 px 16, photos and unrelated real bitmojis 75, synthetic photos and their true avatars 64.
+
+    Not to be trusted: silence is no sign of a translation; a tint or a blur of the photo is past the threshold too.
+
+    Args:
+      photos: uint8 [N, S, S, 3].
+      avatars: of that shape.
+      threshold: raised below it.
+
+    Raises:
+      ValueError: shapes that differ, another type, or no images.
+    """
+    value = float(_absolute_differences(photos, avatars).mean())
+    return Alarm(value, value < threshold)
+
+
+def _absolute_differences(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    _check(images, others)
+    return np.abs(images.astype(np.float64) - others)
+
+
+def _check(images: np.ndarray, others: np.ndarray) -> None:
+    if images.shape != others.shape:
+        raise ValueError(f"shapes differ: {images.shape} and {others.shape}")
+    if images.dtype != np.uint8 or others.dtype != np.uint8:
+        raise ValueError(f"images are {images.dtype} and {others.dtype}, not uint8")
+    if images.ndim != 4 or images.shape[-1] != 3 or not len(images):
+        raise ValueError(f"images have shape {images.shape}, not [N, S, S, 3] with N of 1 or more")

@@ -1,0 +1,62 @@
+"""The checkerboard that upsampling leaves, read from the power spectrum."""
+
+import dataclasses
+
+import numpy as np
+
+_ROUNDING_VARIANCE = 1 / 12
+_NEIGHBOURS = (2, 3)
+_SMALLEST = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkerboard:
+    """Spectral power at the frequencies upsampling repeats, over that at the frequencies beside: no unit, 1 is none."""
+
+    period_2: float
+    """At the Nyquist frequency, what the last ×2 upsampling adds. A checkerboard of ±A grey levels over white noise of
+    variance v on S pixels adds ⅔·S·A²/v."""
+    period_4: float
+    """At half of it, what the ×2 upsampling before adds. A checkerboard of ±A in squares of 2 pixels adds ⅓·S·A²/v."""
+
+
+def checkerboard(images: np.ndarray) -> Checkerboard:
+    """How far patterns of period 2 and 4 pixels, along either axis, stick out of the spectrum.
+
+    Patterns after Odena et al., "Deconvolution and checkerboard artifacts", Distill 2016; that they show as peaks at
+    these frequencies after Zhang et al., arXiv 1907.06515. The ratio is ours: power spectra under a Hann window are
+    averaged over images and channels, and a rounding error's variance is added, so that empty ones give 1; on the lines
+    |f| = S/2 and S/4 each frequency is divided by the geometric mean of those 2 and 3 steps across the line; the
+    ratios are averaged along the lines of both axes. Real bitmojis score 0.88 and 1.04 at 64 px, 0.99 and 1.01 at 128.
+
+    Not to be trusted: under some 50 images, where noise in the denominator lifts it (by 1 % at 50, to 2 for one grey
+    image); below 1, which says that the spectrum falls there, or (near 0) that neighbouring pixels are copies, as after
+    bare nearest-neighbour upsampling; for JPEG at this size, whose blocks of 8 have peaks at the same frequencies; for
+    real stripes of that period. So real avatars belong beside it.
+
+    Args:
+      images: uint8 [N, S, S, 3], S a multiple of 4 and at least 16.
+
+    Raises:
+      ValueError: another shape or type, or no images.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
+        raise ValueError(f"images are {images.dtype} {images.shape}, not uint8 [N, S, S, 3]")
+    size = images.shape[1]
+    if not len(images) or size < _SMALLEST or size % 4:
+        raise ValueError(f"{len(images)} images of {size} px, not 1 or more of a multiple of 4 from {_SMALLEST} up")
+    window = np.hanning(size + 1)[:size]
+    window = np.outer(window, window)
+    power = np.zeros((size, size))
+    for image in images:
+        centred = image - image.mean(axis=(0, 1))
+        power += np.square(np.abs(np.fft.fft2(centred * window[..., None], axes=(0, 1)))).mean(axis=-1)
+    power /= len(images) * np.square(window).sum()
+    power += _ROUNDING_VARIANCE
+
+    def excess(frequency: int) -> float:
+        beside = [frequency + sign * step for step in _NEIGHBOURS for sign in (-1, 1)]
+        ratios = [axis[:, frequency] / np.exp(np.log(axis[:, beside]).mean(axis=1)) for axis in (power, power.T)]
+        return float(np.mean(ratios))
+
+    return Checkerboard(period_2=excess(size // 2), period_4=excess(size // 4))
