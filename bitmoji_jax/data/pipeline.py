@@ -1,7 +1,6 @@
 """The way of images from a TFDS dataset to the devices: two shuffled streams, zipped, batched, prefetched."""
 
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from PIL import Image
 
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.builder import GENDERS, SPLITS
+from bitmoji_jax.data.images import decode_image
 from bitmoji_jax.data.synthetic import synthetic_dataset
 from bitmoji_jax.errors import InputError
 
@@ -147,13 +147,14 @@ def train_batches(dataset: Dataset, config: DataConfig, *, batch_size: int, seed
 
 
 def _decode(encoded: bytes, size: int) -> np.ndarray:
-    with Image.open(io.BytesIO(encoded)) as file:
-        image = file.convert("RGB")
-        if image.size != (size, size):
-            side = min(image.size)
-            left, top = (image.width - side) // 2, (image.height - side) // 2
-            image = image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-        return np.asarray(image)
+    rgb = decode_image(encoded)
+    if rgb.shape[:2] == (size, size):
+        return rgb
+    image = Image.fromarray(rgb)
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
 
 
 def _one_line(error: Exception) -> str:

@@ -36,11 +36,11 @@ def claimed(workdir: Path, config: ExperimentConfig, *, overwrite: bool) -> Iter
                 _claim(stack, workdir, config, overwrite)
             except InputError as error:
                 problem = error
-        # Told to the other processes, which would wait for this one otherwise.
-        if jax.process_count() > 1 and multihost_utils.broadcast_one_to_all(np.array(problem is not None)):
+        failed = problem is not None
+        if jax.process_count() > 1:  # told to the other processes, which would wait for this one otherwise
+            failed = bool(multihost_utils.broadcast_one_to_all(np.array(failed)))
+        if failed:
             raise problem or InputError(f"process 0 can't use the workdir {workdir}; it says why")
-        if problem is not None:
-            raise problem
         yield
 
 
