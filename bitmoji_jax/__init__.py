@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bitmoji_jax.config import ExperimentConfig
     from bitmoji_jax.errors import InputError, RunError
+    from bitmoji_jax.inference.translator import Translator
     from bitmoji_jax.training.train_loop import train
 
-__all__ = ["ExperimentConfig", "InputError", "RunError", "train"]
+__all__ = ["ExperimentConfig", "InputError", "RunError", "Translator", "train"]
 
 _MODULES = {
     "ExperimentConfig": "bitmoji_jax.config",
     "InputError": "bitmoji_jax.errors",
     "RunError": "bitmoji_jax.errors",
+    "Translator": "bitmoji_jax.inference.translator",
     "train": "bitmoji_jax.training.train_loop",
 }
 

@@ -84,6 +84,11 @@ class TrainConfig:
     seed: int = 0
     """Of initialisation, data order, augmentation and pools."""
 
+    def total_images(self, epoch_images: int) -> int:
+        """Images seen by the end of the schedule: whole batches, for epochs of `epoch_images`."""
+        epochs = self.constant_epochs + self.decay_epochs
+        return math.ceil(epochs * epoch_images / self.batch_size) * self.batch_size
+
 
 @dataclasses.dataclass(frozen=True)
 class LogConfig:
@@ -99,6 +104,8 @@ class LogConfig:
     """Images between checkpoints."""
     keep_checkpoints: int = 2
     """Checkpoints kept; two, so that a damaged newest one loses little."""
+    scores_every: int = 5_000
+    """Images between looks at KID (which needs the extra `eval`) and at colour inversion and idleness."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +148,7 @@ class ExperimentConfig:
             "log.sample_images must be at least 1": log.sample_images >= 1,
             "log.checkpoint_every must be at least 1": log.checkpoint_every >= 1,
             "log.keep_checkpoints must be at least 1": log.keep_checkpoints >= 1,
+            "log.scores_every must be at least 1": log.scores_every >= 1,
         }
         if problems := [rule for rule, holds in rules.items() if not holds]:
             raise ValueError("; ".join(problems))
@@ -154,10 +162,15 @@ def to_json(config: ExperimentConfig) -> str:
 def from_json(text: str) -> ExperimentConfig:
     """Reads what `to_json` wrote.
 
+    Fields missing from `log`, which any run may change, get their defaults, so that runs of earlier versions go on.
+
     Raises:
       ValueError: the text is not JSON, or a field is unknown, missing, of another type or out of range.
     """
-    return _build(ExperimentConfig, json.loads(text), "config")
+    values = json.loads(text)
+    if isinstance(values, dict) and isinstance(values.get("log"), dict):
+        values["log"] = dataclasses.asdict(LogConfig()) | values["log"]
+    return _build(ExperimentConfig, values, "config")
 
 
 def _build(cls: Any, values: Any, where: str) -> Any:

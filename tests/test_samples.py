@@ -134,7 +134,3 @@ def test_the_sampler_draws_both_cycles_with_raw_and_averaged_weights(
         for i, column in enumerate(expected):
             difference = cells(pictures[name], len(x))[:, i].astype(int) - np.asarray(to_uint8(column))
             assert np.abs(difference).max() <= 1  # rounding
-    translated = sampler.translate(weights[0], images["x"])
-    assert translated.dtype == np.uint8
-    difference = translated.astype(int) - np.asarray(to_uint8(generator.apply(weights[0], x)))
-    assert np.abs(difference).max() <= 1

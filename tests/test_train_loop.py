@@ -3,6 +3,7 @@
 import dataclasses
 import fcntl
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from bitmoji_jax.data import pipeline
 from bitmoji_jax.data.builder import Example, encode_image, write_dataset
 from bitmoji_jax.data.synthetic import synthetic_dataset
 from bitmoji_jax.errors import InputError, RunError
+from bitmoji_jax.inference.weights import load_weights
 from bitmoji_jax.training import train_loop
 from bitmoji_jax.training.train_loop import train
 
@@ -35,6 +37,11 @@ def replace(config: ExperimentConfig, **sections: dict[str, Any]) -> ExperimentC
 
 
 def rows(workdir: Path) -> list[dict[str, float]]:
+    """The rows of metrics, without those of scores."""
+    return [row for row in all_rows(workdir) if "loss_generators" in row]
+
+
+def all_rows(workdir: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -60,6 +67,8 @@ def test_run_folder_holds_what_is_promised(config: ExperimentConfig, finished: d
     assert checkpoints(workdir) == {12, 24}
     assert [row["images"] for row in rows(workdir)] == [4, 8, 12, 16, 20, 24]
     assert rows(workdir)[-1]["epoch"] == 2.0
+    assert set(all_rows(workdir)[-1]) == {"images", "kid", "luma_correlation", "output_change"}
+    assert (workdir / "best.safetensors").is_file()
     assert list((workdir / "tensorboard").glob("events*"))
     names = {path.name for path in (workdir / "samples").iterdir()}
     assert names == {f"{kind}_{images:08d}.png" for kind in ("raw", "ema") for images in (0, 12, 24)}
@@ -146,6 +155,22 @@ def test_workdir_in_use_is_refused(config: ExperimentConfig, tmp_path: Path) -> 
 def test_batch_that_cannot_be_shared_is_refused(config: ExperimentConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="make it a multiple of 3"):
         train(replace(config, train={"accumulation_steps": 3}), tmp_path)
+
+
+def test_best_is_the_lowest_kid_in_the_log_also_when_continued(config: ExperimentConfig, tmp_path: Path) -> None:
+    frequent = replace(config, log={"scores_every": 4, "checkpoint_every": 4})
+    train(frequent, tmp_path)
+    kids = {row["images"]: row["kid"] for row in all_rows(tmp_path) if "kid" in row}
+    assert set(kids) == {4, 8, 12, 16, 20, 24}
+    best = min(kids, key=lambda images: kids[images])
+    assert load_weights(tmp_path / "best.safetensors").images == best
+
+    # From the last checkpoint but one, as if killed in the last step: the same rows, the same best.
+    before = [row for row in all_rows(tmp_path) if "kid" in row]
+    shutil.rmtree(tmp_path / "checkpoints" / "24")
+    train(frequent, tmp_path)
+    assert [row for row in all_rows(tmp_path) if "kid" in row] == before
+    assert load_weights(tmp_path / "best.safetensors").images == best
 
 
 def test_profile_is_recorded(config: ExperimentConfig, tmp_path: Path) -> None:

@@ -102,11 +102,16 @@ def read_split(folder: Path, split: str) -> Iterator[Example]:
             image=row["image"],
             gender=GENDERS[row["gender"]],
             landmarks=row["landmarks"],
-            attributes={
-                name: value.decode() if isinstance(value, bytes) else float(value)
-                for name, value in row.get("attributes", {}).items()
-            },
+            attributes=attributes_of(row),
         )
+
+
+def attributes_of(row: Mapping[str, Any]) -> dict[str, float | str]:
+    """The attributes of a row as TFDS reads it; empty where the dataset has none."""
+    return {
+        name: value.decode() if isinstance(value, bytes) else float(value)
+        for name, value in row.get("attributes", {}).items()
+    }
 
 
 def check_free(out: Path) -> None:

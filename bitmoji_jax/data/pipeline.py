@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from PIL import Image
 
 from bitmoji_jax.config import DataConfig
-from bitmoji_jax.data.builder import GENDERS, SPLITS
+from bitmoji_jax.data.builder import GENDERS, SPLITS, attributes_of
 from bitmoji_jax.data.images import decode_image
 from bitmoji_jax.data.synthetic import synthetic_dataset
 from bitmoji_jax.errors import InputError
@@ -38,13 +38,17 @@ class Dataset:
         return {name: len(rows) for name, rows in self.splits.items()}
 
     def read(self, split: str, index: int) -> dict[str, Any]:
-        """One row: image uint8 [S, S, 3], landmarks float32 [5, 2], id, gender (a name of `GENDERS`)."""
+        """One row: image uint8 [S, S, 3], landmarks float32 [5, 2], id, gender (a name of `GENDERS`), attributes.
+
+        `attributes` maps names to numbers (NaN where unknown) or texts; it is empty where the dataset has none.
+        """
         row = self.splits[split][index]
         return {
             "image": _decode(row["image"], self.stored_size),
             "landmarks": np.asarray(row.get("landmarks", np.full((5, 2), np.nan)), np.float32),
             "id": row["id"].decode() if "id" in row else str(index),
             "gender": GENDERS[row["gender"]] if "gender" in row else "unknown",
+            "attributes": attributes_of(row),
         }
 
     def test_pairs(self) -> list[tuple[int, int]]:

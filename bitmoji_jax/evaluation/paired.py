@@ -7,8 +7,6 @@ import numpy as np
 
 from bitmoji_jax.data.pipeline import Dataset
 
-_BATCH = 32
-
 
 @dataclasses.dataclass(frozen=True)
 class PairedError:
@@ -26,18 +24,17 @@ def paired_error(translate: Callable[[np.ndarray], np.ndarray], dataset: Dataset
     """Compares the translated test photos with their partners.
 
     Args:
-      translate: uint8 photos [32, S, S, 3] -> uint8 avatars of that shape; always called with 32.
+      translate: uint8 photos [N, S, S, 3] -> uint8 avatars of that shape.
       dataset: one with `paired_test`.
     """
     pairs = dataset.test_pairs()
     photos = np.stack([dataset.read("testA", i)["image"] for i, _ in pairs])
     avatars = np.stack([dataset.read("testB", i)["image"] for _, i in pairs])
-    padded = np.concatenate([photos, np.repeat(photos[:1], -len(photos) % _BATCH, axis=0)])
-    translated = np.concatenate([translate(part) for part in np.split(padded, len(padded) // _BATCH)])
+    translated = translate(photos)
     count = len(dataset.splits["trainB"])
     mean_avatar = sum(dataset.read("trainB", i)["image"].astype(np.float64) for i in range(count)) / count
 
     def error(images: np.ndarray) -> float:
         return float(np.abs(images.astype(np.float64) - avatars).mean())
 
-    return PairedError(error(translated[: len(photos)]), error(photos), error(mean_avatar), len(photos))
+    return PairedError(error(translated), error(photos), error(mean_avatar), len(photos))

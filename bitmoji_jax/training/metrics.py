@@ -14,7 +14,8 @@ from tensorboardX import SummaryWriter
 
 
 class MetricsLog:
-    """Averages step metrics over rows of `every` images, written to metrics.jsonl and TensorBoard.
+    """Averages step metrics over rows of `every` images, written to metrics.jsonl and TensorBoard; scores have rows of
+    their own.
 
     The sums of an unfinished row are part of a checkpoint (`sums`), and rows after the checkpoint are dropped when a
     run continues, so that an interrupted run writes the same rows as one that was not.
@@ -81,6 +82,16 @@ class MetricsLog:
         self._steps, self._totals = 0, {}
         self._started, self._started_images, self._waited = now, images, 0.0
         return row
+
+    def add_scores(self, images: int, scores: dict[str, float]) -> None:
+        """Writes a row of scores, taken at `images` seen."""
+        if self._file is not None:
+            row = {"images": images} | {n: v if math.isfinite(v) else None for n, v in scores.items()}
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+        if self._tensorboard is not None:
+            for name, value in scores.items():
+                self._tensorboard.add_scalar(name, value, images)
 
     def add_picture(self, name: str, picture: np.ndarray, images: int) -> None:
         """Puts a uint8 [H, W, 3] picture into TensorBoard."""

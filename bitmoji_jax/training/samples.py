@@ -52,11 +52,7 @@ class Sampler:
             columns = (real_x, fake_y, rec_x, real_y, fake_x, rec_y)
             return {name: to_uint8(column) for name, column in zip(COLUMNS, columns, strict=True)}
 
-        def translate(params: Params, images: jax.Array) -> jax.Array:
-            return to_uint8(generator.apply(params, resize(to_float(images), size)))
-
         self._sample = jax.jit(sample)
-        self._translate = jax.jit(translate)
 
     def save(self, state: TrainState, images: int) -> dict[str, np.ndarray]:
         """Writes samples/raw_IMAGES.png and samples/ema_IMAGES.png; returns both pictures, uint8 [H, W, 3]."""
@@ -68,10 +64,6 @@ class Sampler:
             for name, picture in pictures.items():
                 save_picture(picture, self._folder / f"{name}_{images:08d}.png")
         return pictures
-
-    def translate(self, params: Params, photos: np.ndarray) -> np.ndarray:
-        """uint8 [N, S, S, 3] through one generator, to uint8 [N, image_size, image_size, 3]."""
-        return np.asarray(self._translate(params, photos))
 
 
 def make_grid(columns: dict[str, Any]) -> np.ndarray:

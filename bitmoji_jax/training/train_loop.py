@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from bitmoji_jax.cache import cache_folder
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.pipeline import Dataset, open_dataset, train_batches
 from bitmoji_jax.errors import InputError, RunError
+from bitmoji_jax.evaluation.loop_scores import LoopScores
 from bitmoji_jax.evaluation.paired import paired_error
+from bitmoji_jax.inference.translator import make_translate
+from bitmoji_jax.inference.weights import BEST, Weights, save_weights
 from bitmoji_jax.training.checkpoint import Checkpointer
 from bitmoji_jax.training.metrics import MetricsLog, ProgressLine, format_duration
 from bitmoji_jax.training.profiler import WARM_UP_STEPS, Profiler
@@ -25,7 +29,6 @@ from bitmoji_jax.training.stop_signal import StopSignal
 from bitmoji_jax.training.train_step import (
     Batch,
     Metrics,
-    TrainState,
     create_train_state,
     make_mesh,
     make_train_step,
@@ -44,7 +47,8 @@ def train(
 ) -> None:
     """Trains to the end of the schedule, continuing the run in `workdir` if there is one.
 
-    Writes config.json, checkpoints/, metrics.jsonl, tensorboard/ and samples/ there. On several hosts each calls this
+    Writes config.json, checkpoints/, best.safetensors (where KID can be had), metrics.jsonl, tensorboard/ and samples/
+    there. On several hosts each calls this
     after `jax.distributed.initialize()`, with a workdir that all of them share.
 
     Args:
@@ -81,14 +85,17 @@ def _train(
     config: ExperimentConfig, workdir: Path, dataset: Dataset, console: rich.console.Console, profile_steps: int
 ) -> None:
     train_config, log = config.train, config.log
-    epochs = train_config.constant_epochs + train_config.decay_epochs
-    total = math.ceil(epochs * dataset.epoch_images / train_config.batch_size) * train_config.batch_size
+    total = train_config.total_images(dataset.epoch_images)
 
     mesh = make_mesh()
     state, pools = create_train_state(config, mesh)
     batches = train_batches(dataset, config.data, batch_size=train_config.batch_size, seed=train_config.seed, mesh=mesh)
     train_step = make_train_step(config, dataset.epoch_images)
     sampler = Sampler(config, dataset, workdir / "samples")
+    translate = make_translate(config)
+    # One process looks, the others go on to the next step and wait for it there.
+    loop_scores = LoopScores(dataset, config.data.image_size, console) if jax.process_index() == 0 else None
+    best: dict[str, float] | None = None
 
     with ExitStack() as stack:
         checkpoints = stack.enter_context(
@@ -98,7 +105,7 @@ def _train(
         sums: dict[str, Any] | None = None
         if restored is not None:
             state, pools = restored.state, restored.pools
-            sums = restored.progress["sums"]
+            sums, best = restored.progress["sums"], restored.progress.get("best")
             _check_dataset(dataset, restored.progress["sizes"])
             console.print(f"Continuing at {int(state.images):,} of {total:,} images")
         images = int(state.images)
@@ -122,6 +129,16 @@ def _train(
             for name, picture in sampler.save(state, images).items():
                 metrics_log.add_picture(name, picture, images)
 
+        def take_scores() -> None:
+            nonlocal best
+            if loop_scores is None:
+                return
+            scores = loop_scores(lambda photos: translate(state.ema["g"], photos), images)
+            metrics_log.add_scores(images, scores)
+            if "kid" in scores and (best is None or scores["kid"] < best["kid"]):
+                best = {"kid": scores["kid"], "images": images}
+                save_weights(workdir / BEST, Weights(config, images, jax.device_get(state.ema)))
+
         if images == 0:
             samples()
         while images < total:
@@ -138,17 +155,24 @@ def _train(
             stopping = stop.agreed(row_complete)
             checkpoint_due = _passed(log.checkpoint_every, before, images) or images >= total or stopping
             samples_due = _passed(log.samples_every, before, images) or images >= total
-            if checkpoint_due or samples_due:
+            scores_due = _passed(log.scores_every, before, images) or images >= total
+            if checkpoint_due or samples_due or scores_due:
                 watch.catch_up()
+            if scores_due:
+                take_scores()
             if samples_due:
                 samples()
             if checkpoint_due:
-                checkpoints.save(state, pools, batches, {"sums": metrics_log.sums(), "sizes": dataset.sizes()})
+                progress_so_far = {"sums": metrics_log.sums(), "sizes": dataset.sizes(), "best": best}
+                checkpoints.save(state, pools, batches, progress_so_far)
             if stopping:
                 checkpoints.wait()
                 raise Interrupted(f"saved at {images:,} images in {workdir}; the same command continues")
     if dataset.paired_test:
-        _print_paired_error(sampler, state, dataset, console)
+        _print_paired_error(lambda photos: translate(state.ema["g"], photos), dataset, console)
+    if best is not None:
+        kid = f"{1000 * best['kid']:.0f} at {best['images']:,} images"
+        console.print(f"Lowest KID × 1000, training images: {kid}. Those weights are in {workdir / BEST}")
     console.print(f"Done: {images:,} images. Sample grids are in {workdir / 'samples'}")
 
 
@@ -180,8 +204,10 @@ def _passed(every: int, before: int, images: int) -> bool:
     return images // every > before // every
 
 
-def _print_paired_error(sampler: Sampler, state: TrainState, dataset: Dataset, console: rich.console.Console) -> None:
-    error = paired_error(lambda photos: sampler.translate(state.ema["g"], photos), dataset)
+def _print_paired_error(
+    translate: Callable[[np.ndarray], np.ndarray], dataset: Dataset, console: rich.console.Console
+) -> None:
+    error = paired_error(translate, dataset)
     console.print(
         f"Mean absolute error from the true avatar, {error.images} test faces, grey levels of 255: "
         f"translated {error.translated:.1f} · the mean avatar for everybody {error.mean_avatar:.1f} · "

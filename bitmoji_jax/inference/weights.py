@@ -1,0 +1,140 @@
+"""Trained generators, as one file or from a run's checkpoint: G, F and the configuration they were made with.
+
+The file is safetensors: arrays under names, and text. Reading it runs nothing, whoever wrote it.
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+import safetensors
+import safetensors.flax
+
+from bitmoji_jax.config import ExperimentConfig, from_json, to_json
+from bitmoji_jax.errors import InputError
+from bitmoji_jax.training.train_step import Params, make_networks
+
+BEST = "best.safetensors"
+"""Name of the file in a run's folder that holds the weights with the lowest KID."""
+
+_PRETRAINED = Path(__file__).parent / "pretrained.safetensors"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Weights:
+    """Both generators (moving averages), and what they come from."""
+
+    config: ExperimentConfig
+    images: int
+    """Images of each domain seen in training."""
+    generators: dict[str, Params]
+    """g, f; float32."""
+
+
+def save_weights(path: Path, weights: Weights, dtype: Any = jnp.float32) -> None:
+    """Writes one file, whole or not at all; its arrays as `dtype` (bfloat16 halves it)."""
+    names = flax.traverse_util.flatten_dict(weights.generators, sep="/")
+    arrays = {name: jnp.asarray(array, dtype) for name, array in names.items()}
+    partial = path.with_suffix(".partial")
+    safetensors.flax.save_file(
+        arrays, partial, metadata={"config": to_json(weights.config), "images": str(weights.images)}
+    )
+    os.replace(partial, path)
+
+
+def load_weights(path: Path) -> Weights:
+    """Reads what `save_weights` wrote.
+
+    Raises:
+      InputError: there is no such file, it is damaged, or it holds other arrays than its configuration asks for.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file of weights")
+    try:
+        with safetensors.safe_open(path, framework="flax") as file:
+            metadata = file.metadata() or {}
+        arrays = safetensors.flax.load_file(path)
+        config, images = from_json(metadata["config"]), int(metadata["images"])
+    except (safetensors.SafetensorError, KeyError, ValueError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} holds no weights of this package, or is damaged: {error!r}") from error
+    expected = flax.traverse_util.flatten_dict(_generators_of(config), sep="/")
+    if {n: a.shape for n, a in arrays.items()} != {n: a.shape for n, a in expected.items()}:
+        raise InputError(f"{path} holds other arrays than its configuration asks for: was it made by another version?")
+    generators = {name: array.astype(jnp.float32) for name, array in arrays.items()}
+    return Weights(config, images, flax.traverse_util.unflatten_dict(generators, sep="/"))
+
+
+def pretrained_weights() -> Weights:
+    """The weights that come with the package; their model card is MODEL_CARD.md beside them."""
+    return load_weights(_PRETRAINED)
+
+
+def run_weights(run: Path, checkpoint: str | int | None = None) -> tuple[Weights, str]:
+    """The averaged generators of a run.
+
+    Args:
+      run: its folder.
+      checkpoint: "best" (lowest KID), "latest", or the images seen at a checkpoint that is still there. None: the best,
+        or the latest where no KID was taken.
+
+    Returns:
+      The weights, and which they are: "best", "latest" or the number.
+
+    Raises:
+      InputError: there is no run, or not this checkpoint in it.
+    """
+    try:
+        config = from_json((run / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{run} holds no run: it has no config.json") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"can't read {run / 'config.json'}: {error}") from error
+    if checkpoint is None:
+        checkpoint = "best" if (run / BEST).exists() else "latest"
+    if checkpoint == "best":
+        if not (run / BEST).exists():
+            raise InputError(f"{run} has no best weights: no KID was taken in training. Take the latest")
+        return load_weights(run / BEST), "best"
+    folder = run / "checkpoints"
+    # A checkpoint under way has a longer name until it is whole.
+    steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
+    if not steps:
+        raise InputError(f"{run} has no checkpoint yet")
+    step = steps[-1] if checkpoint == "latest" else checkpoint
+    if step not in steps:
+        there = ", ".join(map(str, steps))
+        raise InputError(f"{run} has no checkpoint {checkpoint}; there are: latest, {there}")
+    return _restore(config, folder / str(step) / "state"), str(checkpoint)
+
+
+def _restore(config: ExperimentConfig, folder: Path) -> Weights:
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    shapes = {"images": jax.ShapeDtypeStruct((), jnp.int32), "ema": _generators_of(config)}
+    item = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), shapes)
+    try:
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            restored = checkpointer.restore(
+                folder.resolve(),
+                args=ocp.args.PyTreeRestore(
+                    item=item,
+                    restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+                    partial_restore=True,
+                ),
+            )
+    except Exception as error:  # whatever a damaged file makes Orbax, TensorStore or JSON raise
+        raise InputError(f"the checkpoint in {folder.parent} can't be read: {error}") from error
+    return Weights(config, int(restored["images"]), restored["ema"])
+
+
+def _generators_of(config: ExperimentConfig) -> dict[str, Any]:
+    """Shapes and types of G's and F's parameters."""
+    generator, _ = make_networks(config)
+    size = config.data.image_size
+    shapes = jax.eval_shape(lambda: generator.init(jax.random.key(0), jnp.zeros((1, size, size, 3))))
+    return {"g": shapes, "f": shapes}

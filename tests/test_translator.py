@@ -1,0 +1,90 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bitmoji_jax.config import ExperimentConfig
+from bitmoji_jax.data.augment import resize
+from bitmoji_jax.inference.translator import Translator, resized
+from bitmoji_jax.inference.weights import Weights
+from bitmoji_jax.models import generator
+from bitmoji_jax.models.generator import Generator
+from bitmoji_jax.training.train_step import create_train_state, make_mesh
+
+
+@pytest.fixture
+def weights(tiny_config: ExperimentConfig) -> Weights:
+    state, _ = create_train_state(tiny_config, make_mesh())
+    # Larger kernels than at the start of training, or every output is the same grey.
+    return Weights(tiny_config, 24, jax.tree.map(lambda a: 20 * np.asarray(a), state.generators))
+
+
+def images(count: int, size: int = 32) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(("direction", "name"), [("x2y", "g"), ("y2x", "f")])
+def test_each_direction_goes_through_its_generator(weights: Weights, direction: str, name: str) -> None:
+    photos = images(3)
+    through = Generator(weights.config.generator).apply(weights.generators[name], photos / 127.5 - 1)
+    expected = np.clip(np.rint((np.asarray(through) + 1) * 127.5), 0, 255)
+    found = getattr(Translator(weights), direction)(photos)
+    assert found.dtype == np.uint8
+    assert np.ptp(found) > 50
+    assert np.abs(found - expected).max() <= 1  # a rounding error that falls the other way
+
+
+def test_calling_it_is_photos_to_avatars(weights: Weights) -> None:
+    translator = Translator(weights)
+    np.testing.assert_array_equal(translator(images(2)), translator.x2y(images(2)))
+
+
+def test_any_number_of_images_gives_each_its_own_avatar_and_compiles_three_programs(
+    weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traces = []
+    apply = Generator.__call__
+
+    def counted(self: Generator, x: jax.Array) -> jax.Array:
+        traces.append(x.shape)
+        return apply(self, x)
+
+    monkeypatch.setattr(generator.Generator, "__call__", counted)
+    translator = Translator(weights)
+    photos = images(75)
+    one_by_one = np.concatenate([translator(photos[i : i + 1]) for i in range(75)])
+    for count in (0, 1, 2, 7, 8, 9, 31, 32, 33, 40, 41, 75):
+        found = translator(photos[:count])
+        assert found.shape == (count, 32, 32, 3)
+        # Batches of another size may add up in another order.
+        assert np.abs(found.astype(int) - one_by_one[:count]).max(initial=0) <= 1
+    assert sorted(set(traces)) == [(1, 32, 32, 3), (8, 32, 32, 3), (32, 32, 32, 3)]
+    assert len(traces) == 3
+
+
+def test_images_of_another_size_are_resized_first(weights: Weights) -> None:
+    translator = Translator(weights)
+    large = images(2, 80)
+    assert translator(large).shape == (2, 32, 32, 3)
+    small = resized(large, 32)
+    # The smaller ones were rounded in between, which the networks amplify.
+    assert np.corrcoef(translator(large).ravel(), translator(small).ravel())[0, 1] > 0.98
+    assert np.corrcoef(translator(large).ravel(), translator(small[::-1]).ravel())[0, 1] < 0.9
+
+
+def test_resized_is_what_training_resizes_with_and_leaves_the_right_size_alone() -> None:
+    photos = images(40, 48)
+    assert resized(photos, 48) is photos
+    expected = resize(jnp.asarray(photos, jnp.float32), 32)
+    assert np.abs(resized(photos, 32) - np.asarray(expected)).max() <= 0.51
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 3), (1, 32, 30, 3), (1, 32, 32, 4), (1, 32, 32)])
+def test_images_of_another_shape_are_refused(weights: Weights, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="not uint8"):
+        Translator(weights)(np.zeros(shape, np.uint8))
+
+
+def test_floats_are_refused(weights: Weights) -> None:
+    with pytest.raises(ValueError, match="float64"):
+        Translator(weights)(np.zeros((1, 32, 32, 3)))

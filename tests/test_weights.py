@@ -1,0 +1,98 @@
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.flax
+
+from bitmoji_jax.config import ExperimentConfig, to_json
+from bitmoji_jax.errors import InputError
+from bitmoji_jax.inference.weights import BEST, Weights, load_weights, run_weights, save_weights
+from bitmoji_jax.training.train_loop import train
+from bitmoji_jax.training.train_step import create_train_state, make_mesh
+
+
+@pytest.fixture
+def weights(tiny_config: ExperimentConfig) -> Weights:
+    state, _ = create_train_state(tiny_config, make_mesh())
+    return Weights(tiny_config, 24, jax.device_get(state.generators))
+
+
+def assert_equal(found: Weights, expected: Weights) -> None:
+    assert (found.config, found.images) == (expected.config, expected.images)
+    jax.tree.map(np.testing.assert_array_equal, found.generators, expected.generators)
+
+
+def test_what_is_saved_reads_back_and_leaves_nothing_beside_it(weights: Weights, tmp_path: Path) -> None:
+    save_weights(tmp_path / "w.safetensors", weights)
+    assert_equal(load_weights(tmp_path / "w.safetensors"), weights)
+    assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_bfloat16_halves_the_file_and_reads_as_the_nearest_float32(weights: Weights, tmp_path: Path) -> None:
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    save_weights(whole, weights)
+    save_weights(half, weights, jnp.bfloat16)
+    elements = sum(leaf.size for leaf in jax.tree.leaves(weights.generators))
+    assert whole.stat().st_size - half.stat().st_size == pytest.approx(2 * elements, abs=200)
+    found = load_weights(half).generators
+    nearest = jax.tree.map(lambda a: a.astype(jnp.bfloat16).astype(np.float32), weights.generators)
+    jax.tree.map(np.testing.assert_array_equal, found, nearest)
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(found))
+
+
+def test_a_file_that_is_not_there_or_no_weights_is_one_clear_line(weights: Weights, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file of weights"):
+        load_weights(tmp_path / "none.safetensors")
+    path = tmp_path / "w.safetensors"
+    save_weights(path, weights)
+    whole = path.read_bytes()
+    for damaged in (b"", b"hello", whole[:50], whole[:-1], b"\xff" * 100):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="or is damaged"):
+            load_weights(path)
+    safetensors.flax.save_file({"a": jnp.zeros(3)}, path)
+    with pytest.raises(InputError, match="no weights of this package"):
+        load_weights(path)
+    safetensors.flax.save_file({"a": jnp.zeros(3)}, path, {"config": to_json(weights.config), "images": "1"})
+    with pytest.raises(InputError, match="other arrays than its configuration asks for"):
+        load_weights(path)
+
+
+@pytest.mark.slow
+def test_a_run_gives_its_best_its_latest_and_those_by_number(tiny_config: ExperimentConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny_config, log=dataclasses.replace(tiny_config.log, scores_every=12))
+    train(config, tmp_path)
+    latest, which = run_weights(tmp_path, "latest")
+    assert (latest.images, which) == (24, "latest")
+    assert latest.config == config
+    earlier, which = run_weights(tmp_path, 12)
+    assert (earlier.images, which) == (12, "12")
+    best, which = run_weights(tmp_path)
+    assert which == "best"
+    # It is one of the two looked at, with those weights.
+    assert_equal(best, {12: earlier, 24: latest}[best.images])
+    with pytest.raises(InputError, match="has no checkpoint 13; there are: latest, 12, 24"):
+        run_weights(tmp_path, 13)
+    (tmp_path / BEST).unlink()
+    assert run_weights(tmp_path)[1] == "latest"
+    with pytest.raises(InputError, match="no best weights"):
+        run_weights(tmp_path, "best")
+    for file in (tmp_path / "checkpoints" / "24" / "state").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    with pytest.raises(InputError, match="can't be read"):
+        run_weights(tmp_path, "latest")
+
+
+def test_a_folder_without_a_run_is_one_clear_line(tiny_config: ExperimentConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no run"):
+        run_weights(tmp_path / "none")
+    (tmp_path / "config.json").write_text(to_json(tiny_config))
+    with pytest.raises(InputError, match="no checkpoint yet"):
+        run_weights(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="can't read"):
+        run_weights(tmp_path)
