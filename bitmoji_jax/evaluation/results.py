@@ -1,0 +1,166 @@
+"""What an evaluation finds, as plain data: `report` draws it, and `scores_json` keeps its numbers."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from bitmoji_jax.config import ExperimentConfig
+
+Better = Literal["lower", "higher", "near 1"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """A score over some of the images."""
+
+    value: float
+    images: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """One number about a run."""
+
+    name: str
+    """Its key in scores.json, such as kid_y."""
+    title: str
+    """What a reader calls it."""
+    unit: str
+    """Empty where there is none."""
+    better: Better
+    value: float | None = None
+    """None where it can't be had; `note` says why."""
+    images: int = 0
+    """Test images it was taken over."""
+    sd: float | None = None
+    """Standard deviation over random subsets, where the score has one."""
+    references: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """What other things score, by name: real avatars, untranslated photos."""
+    groups: Mapping[str, Group] = dataclasses.field(default_factory=dict)
+    """The score by subset of the images."""
+    reliable: bool = True
+    """False: past the limits of what judged it; `note` says why."""
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PerImage:
+    """One number for each test photo, to sort them by."""
+
+    name: str
+    title: str
+    unit: str
+    better: Better
+    values: np.ndarray
+    """float64 [N], NaN where unknown."""
+
+
+@dataclasses.dataclass(frozen=True)
+class JudgeCard:
+    """How well a network that judges does on held-out real images."""
+
+    name: str
+    """Key in scores.json, such as gender_y."""
+    title: str
+    measure: Literal["accuracy", "NME"]
+    value: float
+    images: int
+    """Held-out images it was measured on."""
+    under: Mapping[str, float]
+    """The same measure on held-out images with noise, blur, JPEG, checkerboard."""
+    reliable: bool
+    """False where `value` is past the limit: under 95 % accuracy, or over 0.1 NME."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RunResult:
+    """A run's scores, and the pictures they were taken from. N test photos, M test avatars, S pixels a side."""
+
+    name: str
+    checkpoint: str
+    """"best" or "latest"."""
+    images_seen: int
+    total_images: int | None
+    """Of the schedule: fewer seen means a run under way or stopped. None: not known."""
+    parameters: int
+    """Of one generator."""
+    config: ExperimentConfig
+    scores: tuple[Score, ...]
+    rows: tuple[Mapping[str, float], ...]
+    """Those of metrics.jsonl, each with `images`; not every key is in every row."""
+    photos: np.ndarray
+    """uint8 [N, S, S, 3]."""
+    avatars: np.ndarray
+    """uint8 [N, S, S, 3], G of `photos`."""
+    real_avatars: np.ndarray
+    """uint8 [M, S, S, 3]."""
+    fake_photos: np.ndarray
+    """uint8 [M, S, S, 3], F of `real_avatars`."""
+    per_image: tuple[PerImage, ...]
+    """The first is what the grids are sorted by."""
+    subsets: Mapping[str, np.ndarray]
+    """bool [N] by name, such as "glasses" or "skin: dark"."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """One or several runs judged on the same test images."""
+
+    date: str
+    """ISO 8601."""
+    machine: str
+    command: str
+    versions: Mapping[str, str]
+    seconds: float
+    dataset: str
+    """Its name, no path."""
+    sizes: Mapping[str, int]
+    """Images in each split."""
+    judges: tuple[JudgeCard, ...]
+    runs: tuple[RunResult, ...]
+
+
+def scores_json(evaluation: Evaluation) -> str:
+    """All numbers of an evaluation as indented JSON; what is not finite becomes null. Holds no picture and no path."""
+    numbers = {
+        "date": evaluation.date,
+        "machine": evaluation.machine,
+        "command": evaluation.command,
+        "versions": dict(evaluation.versions),
+        "seconds": evaluation.seconds,
+        "dataset": {"name": evaluation.dataset, "sizes": dict(evaluation.sizes)},
+        "judges": {judge.name: _without_name(judge) for judge in evaluation.judges},
+        "runs": {
+            run.name: {
+                "checkpoint": run.checkpoint,
+                "images_seen": run.images_seen,
+                "total_images": run.total_images,
+                "image_size": run.config.data.image_size,
+                "parameters": run.parameters,
+                "generator": dataclasses.asdict(run.config.generator),
+                "discriminator": dataclasses.asdict(run.config.discriminator),
+                "train": dataclasses.asdict(run.config.train),
+                "scores": {score.name: _without_name(score) for score in run.scores},
+            }
+            for run in evaluation.runs
+        },
+    }
+    return json.dumps(_finite(numbers), indent=2, allow_nan=False) + "\n"
+
+
+def _without_name(record: Any) -> dict[str, Any]:
+    values = dataclasses.asdict(record)
+    del values["name"]
+    return values
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,154 @@
+"""Scores of the outputs as a set: do they look like avatars, are they varied, what is wrong with all of them?"""
+
+from bitmoji_jax.evaluation.diversity import coverage, nearest_neighbour_ratio
+from bitmoji_jax.evaluation.features import Features
+from bitmoji_jax.evaluation.fid import fid
+from bitmoji_jax.evaluation.kid import kid, low_pass
+from bitmoji_jax.evaluation.results import Score
+from bitmoji_jax.evaluation.scores import Alarm, colour_inversion, does_nothing
+from bitmoji_jax.evaluation.spectrum import checkerboard
+from bitmoji_jax.evaluation.subject import Subject
+
+_TO_THOUSANDTHS = 1000.0  # KID is printed so
+
+
+def kid_scores(subject: Subject) -> list[Score]:
+    """KID of both directions, as it is and with both sides blurred."""
+    reference = subject.reference
+    fakes = {"y": subject.fake_y, "x": subject.fake_x}
+    scores = []
+    for domain, who, untouched in (
+        ("y", "avatars", "untranslated photos"),
+        ("x", "photos made of avatars", "untranslated avatars"),
+    ):
+        features = subject.fake_y_features if domain == "y" else subject.features(fakes[domain])
+        blurred = subject.features(low_pass(fakes[domain]))
+        for name, title, distance, floor, ceiling, note in (
+            (
+                f"kid_{domain}",
+                f"KID × 1000 of {who}",
+                kid(features, reference.features[domain]),
+                reference.floor[domain],
+                reference.ceiling,
+                "these features see fine noise and blur before all else",
+            ),
+            (
+                f"kid_{domain}_low_pass",
+                f"KID × 1000 of {who}, both sides blurred",
+                kid(blurred, reference.low_pass_features[domain]),
+                reference.low_pass_floor[domain],
+                reference.low_pass_ceiling,
+                "blind to lines and noise: palette, pose, large shapes",
+            ),
+        ):
+            scores.append(
+                Score(
+                    name=name,
+                    title=title,
+                    unit="",
+                    better="lower",
+                    value=_TO_THOUSANDTHS * distance.mean,
+                    images=len(fakes[domain]),
+                    sd=_TO_THOUSANDTHS * distance.sd,
+                    references={
+                        "real against real": _TO_THOUSANDTHS * floor.mean,
+                        untouched: _TO_THOUSANDTHS * ceiling.mean,
+                    },
+                    note=note,
+                )
+            )
+    return scores
+
+
+def fid_scores(subject: Subject, inception: Features, published: bool) -> list[Score]:
+    """FID of both directions; called so only if the weights are those that define it (`Inception.published`)."""
+    measure = "FID" if published else "Fréchet distance, by Inception weights that are not FID's,"
+    scores = []
+    for domain, who, fakes in (("y", "avatars", subject.fake_y), ("x", "photos made of avatars", subject.fake_x)):
+        features, reals = inception(fakes), inception(subject.reference.images[domain])
+        few = min(len(features), len(reals)) < features.shape[1]
+        scores.append(
+            Score(
+                name=f"fid_{domain}",
+                title=f"{measure} of {who}",
+                unit="",
+                better="lower",
+                value=fid(features, reals),
+                images=len(features),
+                reliable=not few,
+                note=f"biased under {features.shape[1]:,} images: compare at equal numbers only" if few else "",
+            )
+        )
+    return scores
+
+
+def diversity(subject: Subject) -> list[Score]:
+    """Whether avatars are as varied as real ones."""
+    fakes, reals = subject.fake_y_features, subject.reference.features["y"]
+    return [
+        Score(
+            name="nearest_neighbour_ratio",
+            title="Distance between an avatar and the one most like it, over that of real avatars",
+            unit="",
+            better="near 1",
+            value=nearest_neighbour_ratio(fakes, reals),
+            images=len(fakes),
+            references={"one avatar for everybody": 0.0},
+            note="noise and artefacts lift it above 1",
+        ),
+        Score(
+            name="coverage",
+            title="Real avatars with a made one as near as their fifth neighbour",
+            unit="%",
+            better="higher",
+            value=100 * coverage(fakes, reals),
+            images=len(fakes),
+            references={"fresh real avatars": 97.0},
+            note="near 0 as long as KID is large",
+        ),
+    ]
+
+
+def checkerboards(subject: Subject) -> list[Score]:
+    """The pattern that upsampling leaves."""
+    fakes, reals = checkerboard(subject.fake_y), checkerboard(subject.reference.images["y"])
+    return [
+        Score(
+            name=f"checkerboard_{period}",
+            title=f"Checkerboard of period {period} px",
+            unit="× the spectrum beside",
+            better="near 1",
+            value=getattr(fakes, f"period_{period}"),
+            images=len(subject.fake_y),
+            references={"real avatars": getattr(reals, f"period_{period}")},
+            reliable=len(subject.fake_y) >= 50,
+            note="" if len(subject.fake_y) >= 50 else "under 50 images it is lifted by chance",
+        )
+        for period in (2, 4)
+    ]
+
+
+def alarms(subject: Subject) -> list[Score]:
+    """Two ways to fail that the losses don't show."""
+    photos = subject.reference.images["x"]
+
+    def alarm(name: str, title: str, unit: str, found: Alarm, what: str) -> Score:
+        note = f"ALARM: {what}" if found.raised else ""
+        return Score(name, title, unit, "higher", found.value, len(photos), note=note)
+
+    return [
+        alarm(
+            "luma_correlation",
+            "Correlation of photo and avatar in brightness",
+            "",
+            colour_inversion(photos, subject.fake_y),
+            "dark has become light",
+        ),
+        alarm(
+            "output_change",
+            "Difference of photo and avatar",
+            "grey levels",
+            does_nothing(photos, subject.fake_y),
+            "the avatars are the photos all over again",
+        ),
+    ]

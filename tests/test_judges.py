@@ -1,0 +1,234 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from bitmoji_jax.cache import cache_folder
+from bitmoji_jax.config import DataConfig
+from bitmoji_jax.data.builder import Example, encode_image, write_dataset
+from bitmoji_jax.data.pipeline import Dataset, open_dataset
+from bitmoji_jax.evaluation import judges as judges_module
+from bitmoji_jax.evaluation.judges import Judges, load_judges, train_judges
+from bitmoji_jax.evaluation.scores import nme
+
+SIZE = 32
+STEPS = 80
+COUNTS = {"trainA": 205, "trainB": 240, "testA": 20, "testB": 60}
+COLOURS = np.array([[200, 0, 0], [0, 160, 0], [0, 0, 200], [0, 160, 160], [160, 0, 160]], np.float32)
+LEFT_AND_RIGHT = [1, 0, 2, 4, 3]
+
+
+def drawn(index: int, female: bool, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
+    """A soft dot at each of five points, light where female, dark where not; the points as fractions [5, 2]."""
+    random = np.random.default_rng(index)
+    upright = np.array([[0.35, 0.4], [0.65, 0.4], [0.5, 0.55], [0.4, 0.7], [0.6, 0.7]])
+    points = (upright + random.uniform(-0.08, 0.08, 2)).astype(np.float32)
+    centres = (np.arange(size) + 0.5) / size
+    image = np.full((size, size, 3), 110.0)
+    for x, y in points:
+        near = np.exp(-((centres - x) ** 2 + (centres[:, None] - y) ** 2) / (2 * 0.05**2))
+        image += near[..., None] * (100 if female else -100)
+    return image.round().clip(0, 255).astype(np.uint8), points
+
+
+def examples(split: str) -> list[Example]:
+    """Gender is seen, glasses are a coin's throw, hats are nobody's; some points are unknown."""
+    throws = np.random.default_rng(len(split)).integers(0, 2, COUNTS[split])
+    made = []
+    for index in range(COUNTS[split]):
+        female = index % 2 == 0
+        image, points = drawn(1000 * list(COUNTS).index(split) + index, female)
+        if index % 5 == 0:
+            points[2:4] = np.nan
+        made.append(
+            Example(
+                id=f"{index:03}",
+                image=encode_image(image),
+                gender="unknown" if index % 12 == 0 else ("male", "female")[female],
+                landmarks=None if split.endswith("A") and index % 10 == 1 else points,
+                attributes={"glasses": float(throws[index]), "hat": 0.0},
+            )
+        )
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "dots"
+    attributes = {"glasses": float, "hat": float}
+    write_dataset(folder, {s: examples(s) for s in COUNTS}, size=SIZE, attributes=attributes, description="tests")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(folder: Path) -> Dataset:
+    return open_dataset(DataConfig(dir=str(folder)))
+
+
+@pytest.fixture(scope="module")
+def judges(dataset: Dataset) -> Judges:
+    return train_judges(dataset, steps=STEPS)
+
+
+@pytest.fixture
+def quiet() -> Console:
+    return Console(quiet=True)
+
+
+def images_and_points(size: int, count: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    female = np.arange(count) % 3 > 0
+    images, points = zip(*(drawn(9000 + i, f, size) for i, f in enumerate(female)), strict=True)
+    return np.stack(images), np.stack(points), female
+
+
+@pytest.mark.parametrize("size", [32, 64, 100])
+def test_what_can_be_seen_is_learnt_for_any_size(judges: Judges, size: int) -> None:
+    images, points, female = images_and_points(size)
+    found = judges.landmarks("y", images)
+    assert found.dtype == np.float32
+    assert nme(found, points).mean < 0.1
+    probability = judges.classify("gender", images)
+    assert probability.dtype == np.float64
+    np.testing.assert_array_equal(probability > 0.5, female)
+
+
+def test_a_mirrored_image_has_mirrored_points(judges: Judges) -> None:
+    images, points, _ = images_and_points(64)
+    mirrored = (points * [-1, 1] + [1, 0])[:, LEFT_AND_RIGHT]
+    assert nme(judges.landmarks("y", images[:, :, ::-1]), mirrored).mean < 0.1
+
+
+def test_cards_tell_what_was_learnt_from_what_was_not(judges: Judges) -> None:
+    cards = {card.name: card for card in judges.cards}
+    assert list(cards) == ["landmarks_y", "gender_y", "glasses_y"]
+    assert cards["gender_y"].value == 1
+    assert cards["gender_y"].reliable
+    assert cards["gender_y"].images == 55
+    assert cards["landmarks_y"].value < 0.1
+    assert cards["landmarks_y"].reliable
+    assert cards["landmarks_y"].images == 60
+    assert 0.25 < cards["glasses_y"].value < 0.75
+    assert not cards["glasses_y"].reliable
+    for card in cards.values():
+        assert set(card.under) == {
+            "noise 8",
+            "noise 20",
+            "blur 1 px",
+            "blur 2 px",
+            "JPEG 30",
+            "checkerboard 8, 2 px",
+            "checkerboard 16, 4 px",
+        }
+        assert np.isfinite(list(card.under.values())).all()
+
+
+def test_too_few_labels_make_no_judge(judges: Judges) -> None:
+    assert judges.missing == {
+        "landmarks_x": "trainA and testA have 184 and 18 images with landmarks: it takes 200 and 20",
+        "hat_y": "trainB and testB have 240 and 60 avatars labelled no hat, 0 and 0 labelled hat: "
+        "it takes 50 and 5 of each",
+    }
+    images = np.zeros((1, 8, 8, 3), np.uint8)
+    with pytest.raises(LookupError, match="trainA and testA have 184"):
+        judges.landmarks("x", images)
+    with pytest.raises(LookupError, match="0 and 0 labelled hat"):
+        judges.classify("hat", images)
+    with pytest.raises(LookupError, match="no such name"):
+        judges.classify("beard", images)
+
+
+def test_without_enough_labels_there_are_no_judges_and_that_is_kept_too(tiny_dataset: Path) -> None:
+    dataset, console = open_dataset(DataConfig(dir=str(tiny_dataset))), Console(record=True, width=200)
+    for _ in range(2):
+        judges = load_judges(dataset, console)
+        assert judges.cards == ()
+        assert set(judges.missing) == {"landmarks_x", "landmarks_y", "gender_y", "glasses_y", "hat_y"}
+    assert console.export_text().count("Training") == 1
+
+
+def test_kept_judges_are_the_same_and_not_trained_again(
+    dataset: Dataset, judges: Judges, quiet: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, _, _ = images_and_points(SIZE)
+    first = load_judges(dataset, quiet, steps=STEPS)
+    # Trained a second time, from the same seed.
+    np.testing.assert_array_equal(first.landmarks("y", images), judges.landmarks("y", images))
+    assert first.cards == judges.cards
+
+    trained = []
+    monkeypatch.setattr(judges_module, "train_judges", lambda *_, **__: trained.append(1) or judges)
+    again = load_judges(dataset, quiet, steps=STEPS)
+    assert not trained
+    np.testing.assert_array_equal(again.landmarks("y", images), first.landmarks("y", images))
+    np.testing.assert_array_equal(again.classify("gender", images), first.classify("gender", images))
+    assert again.cards == first.cards
+    assert again.missing == first.missing
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "text"])
+def test_a_damaged_file_is_replaced(
+    dataset: Dataset, judges: Judges, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, damage: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    trained = []
+    monkeypatch.setattr(judges_module, "train_judges", lambda *_, **__: trained.append(1) or judges)
+    console = Console(record=True, width=200)
+    load_judges(dataset, console)
+    (path,) = cache_folder().iterdir()
+    content = path.read_bytes()
+    path.write_bytes(
+        {"cut": content[:-1000], "changed": content[:-8] + bytes(8), "text": b"not a tensor in it"}[damage]
+    )
+    load_judges(dataset, console)
+    assert len(trained) == 2
+    assert "damaged" in console.export_text()
+    assert path.read_bytes() == content
+    load_judges(dataset, console)
+    assert len(trained) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_no_more(
+    dataset: Dataset, judges: Judges, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(judges_module, "train_judges", lambda *_, **__: judges)
+    console = Console(record=True, width=200)
+    assert load_judges(dataset, console) is judges
+    assert "could not be kept" in console.export_text()
+
+
+def test_other_labels_are_another_dataset(
+    dataset: Dataset, judges: Judges, quiet: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(judges_module, "train_judges", lambda *_, **__: judges)
+    load_judges(dataset, quiet)
+    rows = [dict(dataset.splits["trainB"][i]) for i in range(240)]
+    load_judges(Dataset({**dataset.splits, "trainB": rows}, SIZE), quiet)
+    assert len(list(cache_folder().iterdir())) == 1
+    rows[7]["gender"] = 1 - rows[7]["gender"]
+    load_judges(Dataset({**dataset.splits, "trainB": rows}, SIZE), quiet)
+    assert len(list(cache_folder().iterdir())) == 2
+
+
+def test_any_number_of_images_is_compiled_once(judges: Judges) -> None:
+    images = np.concatenate([images_and_points(48)[0]] * 4)
+    every = judges.landmarks("y", images)
+    compiled = judges_module._answer._cache_size()
+    for count in (1, 63, 64, 65, 0):
+        some = judges.landmarks("y", images[:count])
+        assert some.shape == (count, 5, 2)
+        np.testing.assert_array_equal(some, every[:count])
+    assert judges.classify("gender", images[:0]).shape == (0,)
+    assert judges_module._answer._cache_size() == compiled
+
+
+@pytest.mark.parametrize(
+    "images",
+    [np.zeros((1, 8, 8, 3), np.float32), np.zeros((8, 8, 3), np.uint8), np.zeros((1, 8, 9, 3), np.uint8)],
+)
+def test_other_types_and_shapes_are_refused(judges: Judges, images: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="uint8 images"):
+        judges.classify("gender", images)
