@@ -53,7 +53,15 @@ def test_runs_are_judged_side_by_side(
     assert run["generator"]["res_blocks"] == 1
     assert run["parameters"] > found["runs"]["shallow"]["parameters"]
     have = {name for name, score in run["scores"].items() if score["value"] is not None}
-    assert {"kid_y", "kid_y_low_pass", "kid_x", "shadow", "coverage", "cycle_psnr_x", "checkerboard_2"} <= have
+    assert {
+        "kid_y",
+        "kid_y_low_pass",
+        "kid_x",
+        "shadow",
+        "nearest_neighbour_ratio",
+        "cycle_psnr_x",
+        "checkerboard_2",
+    } <= have
     # 12 images are too few to train a judge with; each score that needs one says so.
     for name in ("gender_kept", "landmarks_y", "skin_delta_e", "glasses_kept"):
         assert run["scores"][name]["value"] is None

@@ -52,5 +52,7 @@ def test_what_is_known_of_the_images_is_read(tmp_path: Path) -> None:
 
 def test_a_dataset_without_test_images_is_refused(tmp_path: Path) -> None:
     dataset = dataset_of(tmp_path, [Example("0", encode_image(np.zeros((SIZE, SIZE, 3), np.uint8)))], {})
-    with pytest.raises(InputError, match=r"no split testB.*prepare"):
+    with pytest.raises(InputError, match=r"0 images in split testB.*prepare"):
         read_held_out(dataset, "testB")
+    with pytest.raises(InputError, match="1 images in split testA"):
+        read_held_out(dataset, "testA")

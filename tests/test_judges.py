@@ -8,12 +8,14 @@ from bitmoji_jax.cache import cache_folder
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.builder import Example, encode_image, write_dataset
 from bitmoji_jax.data.pipeline import Dataset, open_dataset
+from bitmoji_jax.evaluation import judge_cache
 from bitmoji_jax.evaluation import judges as judges_module
-from bitmoji_jax.evaluation.judges import Judges, load_judges, train_judges
+from bitmoji_jax.evaluation.judge_cache import load_judges
+from bitmoji_jax.evaluation.judges import Judges, train_judges
 from bitmoji_jax.evaluation.scores import nme
 
 SIZE = 32
-STEPS = 80
+STEPS = 120
 COUNTS = {"trainA": 205, "trainB": 240, "testA": 20, "testB": 60}
 COLOURS = np.array([[200, 0, 0], [0, 160, 0], [0, 0, 200], [0, 160, 160], [160, 0, 160]], np.float32)
 LEFT_AND_RIGHT = [1, 0, 2, 4, 3]
@@ -138,7 +140,10 @@ def test_too_few_labels_make_no_judge(judges: Judges) -> None:
         judges.classify("beard", images)
 
 
-def test_without_enough_labels_there_are_no_judges_and_that_is_kept_too(tiny_dataset: Path) -> None:
+def test_without_enough_labels_there_are_no_judges_and_that_is_kept_too(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # other tests may have met this dataset
     dataset, console = open_dataset(DataConfig(dir=str(tiny_dataset))), Console(record=True, width=200)
     for _ in range(2):
         judges = load_judges(dataset, console)
@@ -157,7 +162,7 @@ def test_kept_judges_are_the_same_and_not_trained_again(
     assert first.cards == judges.cards
 
     trained = []
-    monkeypatch.setattr(judges_module, "train_judges", lambda *_, **__: trained.append(1) or judges)
+    monkeypatch.setattr(judge_cache, "train_judges", lambda *_, **__: trained.append(1) or judges)
     again = load_judges(dataset, quiet, steps=STEPS)
     assert not trained
     np.testing.assert_array_equal(again.landmarks("y", images), first.landmarks("y", images))
@@ -172,7 +177,7 @@ def test_a_damaged_file_is_replaced(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     trained = []
-    monkeypatch.setattr(judges_module, "train_judges", lambda *_, **__: trained.append(1) or judges)
+    monkeypatch.setattr(judge_cache, "train_judges", lambda *_, **__: trained.append(1) or judges)
     console = Console(record=True, width=200)
     load_judges(dataset, console)
     (path,) = cache_folder().iterdir()
@@ -193,7 +198,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_no_more(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(judges_module, "train_judges", lambda *_, **__: judges)
+    monkeypatch.setattr(judge_cache, "train_judges", lambda *_, **__: judges)
     console = Console(record=True, width=200)
     assert load_judges(dataset, console) is judges
     assert "could not be kept" in console.export_text()
@@ -203,7 +208,7 @@ def test_other_labels_are_another_dataset(
     dataset: Dataset, judges: Judges, quiet: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(judges_module, "train_judges", lambda *_, **__: judges)
+    monkeypatch.setattr(judge_cache, "train_judges", lambda *_, **__: judges)
     load_judges(dataset, quiet)
     rows = [dict(dataset.splits["trainB"][i]) for i in range(240)]
     load_judges(Dataset({**dataset.splits, "trainB": rows}, SIZE), quiet)

@@ -371,6 +371,12 @@ def test_what_is_missing_shows_why(tmp_path: Path) -> None:
     assert texts == ["—no masks", "—no reason given", "—not a number", "—not taken for this run", "1.00"]
 
 
+def test_what_is_missing_everywhere_for_one_reason_says_it_once(tmp_path: Path) -> None:
+    cells = cells_of_score(tmp_path, *[score("lower", None, note="no masks")] * 3)
+    assert [cell.text for cell in cells] == ["—no masks"]
+    assert cells[0].attributes["colspan"] == "3"
+
+
 def test_scores_that_only_some_runs_have_keep_the_order_of_their_first_appearance(tmp_path: Path) -> None:
     def named(*names: str) -> tuple[Score, ...]:
         return tuple(Score(name, f"Score {name}", "", "lower", 1.0) for name in names)
@@ -629,7 +635,8 @@ def test_the_page_is_well_formed_accessible_and_needs_nothing_else(tmp_path: Pat
     assert all(th.attributes["scope"] in ("row", "col") for th in root.all("th"))
     assert all(len(t.all("caption")) == 1 for t in root.all("table"))
     for t in root.all("table"):
-        assert len({len(tr.all("th", "td")) for tr in t.all("tr")}) == 1
+        widths = {sum(int(c.attributes.get("colspan") or 1) for c in tr.all("th", "td")) for tr in t.all("tr")}
+        assert len(widths) == 1
     for svg in root.all("svg"):
         if "aria-hidden" not in svg.attributes:
             assert svg.attributes["role"] == "img"

@@ -94,6 +94,15 @@ def test_one_avatar_for_everybody_has_no_diversity() -> None:
     assert covered.value > 85
 
 
+def test_too_few_real_avatars_are_named_as_the_reason() -> None:
+    subject = subject_of(AVATARS)
+    subject.reference.features["y"] = subject.reference.features["y"][:4]
+    spread, covered = set_scores.diversity(subject)
+    assert spread.value is not None
+    assert covered.value is None
+    assert "4 real avatars" in covered.note
+
+
 def test_a_checkerboard_shows_beside_that_of_real_avatars() -> None:
     board = 20 * ((np.indices((SIZE, SIZE)).sum(axis=0) % 2) * 2 - 1)
     period_2, period_4 = set_scores.checkerboards(subject_of((AVATARS.astype(int) + board[..., None]).astype(np.uint8)))

@@ -24,7 +24,8 @@ from bitmoji_jax.evaluation import photo_scores, set_scores
 from bitmoji_jax.evaluation.features import Features, load_efficientnet_lite0
 from bitmoji_jax.evaluation.held_out import HeldOut, read_held_out
 from bitmoji_jax.evaluation.inception import Inception, load_inception
-from bitmoji_jax.evaluation.judges import Judges, load_judges
+from bitmoji_jax.evaluation.judge_cache import load_judges
+from bitmoji_jax.evaluation.judges import Judges
 from bitmoji_jax.evaluation.reference import Reference, take_reference
 from bitmoji_jax.evaluation.report import write_report
 from bitmoji_jax.evaluation.results import Evaluation, PerImage, RunResult, Score

@@ -50,14 +50,15 @@ def read_held_out(dataset: Dataset, split: str) -> HeldOut:
     """Reads testA or testB whole.
 
     Raises:
-      InputError: the dataset has no such split.
+      InputError: the dataset has no such split, or less than two images in it.
     """
-    if split not in dataset.splits:
+    count = len(dataset.splits.get(split, ()))
+    if count < 2:
         raise InputError(
-            f"the dataset has no split {split}: scores are taken on images not seen in training. "
-            "`python -m bitmoji_jax prepare` puts one image in ten there"
+            f"the dataset has {count} images in split {split}: scores are taken on images not seen in training, and a "
+            "KID that says something takes 100. `python -m bitmoji_jax prepare` puts one image in ten there"
         )
-    rows = [dataset.read(split, i) for i in range(len(dataset.splits[split]))]
+    rows = [dataset.read(split, i) for i in range(count)]
     images = np.stack([row["image"] for row in rows])
     landmarks = np.stack([row["landmarks"] for row in rows])
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from bitmoji_jax.evaluation.colour import delta_e, srgb_to_lab
 from bitmoji_jax.evaluation.regions import hair_colour, skin_colour
-from bitmoji_jax.evaluation.results import Group, JudgeCard, PerImage, Score
+from bitmoji_jax.evaluation.results import Group, JudgeCard, PerImage, Score, taken
 from bitmoji_jax.evaluation.scores import cycle_psnr, high_frequency_hiding, nme, shadow_sensitivity
 from bitmoji_jax.evaluation.shadow import cast_shadow
 from bitmoji_jax.evaluation.subject import Subject
@@ -131,10 +131,11 @@ def cycle_scores(subject: Subject) -> tuple[list[Score], PerImage]:
         title=f"Cycle error after JPEG {_JPEG_QUALITY} of the avatar, over that without",
         unit="",
         better="near 1",
-        value=high_frequency_hiding(reals["x"], rec_x, translator.y2x(_jpeg(subject.fake_y))),
         images=len(rec_x),
         references={"nothing hidden": 1.0},
     )
+    after_jpeg = translator.y2x(_jpeg(subject.fake_y))
+    hiding = taken(hiding, lambda: high_frequency_hiding(reals["x"], rec_x, after_jpeg))
     scores = [_mean(cycle_x, per_image, subject.subsets), _mean(cycle_y, cycle_psnr(reals["y"], rec_y), {}), hiding]
     return scores, _per_image(cycle_x, per_image)
 

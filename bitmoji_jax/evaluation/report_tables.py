@@ -31,7 +31,7 @@ def scores_section(evaluation: Evaluation) -> str:
     body = ""
     for row in rows:
         best = _extreme([_comparable(score) for score in row], _first(row).better)
-        cells = "".join(_score_cell(row, i, i in best) for i in range(len(runs)))
+        cells = _shared_reason(row) or "".join(_score_cell(row, i, i in best) for i in range(len(runs)))
         comparison = f"<td>{_references(row, runs)}</td>" if referenced else ""
         body += f'<tr><th scope="row">{_score_title(row, runs)}</th>{cells}{comparison}</tr>\n'
     best_sign = f"{_tag('best')} the best run of a row; " if len(runs) > 1 else ""
@@ -125,6 +125,14 @@ def _score_title(row: _Row, runs: Sequence[RunResult]) -> str:
 
 def _counts(row: _Row) -> set[int]:
     return {score.images for score in row if score and score.images and is_value(score.value)}
+
+
+def _shared_reason(row: _Row) -> str:
+    """One cell over all runs that lack a score for the same reason; empty where they don't."""
+    notes = {score.note if score and not is_value(score.value) else None for score in row}
+    if len(row) < 2 or len(notes) > 1 or not (note := notes.pop()):
+        return ""
+    return f'<td colspan="{len(row)}">{MISSING}<small>{html.escape(note)}</small></td>'
 
 
 def _score_cell(row: _Row, column: int, best: bool) -> str:

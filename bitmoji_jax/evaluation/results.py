@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -45,6 +45,14 @@ class Score:
     reliable: bool = True
     """False: past the limits of what judged it; `note` says why."""
     note: str = ""
+
+
+def taken(score: Score, measure: Callable[[], float]) -> Score:
+    """The score with its value, or with the reason in its note if `measure` raises ValueError."""
+    try:
+        return dataclasses.replace(score, value=measure())
+    except ValueError as error:
+        return dataclasses.replace(score, note=str(error))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from bitmoji_jax.evaluation.diversity import coverage, nearest_neighbour_ratio
 from bitmoji_jax.evaluation.features import Features
 from bitmoji_jax.evaluation.fid import fid
 from bitmoji_jax.evaluation.kid import kid, low_pass
-from bitmoji_jax.evaluation.results import Score
+from bitmoji_jax.evaluation.results import Score, taken
 from bitmoji_jax.evaluation.scores import Alarm, colour_inversion, does_nothing
 from bitmoji_jax.evaluation.spectrum import checkerboard
 from bitmoji_jax.evaluation.subject import Subject
@@ -85,27 +85,27 @@ def fid_scores(subject: Subject, inception: Features, published: bool) -> list[S
 def diversity(subject: Subject) -> list[Score]:
     """Whether avatars are as varied as real ones."""
     fakes, reals = subject.fake_y_features, subject.reference.features["y"]
+    spread = Score(
+        name="nearest_neighbour_ratio",
+        title="Distance between an avatar and the one most like it, over that of real avatars",
+        unit="",
+        better="near 1",
+        images=len(fakes),
+        references={"one avatar for everybody": 0.0},
+        note="noise and artefacts lift it above 1",
+    )
+    covered = Score(
+        name="coverage",
+        title="Real avatars with a made one as near as their fifth neighbour",
+        unit="%",
+        better="higher",
+        images=len(fakes),
+        references={"fresh real avatars": 97.0},
+        note="near 0 as long as KID is large",
+    )
     return [
-        Score(
-            name="nearest_neighbour_ratio",
-            title="Distance between an avatar and the one most like it, over that of real avatars",
-            unit="",
-            better="near 1",
-            value=nearest_neighbour_ratio(fakes, reals),
-            images=len(fakes),
-            references={"one avatar for everybody": 0.0},
-            note="noise and artefacts lift it above 1",
-        ),
-        Score(
-            name="coverage",
-            title="Real avatars with a made one as near as their fifth neighbour",
-            unit="%",
-            better="higher",
-            value=100 * coverage(fakes, reals),
-            images=len(fakes),
-            references={"fresh real avatars": 97.0},
-            note="near 0 as long as KID is large",
-        ),
+        taken(spread, lambda: nearest_neighbour_ratio(fakes, reals)),
+        taken(covered, lambda: 100 * coverage(fakes, reals)),
     ]
 
 

@@ -42,9 +42,8 @@ def save_weights(path: Path, weights: Weights, dtype: Any = jnp.float32) -> None
     names = flax.traverse_util.flatten_dict(weights.generators, sep="/")
     arrays = {name: jnp.asarray(array, dtype) for name, array in names.items()}
     partial = path.with_suffix(".partial")
-    safetensors.flax.save_file(
-        arrays, partial, metadata={"config": to_json(weights.config), "images": str(weights.images)}
-    )
+    metadata = {"config": to_json(weights.config), "images": str(weights.images)}
+    partial.write_bytes(safetensors.flax.save(arrays, metadata))  # save_file would deny all others to read it
     os.replace(partial, path)
 
 
