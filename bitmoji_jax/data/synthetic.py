@@ -93,7 +93,7 @@ def synthetic_dataset(
             "set XDG_CACHE_HOME to a folder that can be written to"
         ) from error
     jobs = list_jobs(train_images, test_images, seed)
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     console.print(
         f"The built-in dataset is synthetic, drawn heads and not photos of people: "
         f"rendering {len(jobs):,} images of {size} px, once, into {cache}"

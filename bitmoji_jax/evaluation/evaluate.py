@@ -67,7 +67,7 @@ def evaluate(
       InputError: a run, checkpoint, dataset or file of weights is not there or can't be read.
     """
     started = time.perf_counter()
-    console = rich.console.Console(highlight=False, soft_wrap=True)
+    console = rich.console.Console(highlight=False, soft_wrap=True, markup=False)
     if jax.config.values["jax_compilation_cache_dir"] is None:  # else the user has set one
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     names = _names(runs)

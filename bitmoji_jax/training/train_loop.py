@@ -63,7 +63,8 @@ def train(
       Interrupted: a signal came, and the run was saved.
     """
     workdir = Path(workdir)
-    console = rich.console.Console(quiet=jax.process_index() > 0, highlight=False, soft_wrap=True)
+    # Without markup: what stands in brackets, in a path or in bitmoji-jax[eval], is to be seen.
+    console = rich.console.Console(quiet=jax.process_index() > 0, highlight=False, soft_wrap=True, markup=False)
     _check_batch(config)
     if jax.config.values["jax_compilation_cache_dir"] is None:  # else the user has set one
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
