@@ -9,7 +9,8 @@ starts without a checkerboard. 30 epochs are split as CycleGAN splits its 200, h
 Tried so far at 64 px and half width only (`--data.image-size 64 --generator.features 32 --discriminator.features 32
 --train.constant-epochs 1.5 --train.decay-epochs 1`) on 4,638 photos and 3,255 bitmojis: after 11,595 images, at up to 7
 images/s on two cores of an AMD EPYC (2026-11-22), avatars have bitmoji outlines, eyes and flat colours on white
-backgrounds; photos with a dark background or a covered eye fail.
+backgrounds; photos with a dark background or a covered eye fail. KID x 1000 352, of blurred images 46 (untouched photos
+351 and 180); gender kept 85 %; skin dE 9.9 (experiments/results/res5_64px.json).
 """
 
 from bitmoji_jax.config import DataConfig, DiscriminatorConfig, ExperimentConfig, GeneratorConfig, TrainConfig
