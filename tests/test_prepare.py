@@ -155,14 +155,17 @@ def test_folders_without_enough_images(folders: Folders, tmp_path: Path) -> None
 
 @pytest.fixture
 def half_way(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A command that is busy decoding."""
+    """A command that is busy decoding, for half a minute if nobody ends it: a starved test may come late to that."""
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 256, (1100, 1100, 3), dtype=np.uint8))
     for folder in ("p", "a"):
         (tmp_path / folder).mkdir()
-        for index in range(60):
+        for index in range(10):
             box = (index, 0, index + 1000, 1000) if folder == "p" else (0, index + 1, 1000, index + 1001)
-            noise.crop(box).save(tmp_path / folder / f"{index}.bmp")
+            first = tmp_path / folder / f"{index}.bmp"
+            noise.crop(box).save(first)
+            for copy in range(1, 300):  # decoded before it is found to be the same
+                os.link(first, first.with_name(f"{index + 10 * copy}.bmp"))
     out = tmp_path / "data" / "out"
     arguments = [
         "prepare",
