@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from bitmoji_jax.data.images import quiet_decoders
 from bitmoji_jax.errors import InputError
 
 _LabelFiles = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="CSV...", help_behavior_hint="(optional)")]
@@ -103,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # A file name may be any bytes.
+    quiet_decoders()
     try:
         tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog="python -m bitmoji_jax", args=arguments)
     except (InputError, OSError) as error:

@@ -26,6 +26,8 @@ class DataConfig:
     """Images are resized to (1 + crop_margin) * image_size, then cropped at random (286 to 256 px in the paper)."""
     flip: bool = True
     """Mirror half of the images, left to right."""
+    cut_out: bool = True
+    """Whether training photos show people cut out, on white: a photo to translate is then cut out first."""
     read_threads: int = 4
     """Threads a process that read and decode images."""
 
@@ -162,7 +164,8 @@ def to_json(config: ExperimentConfig) -> str:
 def from_json(text: str) -> ExperimentConfig:
     """Reads what `to_json` wrote.
 
-    Fields missing from `log`, which any run may change, get their defaults, so that runs of earlier versions go on.
+    Fields missing from `log`, which any run may change, get their defaults, and so does `data.cut_out`, which changes
+    no training: so runs and weights of earlier versions can be used.
 
     Raises:
       ValueError: the text is not JSON, or a field is unknown, missing, of another type or out of range.
@@ -170,6 +173,8 @@ def from_json(text: str) -> ExperimentConfig:
     values = json.loads(text)
     if isinstance(values, dict) and isinstance(values.get("log"), dict):
         values["log"] = dataclasses.asdict(LogConfig()) | values["log"]
+    if isinstance(values, dict) and isinstance(values.get("data"), dict):
+        values["data"].setdefault("cut_out", DataConfig.cut_out)
     return _build(ExperimentConfig, values, "config")
 
 

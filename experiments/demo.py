@@ -19,7 +19,7 @@ from bitmoji_jax.config import (
 def get_experiment() -> ExperimentConfig:
     """64 px, a quarter of the article's width, three residual blocks."""
     return ExperimentConfig(
-        data=DataConfig(image_size=64, crop_margin=0.06),
+        data=DataConfig(image_size=64, crop_margin=0.06, cut_out=False),
         generator=GeneratorConfig(features=16, res_blocks=3, skips=True, upsample="nearest"),
         discriminator=DiscriminatorConfig(features=32),
         train=TrainConfig(batch_size=4, learning_rate=3e-4, constant_epochs=2.5, decay_epochs=3, ema_halflife=200),

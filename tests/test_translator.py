@@ -28,14 +28,14 @@ def test_each_direction_goes_through_its_generator(weights: Weights, direction: 
     photos = images(3)
     through = Generator(weights.config.generator).apply(weights.generators[name], photos / 127.5 - 1)
     expected = np.clip(np.rint((np.asarray(through) + 1) * 127.5), 0, 255)
-    found = getattr(Translator(weights), direction)(photos)
+    found = getattr(Translator.from_weights(weights), direction)(photos)
     assert found.dtype == np.uint8
     assert np.ptp(found) > 50
     assert np.abs(found - expected).max() <= 1  # a rounding error that falls the other way
 
 
 def test_calling_it_is_photos_to_avatars(weights: Weights) -> None:
-    translator = Translator(weights)
+    translator = Translator.from_weights(weights)
     np.testing.assert_array_equal(translator(images(2)), translator.x2y(images(2)))
 
 
@@ -50,7 +50,7 @@ def test_any_number_of_images_gives_each_its_own_avatar_and_compiles_three_progr
         return apply(self, x)
 
     monkeypatch.setattr(generator.Generator, "__call__", counted)
-    translator = Translator(weights)
+    translator = Translator.from_weights(weights)
     photos = images(75)
     one_by_one = np.concatenate([translator(photos[i : i + 1]) for i in range(75)])
     for count in (0, 1, 2, 7, 8, 9, 31, 32, 33, 40, 41, 75):
@@ -62,7 +62,7 @@ def test_any_number_of_images_gives_each_its_own_avatar_and_compiles_three_progr
 
 
 def test_images_of_another_size_are_resized_first(weights: Weights) -> None:
-    translator = Translator(weights)
+    translator = Translator.from_weights(weights)
     large = images(2, 80)
     assert translator(large).shape == (2, 32, 32, 3)
     small = resized(large, 32)
@@ -81,9 +81,9 @@ def test_resized_is_what_training_resizes_with_and_leaves_the_right_size_alone()
 @pytest.mark.parametrize("shape", [(32, 32, 3), (1, 32, 30, 3), (1, 32, 32, 4), (1, 32, 32)])
 def test_images_of_another_shape_are_refused(weights: Weights, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="not uint8"):
-        Translator(weights)(np.zeros(shape, np.uint8))
+        Translator.from_weights(weights)(np.zeros(shape, np.uint8))
 
 
 def test_floats_are_refused(weights: Weights) -> None:
     with pytest.raises(ValueError, match="float64"):
-        Translator(weights)(np.zeros((1, 32, 32, 3)))
+        Translator.from_weights(weights)(np.zeros((1, 32, 32, 3)))

@@ -21,7 +21,7 @@ from typing import BinaryIO, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bitmoji_jax.data.images import Framing, UnusableImageError, encode_image, load_square
+from bitmoji_jax.data.images import Framing, UnusableImageError, encode_image, load_square, quiet_decoders
 from bitmoji_jax.errors import InputError
 
 _Result = TypeVar("_Result")
@@ -133,8 +133,9 @@ def _in_workers(function: Callable[[Path], _Result], paths: Sequence[Path], work
 
 
 def _start_worker() -> None:
-    """Leaves an interrupt to the parent, and sees to it that the worker does not outlive a killed one."""
+    """Leaves an interrupt and talk to the parent, and sees to it that the worker does not outlive a killed one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    quiet_decoders()
     parent = multiprocessing.parent_process()
     assert parent is not None
 

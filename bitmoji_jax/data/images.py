@@ -6,9 +6,11 @@ Imported by worker processes: neither JAX nor TFDS here.
 import dataclasses
 import functools
 import io
+import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
@@ -20,6 +22,9 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 # quality at which 9,000 images of 128 px stay under 60 MiB (PSNR 40 dB). Its own Huffman tables take 7 % off
 # an image.
 _JPEG: dict[str, Any] = {"format": "JPEG", "quality": 90, "subsampling": 0, "optimize": True}
+
+# Of a photo's longer side: a face of a twelfth of it still has more pixels than any network here looks at.
+_PHOTO_SIDE = 2048
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -109,24 +114,66 @@ def load_square(path: Path, size: int) -> tuple[np.ndarray, Framing]:
     Raises:
         UnusableImageError: the file has no image that can be used, and why.
     """
+    return _from_file(path, lambda image: _square(image, size))
+
+
+def load_photo(source: Path | bytes | Image.Image) -> np.ndarray:
+    """Decodes a whole photo: upright, in sRGB, alpha on white, the first frame.
+
+    The pixel limit is Pillow's (`Image.MAX_IMAGE_PIXELS`, 89 million).
+
+    Args:
+        source: A file, what is in one, or an image that is open already.
+
+    Returns:
+        uint8 [H, W, 3], its longer side at most 2,048 pixels: larger photos are reduced.
+
+    Raises:
+        UnusableImageError: there is no image that can be used, and why.
+    """
+    if isinstance(source, Image.Image):
+        try:
+            return _photo(source)
+        except Exception as error:  # It may have been opened from a broken file, and not read yet.
+            raise UnusableImageError("unreadable", f"{type(error).__name__}: {error}") from None
+    if isinstance(source, bytes):
+        return _checked(io.BytesIO(source), "", _photo)
+    return _from_file(source, _photo)
+
+
+_Result = TypeVar("_Result")
+
+
+def _from_file(path: Path, use: Callable[[Image.Image], _Result]) -> _Result:
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            try:
-                with _open(file) as image:
-                    return _square(image, size)
-            except UnusableImageError:
-                raise
-            except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-                limit = f"more than {Image.MAX_IMAGE_PIXELS:,} pixels"
-                raise UnusableImageError("too large", limit) from None
-            except Exception as error:  # What a decoder raises on a broken file is anybody's guess.
-                raise _unusable(error, file, path) from None
+        with path.open("rb") as file:
+            return _checked(file, path.suffix, use)
     except PermissionError:
         raise UnusableImageError("unreadable", "no permission to read it") from None
     except OSError as error:
         raise UnusableImageError("unreadable", str(error.strerror)) from None
+
+
+def _checked(file: BinaryIO, suffix: str, use: Callable[[Image.Image], _Result]) -> _Result:
+    """`use` of the image in `file`; whatever is wrong with that is an `UnusableImageError`."""
+    try:
+        with _open(file) as image:
+            # Pillow only warns of as much again, and warnings can't be caught in one thread alone.
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise Image.DecompressionBombError
+            return use(image)
+    except UnusableImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        limit = f"more than {Image.MAX_IMAGE_PIXELS:,} pixels"
+        raise UnusableImageError("too large", limit) from None
+    except Exception as error:  # What a decoder raises on a broken file is anybody's guess.
+        raise _unusable(error, file, suffix) from None
+
+
+def quiet_decoders() -> None:
+    """Lets this process say nothing of what Pillow notices in a file: an unusable one is an error, others are used."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _open(file: BinaryIO) -> Image.Image:
@@ -143,6 +190,27 @@ def _square(image: Image.Image, size: int) -> tuple[np.ndarray, Framing]:
     if 2 * min(image.size) < size:
         raise UnusableImageError("too small", f"{image.width}x{image.height}, want at least {-(-size // 2)} a side")
     orientation = _orientation(image)
+    upright, icc = _upright(image)
+    framing = Framing(orientation, *upright.size)
+    left, top, side = framing.square
+    # Colours are managed afterwards, on the few pixels that are left.
+    box = (left, top, left + side, top + side)
+    return _in_srgb(upright.resize((size, size), Image.Resampling.LANCZOS, box, reducing_gap=3.0), icc), framing
+
+
+def _photo(image: Image.Image) -> np.ndarray:
+    image.draft(None, (_PHOTO_SIDE, _PHOTO_SIDE))  # A JPEG is decoded to a half or a quarter, where that is enough.
+    upright, icc = _upright(image)
+    # Not `thumbnail`, which changes an image that may be the caller's.
+    scale = min(1.0, _PHOTO_SIDE / max(upright.size))
+    if scale < 1:
+        size = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
+        upright = upright.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return _in_srgb(upright, icc)
+
+
+def _upright(image: Image.Image) -> tuple[Image.Image, bytes | None]:
+    """Decoded and turned as its EXIF says, with 8 bits a channel, as L, RGB, RGBA or CMYK; and its profile."""
     image.load()
     icc = image.info.get("icc_profile")
     # Pillow has already turned a TIFF, and taken the tag away.
@@ -154,16 +222,15 @@ def _square(image: Image.Image, size: int) -> tuple[np.ndarray, Framing]:
         image = image.convert("RGBA")
     elif image.mode not in ("L", "RGB", "CMYK"):
         image = image.convert("RGB")
+    return image, icc
 
-    framing = Framing(orientation, *image.size)
-    left, top, side = framing.square
-    # Colours are managed afterwards, on the few pixels that are left.
-    image = image.resize((size, size), Image.Resampling.LANCZOS, (left, top, left + side, top + side), reducing_gap=3.0)
+
+def _in_srgb(image: Image.Image, icc: bytes | None) -> np.ndarray:
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     if icc and (transform := _to_srgb(icc, image.mode)):
         image = transform.apply(image)
-    return np.asarray(image.convert("RGB")), framing
+    return np.asarray(image.convert("RGB"))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -209,7 +276,7 @@ def _to_srgb(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         return None
 
 
-def _unusable(error: Exception, file: BinaryIO, path: Path) -> UnusableImageError:
+def _unusable(error: Exception, file: BinaryIO, suffix: str) -> UnusableImageError:
     """Why an image could not be decoded, from what was raised and how the file begins."""
     length = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -226,7 +293,7 @@ def _unusable(error: Exception, file: BinaryIO, path: Path) -> UnusableImageErro
         return UnusableImageError("unreadable", f"{type(error).__name__}: {error}")
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         return UnusableImageError("unreadable", "HEIC or AVIF that cannot be opened here: convert it to JPEG")
-    if path.suffix.lower() not in _IMAGE_SUFFIXES:
+    if suffix.lower() not in _IMAGE_SUFFIXES:
         return UnusableImageError("not an image", "")
     return UnusableImageError("unreadable", "no image in it" if head else "the file is empty")
 

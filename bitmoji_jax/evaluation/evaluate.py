@@ -112,7 +112,7 @@ def evaluate(
 def _judge(
     name: str, which: str, weights: Weights, rows: list[Mapping[str, float]], bench: _Bench, reference: Reference
 ) -> RunResult:
-    translator = Translator(weights)
+    translator = Translator.from_weights(weights)
     fake_y = translator.x2y(bench.photos.images)
     subject = Subject(
         translator=translator,

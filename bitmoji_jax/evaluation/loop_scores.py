@@ -10,7 +10,11 @@ from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation.features import Features, load_efficientnet_lite0
 from bitmoji_jax.evaluation.kid import kid
 from bitmoji_jax.evaluation.scores import colour_inversion, does_nothing
+from bitmoji_jax.inference.guard import Guard, fit_guard
 from bitmoji_jax.inference.translator import resized
+
+Translate = Callable[[np.ndarray], np.ndarray]
+"""uint8 images [N, H, H, 3] -> uint8 [N, S, S, 3]."""
 
 _IMAGES = 200  # of each domain: 3 s a look on two CPU cores
 
@@ -40,7 +44,7 @@ class LoopScores:
         except InputError as error:
             console.print(f"This run gets no KID and no best checkpoint: {error}")
 
-    def __call__(self, translate: Callable[[np.ndarray], np.ndarray], images: int) -> dict[str, float]:
+    def __call__(self, translate: Translate, images: int) -> dict[str, float]:
         """Scores `translate`, uint8 photos -> uint8 avatars of size `size`, after `images` images; prints alarms.
 
         Returns:
@@ -68,6 +72,11 @@ class LoopScores:
                 self._real_features = self._features(self._real_avatars)
             scores["kid"] = kid(self._features(avatars), self._real_features, subsets=1).mean
         return scores
+
+    def guard(self, x2y: Translate, y2x: Translate) -> Guard:
+        """What is usual in this run, by the same training images."""
+        avatars = x2y(self._photos)
+        return fit_guard(self._real_avatars, self._photos_resized, avatars, y2x(avatars))
 
     def _alarm(self, images: int, what: str, remedy: str) -> None:
         self._console.print(f"Alarm at {images:,} images: {what}. If it stays, {remedy}")

@@ -1,38 +1,97 @@
-"""The translator: uint8 photos in, uint8 avatars out, and back."""
+"""The translator: photos in, avatars out, and back."""
 
+import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from PIL import Image
 
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.augment import resize, to_float, to_uint8
+from bitmoji_jax.data.images import UnusableImageError, load_photo
+from bitmoji_jax.errors import InputError
+from bitmoji_jax.faces.align import AlignedFace, align
+from bitmoji_jax.inference.guard import Guard
 from bitmoji_jax.inference.weights import Weights, load_weights, pretrained_weights, run_weights
 from bitmoji_jax.models.batching import map_images
-from bitmoji_jax.training.train_step import Params, make_networks
+from bitmoji_jax.training.train_step import AXIS, Params, make_mesh, make_networks
 
-_BATCHES = (32, 8, 1)  # sizes compiled for; the largest bounds memory
+Translate = Callable[[np.ndarray], np.ndarray]
+"""uint8 images [N, H, H, 3], any N and H -> uint8 [N, S, S, 3]."""
+
+_BATCHES = (32, 8, 1)  # sizes a device that programs are compiled for; the largest bounds memory
 _LEAST_FILLED = 0.75  # of a batch; what is missing is padding, computed and thrown away
+_CROP_SIZE = 256  # of a face found in a photo: more than G needs, so that the crop can be shown
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Portrait:
+    """A face found in a photo, and its avatar."""
+
+    crop: np.ndarray
+    """uint8 [256, 256, 3]: the face as it was translated, upright, in the framing of training."""
+    avatar: np.ndarray
+    """uint8 [S, S, 3]."""
+    confidence: float
+    """That this is a face that can be used, 0 to 1."""
+    quality: float
+    """The lower of `confidence` and, where the weights know it, `Guard.usualness`: 0 to 1. Under 0.5 a person should
+    look at the avatar before it is used."""
+    warnings: tuple[str, ...]
+    """What is wrong with the photo, where it was forced."""
 
 
 class Translator:
     """G: photos to avatars (`x2y`), and F: avatars to photos (`y2x`), with averaged weights.
 
-    Photos are to be framed like those of training: see the README, "Your own pictures".
+    `photo` and `portraits` take any photo of a person; `x2y` takes faces framed like those of training: see the README,
+    "Your own pictures". A large batch is shared by the devices of this process.
     """
 
-    def __init__(self, weights: Weights) -> None:
-        """Puts the weights on the default device; `from_run`, `from_file` and `pretrained` find them."""
-        self.config: ExperimentConfig = weights.config
-        self.images: int = weights.images
-        """Images of each domain seen in training."""
-        self.size: int = weights.config.data.image_size
-        """Side of the output in pixels."""
-        self._generators = jax.device_put(weights.generators, jax.local_devices()[0])
-        self._translate = make_translate(weights.config)
+    def __init__(
+        self,
+        directions: Mapping[str, Translate],
+        *,
+        size: int,
+        cut_out: bool,
+        images: int = 0,
+        guard: Guard | None = None,
+    ) -> None:
+        """`from_run`, `from_file`, `pretrained` and `from_weights` make one.
+
+        Args:
+          directions: x2y, and perhaps y2x.
+          size: side of the output in pixels.
+          cut_out: whether photos are cut out onto white before they are translated.
+          images: images of each domain seen in training.
+          guard: what is usual, see `Portrait.quality`.
+        """
+        self.size = size
+        self.cut_out = cut_out
+        self.images = images
+        self._directions = directions
+        self._guard = guard
+
+    @classmethod
+    def from_weights(cls, weights: Weights) -> "Translator":
+        """Of weights in memory; they go to all devices of this process."""
+        translate = make_translate(weights.config)
+        generators = jax.device_put(weights.generators, NamedSharding(make_mesh(), PartitionSpec()))
+        return cls(
+            {
+                "x2y": functools.partial(translate, generators["g"]),
+                "y2x": functools.partial(translate, generators["f"]),
+            },
+            size=weights.config.data.image_size,
+            cut_out=weights.config.data.cut_out,
+            images=weights.images,
+            guard=weights.guard,
+        )
 
     @classmethod
     def from_run(cls, run: str | os.PathLike[str], checkpoint: str | int | None = None) -> "Translator":
@@ -41,17 +100,17 @@ class Translator:
         Raises:
           InputError: there is no run, or not this checkpoint in it.
         """
-        return cls(run_weights(Path(run), checkpoint)[0])
+        return cls.from_weights(run_weights(Path(run), checkpoint)[0])
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> "Translator":
         """Of a file of weights, such as a run's best.safetensors; InputError if it is not one."""
-        return cls(load_weights(Path(path)))
+        return cls.from_weights(load_weights(Path(path)))
 
     @classmethod
     def pretrained(cls) -> "Translator":
         """With the weights in the package; read their model card (`inference/MODEL_CARD.md`) before use."""
-        return cls(pretrained_weights())
+        return cls.from_weights(pretrained_weights())
 
     def __call__(self, photos: np.ndarray) -> np.ndarray:
         """`x2y`."""
@@ -60,60 +119,121 @@ class Translator:
     def x2y(self, photos: np.ndarray) -> np.ndarray:
         """Photos to avatars: uint8 [N, H, H, 3], any N and H -> uint8 [N, size, size, 3].
 
-        Compiled for batches of 1, 8 and 32 and each H, and never again: other N are cut and padded.
+        Compiled for batches of 1, 8 and 32 a device and each H, and never again: other N are cut and padded.
 
         Raises:
           ValueError: the images are not uint8, square or RGB.
         """
-        return self._through("g", photos)
+        return self._directions["x2y"](photos)
 
     def y2x(self, avatars: np.ndarray) -> np.ndarray:
-        """Avatars to photos; otherwise as `x2y`."""
-        return self._through("f", avatars)
+        """Avatars to photos; otherwise as `x2y`. InputError where there is no F, as in an exported file."""
+        if "y2x" not in self._directions:
+            raise InputError("this file holds the way from photos to avatars only; use the run it was exported from")
+        return self._directions["y2x"](avatars)
 
-    def _through(self, name: str, images: np.ndarray) -> np.ndarray:
-        return self._translate(self._generators[name], images)
+    def photo(
+        self, source: str | os.PathLike[str] | bytes | Image.Image | np.ndarray, *, force: bool = False
+    ) -> Image.Image:
+        """The avatar of the largest face in a photo: finds, aligns, cuts out, translates.
+
+        Args:
+          source: a file, its content, or a decoded photo: a PIL image, or uint8 [H, W, 3] in sRGB, any H and W.
+          force: whether to translate a face that can hardly be used, or the middle of the photo where there is none.
+
+        Returns:
+          An RGB image of `size` pixels a side.
+
+        Raises:
+          UnusableImageError: there is no image.
+          FaceError: there is no face that can be used.
+        """
+        return Image.fromarray(self.portraits(source, force=force)[0].avatar)
+
+    def portraits(
+        self,
+        source: str | os.PathLike[str] | bytes | Image.Image | np.ndarray,
+        *,
+        force: bool = False,
+        all_faces: bool = False,
+    ) -> list[Portrait]:
+        """As `photo`, with all that is known: the largest face or, with `all_faces`, each that can be used."""
+        if isinstance(source, np.ndarray):
+            if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or 0 in source.shape:
+                raise UnusableImageError("unreadable", f"{source.dtype} {list(source.shape)}, not uint8 [H, W, 3]")
+            photo = source
+        else:
+            photo = load_photo(Path(source) if isinstance(source, str | os.PathLike) else source)
+        return self.translate_faces(self.align(photo, force=force, all_faces=all_faces))
+
+    def align(self, photo: np.ndarray, *, force: bool = False, all_faces: bool = False) -> list[AlignedFace]:
+        """The first half of `portraits`: `faces.align.align` of a decoded photo, in the framing of training."""
+        return align(photo, size=_CROP_SIZE, cut_out=self.cut_out, force=force, all_faces=all_faces)
+
+    def translate_faces(self, faces: Sequence[AlignedFace]) -> list[Portrait]:
+        """The second half of `portraits`, for faces of any number of photos."""
+        if not faces:
+            return []
+        crops = np.stack([face.image for face in faces])
+        avatars = self.x2y(crops)
+        qualities = np.array([face.confidence for face in faces])
+        if self._guard is not None and "y2x" in self._directions:
+            usualness = self._guard.usualness(resized(crops, self.size), avatars, self.y2x(avatars))
+            qualities = np.minimum(qualities, usualness)
+        return [
+            Portrait(face.image, avatar, face.confidence, float(quality), tuple(map(str, face.warnings)))
+            for face, avatar, quality in zip(faces, avatars, qualities, strict=True)
+        ]
 
 
 def make_translate(config: ExperimentConfig) -> Callable[[Params, np.ndarray], np.ndarray]:
-    """Returns translate(params, images): one generator over any number of images, as `Translator.x2y` says it."""
+    """Returns translate(params, images): one generator over any number of images, as `Translator.x2y` says it.
+
+    `params` are on all devices of this process, which share each batch.
+    """
     generator, _ = make_networks(config)
     size = config.data.image_size
+    mesh = make_mesh()
+    # Each device maps over images of its own: a loop over a batch that lies on several would send them about.
+    shared = PartitionSpec(AXIS)
 
     @jax.jit
+    @functools.partial(jax.shard_map, mesh=mesh, in_specs=(PartitionSpec(), shared), out_specs=shared)
     def translate_batch(params: Params, images: jax.Array) -> jax.Array:
         return to_uint8(map_images(lambda part: generator.apply(params, part), resize(to_float(images), size)))
 
     def translate(params: Params, images: np.ndarray) -> np.ndarray:
-        _check(images)
-        translated = np.empty((len(images), size, size, 3), np.uint8)
-        start = 0
-        while start < len(images):
-            batch = next(count for count in _BATCHES if len(images) - start >= _LEAST_FILLED * count)
-            part = images[start : start + batch]
-            padded = np.pad(part, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
-            translated[start : start + len(part)] = translate_batch(params, padded)[: len(part)]
-            start += len(part)
-        return translated
+        return _in_batches(functools.partial(translate_batch, params), images, size, mesh.size)
 
     return translate
 
 
 def resized(images: np.ndarray, size: int) -> np.ndarray:
     """uint8 [N, H, H, 3] -> uint8 [N, size, size, 3], as a translator resizes what it is given."""
-    _check(images)
-    if images.shape[1] == size:
+    if images.shape[1:] == (size, size, 3) and images.dtype == np.uint8:
         return images
-    return np.concatenate(
-        [_resized_batch(images[i : i + _BATCHES[0]], size) for i in range(0, len(images), _BATCHES[0])]
-    )
+    return _in_batches(functools.partial(_resized_batch, size=size), images, size)
 
 
-@functools.partial(jax.jit, static_argnums=1)
+@functools.partial(jax.jit, static_argnames="size")
 def _resized_batch(images: jax.Array, size: int) -> jax.Array:
     return to_uint8(resize(to_float(images), size))
 
 
-def _check(images: np.ndarray) -> None:
+def _in_batches(
+    compiled: Callable[[np.ndarray], jax.Array], images: np.ndarray, size: int, devices: int = 1
+) -> np.ndarray:
+    """`compiled` of any number of images -> uint8 [N, size, size, 3]; it sees batches of three lengths only."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
         raise ValueError(f"images are {images.dtype} {list(images.shape)}, not uint8 [N, H, H, 3]")
+    results = np.empty((len(images), size, size, 3), np.uint8)
+    batches = [count * devices for count in _BATCHES]
+    start = 0
+    while start < len(images):
+        left = len(images) - start
+        batch = next((count for count in batches if left >= _LEAST_FILLED * count), batches[-1])
+        part = images[start : start + batch]
+        padded = np.pad(part, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
+        results[start : start + len(part)] = compiled(padded)[: len(part)]
+        start += len(part)
+    return results

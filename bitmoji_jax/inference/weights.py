@@ -18,11 +18,13 @@ import safetensors.flax
 
 from bitmoji_jax.config import ExperimentConfig, from_json, to_json
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.inference.guard import Guard, guard_from_arrays
 from bitmoji_jax.training.train_step import Params, make_networks
 
 BEST = "best.safetensors"
 """Name of the file in a run's folder that holds the weights with the lowest KID."""
 
+_GUARD = "guard/"  # before the names of its arrays
 _PRETRAINED = Path(__file__).parent / "pretrained.safetensors"
 
 
@@ -35,12 +37,16 @@ class Weights:
     """Images of each domain seen in training."""
     generators: dict[str, Params]
     """g, f; float32."""
+    guard: Guard | None = None
+    """What is usual in this run; None for a checkpoint, and for weights of an earlier version."""
 
 
 def save_weights(path: Path, weights: Weights, dtype: Any = jnp.float32) -> None:
-    """Writes one file, whole or not at all; its arrays as `dtype` (bfloat16 halves it)."""
+    """Writes one file, whole or not at all; the generators as `dtype` (bfloat16 halves it)."""
     names = flax.traverse_util.flatten_dict(weights.generators, sep="/")
     arrays = {name: jnp.asarray(array, dtype) for name, array in names.items()}
+    if weights.guard is not None:
+        arrays |= {_GUARD + name: jnp.asarray(array) for name, array in weights.guard.arrays().items()}
     partial = path.with_suffix(".partial")
     metadata = {"config": to_json(weights.config), "images": str(weights.images)}
     partial.write_bytes(safetensors.flax.save(arrays, metadata))  # save_file would deny all others to read it
@@ -60,13 +66,15 @@ def load_weights(path: Path) -> Weights:
             metadata = file.metadata() or {}
         arrays = safetensors.flax.load_file(path)
         config, images = from_json(metadata["config"]), int(metadata["images"])
+        of_guard = {name.removeprefix(_GUARD): arrays.pop(name) for name in list(arrays) if name.startswith(_GUARD)}
+        guard = guard_from_arrays(of_guard) if of_guard else None
     except (safetensors.SafetensorError, KeyError, ValueError, json.JSONDecodeError) as error:
         raise InputError(f"{path} holds no weights of this package, or is damaged: {error!r}") from error
     expected = flax.traverse_util.flatten_dict(_generators_of(config), sep="/")
     if {n: a.shape for n, a in arrays.items()} != {n: a.shape for n, a in expected.items()}:
         raise InputError(f"{path} holds other arrays than its configuration asks for: was it made by another version?")
     generators = {name: array.astype(jnp.float32) for name, array in arrays.items()}
-    return Weights(config, images, flax.traverse_util.unflatten_dict(generators, sep="/"))
+    return Weights(config, images, flax.traverse_util.unflatten_dict(generators, sep="/"), guard)
 
 
 def pretrained_weights() -> Weights:

@@ -1,6 +1,7 @@
 """The loop: from a configuration and a folder to a finished, interrupted or continued run."""
 
 import dataclasses
+import functools
 import math
 import os
 import time
@@ -134,11 +135,13 @@ def _train(
             nonlocal best
             if loop_scores is None:
                 return
-            scores = loop_scores(lambda photos: translate(state.ema["g"], photos), images)
+            x2y, y2x = (functools.partial(translate, state.ema[name]) for name in ("g", "f"))
+            scores = loop_scores(x2y, images)
             metrics_log.add_scores(images, scores)
             if "kid" in scores and (best is None or scores["kid"] < best["kid"]):
                 best = {"kid": scores["kid"], "images": images}
-                save_weights(workdir / BEST, Weights(config, images, jax.device_get(state.ema)))
+                guard = loop_scores.guard(x2y, y2x)
+                save_weights(workdir / BEST, Weights(config, images, jax.device_get(state.ema), guard))
 
         if images == 0:
             samples()
@@ -170,7 +173,7 @@ def _train(
                 checkpoints.wait()
                 raise Interrupted(f"saved at {images:,} images in {workdir}; the same command continues")
     if dataset.paired_test:
-        _print_paired_error(lambda photos: translate(state.ema["g"], photos), dataset, console)
+        _print_paired_error(functools.partial(translate, state.ema["g"]), dataset, console)
     if best is not None:
         kid = f"{1000 * best['kid']:.0f} at {best['images']:,} images"
         console.print(f"Lowest KID × 1000, training images: {kid}. Those weights are in {workdir / BEST}")
