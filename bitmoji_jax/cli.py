@@ -1,4 +1,4 @@
-"""The commands of `python -m bitmoji_jax`.
+"""The commands of `python -m bitmoji_jax`, installed as `bitmoji` too.
 
 Exit codes: 0 done; 2 bad usage or input, with a line on stderr that says what and how to mend it; 130
 interrupted.
@@ -9,12 +9,17 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import rich.console
 import tyro
 
+from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.data.images import quiet_decoders
 from bitmoji_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from bitmoji_jax.inference.translator import Translator
 
 _LabelFiles = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="CSV...", help_behavior_hint="(optional)")]
 
@@ -83,13 +88,72 @@ def evaluate(
         run,
         run[0] / "report" if out is None else out,
         data=data,
-        checkpoint=int(checkpoint) if checkpoint is not None and checkpoint.isdigit() else checkpoint,
+        checkpoint=_checkpoint(checkpoint),
         inception=inception,
     )
 
 
+def translate(
+    photos: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO_OR_DIR...")],
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")],
+    run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
+    checkpoint: Annotated[str | None, tyro.conf.arg(metavar="best|latest|IMAGES")] = None,
+    direction: Literal["x2y", "y2x"] = "x2y",
+    aligned: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    all_faces: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    force: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    format: Literal["png", "webp"] = "png",
+    transparent: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    grid: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+) -> None:
+    """Make avatars of photos.
+
+    Takes any photos of people: JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF, and folders of them with everything below.
+    Finds the face, turns it upright, frames it and cuts it out as the training photos were. A file that can't be used
+    is skipped with a line that says why; nothing that exists is overwritten.
+
+    Args:
+        photos: Files and folders.
+        out: Folder for the avatars; me.jpg becomes me.png, or me-2.png where there is one.
+        run: The folder of a run, or a file of weights or of `export --format stablehlo`; by default the weights that
+            come with the package.
+        checkpoint: Of the run; by default the one of the lowest KID, or the latest where none was taken.
+        direction: y2x makes photos of avatars, which must be framed as in training.
+        aligned: The photos are framed as in training already: take their central squares as they are.
+        all_faces: Every face of a photo, not only the largest.
+        force: Also faces that can hardly be used, and the middle of a photo in which none is found.
+        format: Of the avatars.
+        transparent: Leave the white background out.
+        grid: Also write sheets of the faces beside their avatars, grid.png and so on.
+    """
+    from bitmoji_jax.inference.translate_files import Options, translate_files
+
+    if not photos:
+        raise InputError("name at least one photo or folder of photos")
+    options = Options(direction, aligned, all_faces, force, format, transparent, grid)
+    console = rich.console.Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    summary = translate_files(photos, out, _translator(run, checkpoint), options, console)
+    print(f"{summary} -> {out}")
+
+
+def _translator(run: Path | None, checkpoint: str | None) -> "Translator":
+    """What --run and --checkpoint name."""
+    from bitmoji_jax.inference.translator import Translator
+
+    use_compilation_cache()
+    if run is None or run.is_file():
+        if checkpoint is not None:
+            raise InputError("--checkpoint is one of a run's: name the run's folder with --run")
+        return Translator.pretrained() if run is None else Translator.from_file(run)
+    return Translator.from_run(run, _checkpoint(checkpoint))
+
+
+def _checkpoint(name: str | None) -> str | int | None:
+    return int(name) if name is not None and name.isdigit() else name
+
+
 # Each imports what it needs when it runs, so that --help and a mistyped flag are answered at once.
-_COMMANDS: dict[str, Callable[..., Any]] = {"prepare": prepare, "evaluate": evaluate}
+_COMMANDS: dict[str, Callable[..., Any]] = {"prepare": prepare, "translate": translate, "evaluate": evaluate}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,7 +170,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # A file name may be any bytes.
     quiet_decoders()
     try:
-        tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog="python -m bitmoji_jax", args=arguments)
+        # The name it was called by: the installed command, or the module.
+        prog = "bitmoji" if Path(sys.argv[0]).stem == "bitmoji" else "python -m bitmoji_jax"
+        tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog=prog, args=arguments)
     except (InputError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

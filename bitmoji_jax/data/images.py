@@ -15,6 +15,8 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
+from bitmoji_jax.errors import InputError
+
 # An allow-list, because Pillow would also run Ghostscript on an EPS that calls itself a.jpg.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
@@ -37,13 +39,16 @@ _UPRIGHT = {
 }
 
 
-class UnusableImageError(Exception):
+class UnusableImageError(InputError):
     """A file gives no image: it is unreadable, truncated, too small, too large or not an image."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
 @dataclasses.dataclass(frozen=True)

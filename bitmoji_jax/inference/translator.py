@@ -34,7 +34,8 @@ class Portrait:
     """A face found in a photo, and its avatar."""
 
     crop: np.ndarray
-    """uint8 [256, 256, 3]: the face as it was translated, upright, in the framing of training."""
+    """uint8 [H, H, 3]: the face as it was translated, upright, in the framing of training; 256 pixels a side where it
+    was found in a photo."""
     avatar: np.ndarray
     """uint8 [S, S, 3]."""
     confidence: float
@@ -174,15 +175,26 @@ class Translator:
         """The second half of `portraits`, for faces of any number of photos."""
         if not faces:
             return []
-        crops = np.stack([face.image for face in faces])
-        avatars = self.x2y(crops)
-        qualities = np.array([face.confidence for face in faces])
-        if self._guard is not None and "y2x" in self._directions:
-            usualness = self._guard.usualness(resized(crops, self.size), avatars, self.y2x(avatars))
-            qualities = np.minimum(qualities, usualness)
+        portraits = self.translate_crops(np.stack([face.image for face in faces]))
         return [
-            Portrait(face.image, avatar, face.confidence, float(quality), tuple(map(str, face.warnings)))
-            for face, avatar, quality in zip(faces, avatars, qualities, strict=True)
+            dataclasses.replace(
+                portrait,
+                confidence=face.confidence,
+                quality=min(face.confidence, portrait.quality),
+                warnings=tuple(map(str, face.warnings)),
+            )
+            for face, portrait in zip(faces, portraits, strict=True)
+        ]
+
+    def translate_crops(self, crops: np.ndarray) -> list[Portrait]:
+        """Portraits of faces framed like those of training, uint8 [N, H, H, 3]; `confidence` is 1."""
+        avatars = self.x2y(crops)
+        qualities = np.ones(len(crops))
+        if self._guard is not None and "y2x" in self._directions:
+            qualities = self._guard.usualness(resized(crops, self.size), avatars, self.y2x(avatars))
+        return [
+            Portrait(crop, avatar, 1.0, float(quality), ())
+            for crop, avatar, quality in zip(crops, avatars, qualities, strict=True)
         ]
 
 

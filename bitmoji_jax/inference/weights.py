@@ -12,6 +12,7 @@ from typing import Any
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 import safetensors
 import safetensors.flax
@@ -66,7 +67,7 @@ def load_weights(path: Path) -> Weights:
             metadata = file.metadata() or {}
         arrays = safetensors.flax.load_file(path)
         config, images = from_json(metadata["config"]), int(metadata["images"])
-        of_guard = {name.removeprefix(_GUARD): arrays.pop(name) for name in list(arrays) if name.startswith(_GUARD)}
+        of_guard = {n.removeprefix(_GUARD): np.asarray(arrays.pop(n)) for n in list(arrays) if n.startswith(_GUARD)}
         guard = guard_from_arrays(of_guard) if of_guard else None
     except (safetensors.SafetensorError, KeyError, ValueError, json.JSONDecodeError) as error:
         raise InputError(f"{path} holds no weights of this package, or is damaged: {error!r}") from error
