@@ -34,7 +34,7 @@ def prepare(
 ) -> None:
     """Make a dataset of a folder of photos and a folder of avatars.
 
-    Takes JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF of any colour kind, in nested folders. Images are turned
+    Takes JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC of any colour kind, in nested folders. Images are turned
     upright, cut to their central square and resized; one in ten goes to the test splits, by a hash of its
     name. Unreadable, truncated, too small, too large and duplicate ones are dropped and listed in
     prepare_report.json.
@@ -108,7 +108,7 @@ def translate(
 ) -> None:
     """Make avatars of photos.
 
-    Takes any photos of people: JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF, and folders of them with everything below.
+    Takes any photos of people: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC, and folders of them with everything below.
     Finds the face, turns it upright, frames it and cuts it out as the training photos were. A file that can't be used
     is skipped with a line that says why; nothing that exists is overwritten.
 
