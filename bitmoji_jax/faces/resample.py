@@ -9,6 +9,8 @@ import math
 import numpy as np
 from PIL import Image
 
+_STRIP = 4_000_000  # pixels that are copied at a time
+
 
 def square_matrix(centre: np.ndarray, side: float, angle: float, size: int) -> np.ndarray:
     """The matrix of a square of `size` pixels: its centre and side in the photo, turned clockwise by `angle` radians."""
@@ -47,12 +49,10 @@ def warp(photo: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     top, bottom = np.clip([low[1], high[1]], 0, height)
     left, top = min(left, width - 1), min(top, height - 1)
     right, bottom = max(right, left + 1), max(bottom, top + 1)
-    image = Image.fromarray(photo[top:bottom, left:right])
-    if reduce > 1:
-        image = image.reduce(reduce)
+    part = shrink(photo[top:bottom, left:right], reduce)
     before = np.maximum(-((low - (left, top)) // reduce), 0)
     after = np.maximum(-(((right, bottom) - high) // reduce), 0)
-    part = np.pad(np.asarray(image), ((before[1], after[1]), (before[0], after[0]), (0, 0)), mode="edge")
+    part = np.pad(part, ((before[1], after[1]), (before[0], after[0]), (0, 0)), mode="edge")
     # From the samples' square to the part.
     inner = matrix.copy()
     inner[:, 2] -= (left, top)
@@ -64,6 +64,16 @@ def warp(photo: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
         (side, side), Image.Transform.AFFINE, tuple(inner.ravel()), Image.Resampling.BICUBIC
     )
     return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS) if samples > 1 else image)
+
+
+def shrink(photo: np.ndarray, factor: int) -> np.ndarray:
+    """Averages blocks of `factor` pixels a side: uint8 [H, W, 3] -> uint8 [ceil(H/factor), ceil(W/factor), 3]."""
+    if factor == 1:
+        return photo
+    rows = factor * max(1, _STRIP // (factor * photo.shape[1]))
+    return np.concatenate(
+        [np.asarray(Image.fromarray(photo[i : i + rows]).reduce(factor)) for i in range(0, len(photo), rows)]
+    )
 
 
 def inside(matrix: np.ndarray, size: int, width: int, height: int) -> np.ndarray:
