@@ -19,7 +19,7 @@ _LEAST_WIDTH = 48  # pixels
 _MOST_OUTSIDE = 0.15  # of the mesh's points
 _MOST_YAW = 40  # degrees; of the photos trained on 99 of 100 are within 25
 _LEAST_CONFIDENCE = 0.5
-_CANDIDATE = 0.02  # least confidence of what may be a face at all
+_CANDIDATE = 0.1  # least confidence of what may be a face at all
 
 
 class FaceError(InputError):
@@ -100,10 +100,6 @@ def align(
 def _faults(face: Face, matrix: np.ndarray, size: int, photo: np.ndarray) -> tuple[FaceError, ...]:
     """What makes a face unusable, the plainest first."""
     faults = []
-    if face.confidence < _LEAST_CONFIDENCE:
-        faults.append(
-            FaceError("unsure", "this may be no human face, or much of it is hidden: take a clear photo of a person")
-        )
     width = _FACE_WIDTH * size * math.sqrt(np.linalg.det(matrix[:, :2]))
     if width < _LEAST_WIDTH:
         faults.append(
@@ -117,6 +113,10 @@ def _faults(face: Face, matrix: np.ndarray, size: int, photo: np.ndarray) -> tup
     if abs(face.yaw) > _MOST_YAW:
         faults.append(
             FaceError("turned", f"the face is turned by {abs(face.yaw):.0f} degrees: take one that looks at the camera")
+        )
+    if face.confidence < _LEAST_CONFIDENCE:
+        faults.append(
+            FaceError("unsure", "this may be no human face, or much of it is hidden: take a clear photo of a person")
         )
     return tuple(faults)
 

@@ -19,8 +19,8 @@ _FINE = 10  # the last block at 16x16; the others are at 8x8
 def detector(params: Params, images: jax.Array) -> jax.Array:
     """Images float [N, 128, 128, 3] in [0, 1] -> float32 [N, 896, 17], one row for each anchor.
 
-    A row is a score (a logit) and eight points (x, y) in fractions of the image: the centre and the size of the box, then
-    the eyes (the one on the left of the image first), nose, mouth, and both tragions.
+    A row is a score (a logit) and eight points (x, y) in fractions of the image: the centre and the size of the box,
+    then the eyes (the one on the left of the image first), nose, mouth, and both tragions.
     """
     x = jax.nn.relu(conv(images * 2 - 1, params["stem"], 2))
     for i, stride in enumerate(_STRIDES):

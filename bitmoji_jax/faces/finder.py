@@ -1,11 +1,10 @@
 """Faces of any size and rotation in a photo of any size."""
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Iterator
 
 import numpy as np
+from PIL import Image
 
 from bitmoji_jax.faces import detector, mesh
 from bitmoji_jax.faces.framing import yaw
@@ -41,64 +40,75 @@ class Face:
 
 
 def find_faces(photo: np.ndarray, every: bool = False) -> list[Face]:
-    """Finds the faces in a photo, the surest first unless `every`, then the largest first.
+    """Finds the faces in a photo, the surest first.
 
     Looks at the whole photo, then at ever smaller overlapping parts of it, each upright and, where that shows nothing
-    sure, turned. The detector sees faces from about 0.15 to 0.9 of what it looks at, up to 90 degrees from upright.
+    sure, upside down. The detector sees faces from about 0.15 to 0.9 of what it looks at, 90 degrees from upright too.
 
     Args:
       photo: uint8 [H, W, 3], sRGB.
       every: go on to the small parts even if there is a sure face, for all that are there.
     """
     faces: list[Face] = []
-    for side, centres in _levels(*photo.shape[:2]):
-        small = max(1, int(side / (2 * detector.SIZE)))
-        base = shrink(photo, small)
-        for turns in ((0,), (180, 90, 270)):
-            rows = np.concatenate([_detect(base, centres / small, side / small, turn) for turn in turns])
-            rows[:, 1:] *= small
+    sides = _sides(*photo.shape[:2])
+    factor = max(1, int(min(sides) / (2 * detector.SIZE)))
+    base = shrink(photo, factor)
+    for side in sides:
+        windows, corners = _windows(base, side / factor)
+        for turns in (0, 2):
+            rows = _detect(windows, corners, side / factor, turns)
+            rows[:, 1:] *= factor
             faces = _merge([*faces, *(_measure(photo, row) for row in detector.suppress(rows)[:_LOOKS])])
-            if any(face.confidence >= _SURE for face in faces):
+            if sure := any(face.confidence >= _SURE for face in faces):
                 break
-        if not every and any(face.confidence >= _SURE for face in faces):
+        if sure and not every:
             break
     return faces
 
 
-def _levels(height: int, width: int) -> Iterator[tuple[float, np.ndarray]]:
-    """Sides of windows, and the windows' centres [N, 2]."""
+def _sides(height: int, width: int) -> list[float]:
+    """Of the windows to look at, in pixels, in the order to do so."""
     long, short = max(height, width), min(height, width)
-    middle = np.array([[width / 2, height / 2]])
-    yield long, middle
-    yield long * _MARGIN, middle
-    for side in (short, short / 2, short / 4):
-        if side < _LEAST_WINDOW or side == long:
-            continue
-        steps = [math.ceil(2 * (length - side) / side) for length in (width, height)]
-        x, y = (
-            np.linspace(side / 2, length - side / 2, count + 1)
-            for length, count in zip((width, height), steps, strict=True)
-        )
-        yield side, np.array(list(itertools.product(x, y)))
+    parts = [side for side in (short, short / 2, short / 4) if side >= _LEAST_WINDOW and side < long]
+    return [long, long * _MARGIN, *parts]
 
 
-def _detect(photo: np.ndarray, centres: np.ndarray, side: float, turn: float) -> np.ndarray:
-    """Rows of `detector` above `_SCORE` in windows of a photo, in its pixels."""
+def _windows(photo: np.ndarray, side: float) -> tuple[np.ndarray, np.ndarray]:
+    """Overlapping squares of a photo, uint8 [N, 128, 128, 3], black where they leave it; and their corners [N, 2]."""
+    scale = detector.SIZE / side
+    height, width = (max(1, round(length * scale)) for length in photo.shape[:2])
+    small = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR))
+    before = [max(0, detector.SIZE - length) // 2 for length in (height, width)]
+    after = [max(0, detector.SIZE - length) - first for length, first in zip((height, width), before, strict=True)]
+    padded = np.pad(small, (*zip(before, after, strict=True), (0, 0)))
+    tops, lefts = (
+        np.linspace(0, length - detector.SIZE, math.ceil(2 * length / detector.SIZE) - 1).round().astype(int)
+        for length in padded.shape[:2]
+    )
+    windows = [padded[top : top + detector.SIZE, left : left + detector.SIZE] for top in tops for left in lefts]
+    corners = [(left - before[1], top - before[0]) for top in tops for left in lefts]
+    return np.stack(windows), np.array(corners) / scale
+
+
+def _detect(windows: np.ndarray, corners: np.ndarray, side: float, turns: int) -> np.ndarray:
+    """Rows of `detector` above `_SCORE`, in pixels of the photo, after turning its windows by 90 degrees each turn."""
     params = load_params("detector")
+    windows = np.rot90(windows, turns, axes=(1, 2))
     found = [np.empty((0, 17), np.float32)]
     start = 0
-    while start < len(centres):
-        count = next(count for count in _BATCHES if len(centres) - start >= 0.5 * count)
-        part = centres[start : start + count]
-        matrices = [square_matrix(centre, side, math.radians(turn), detector.SIZE) for centre in part]
-        windows = np.stack([warp(photo, matrix, detector.SIZE) for matrix in matrices])
-        padded = np.pad(windows, ((0, count - len(part)), (0, 0), (0, 0), (0, 0)))
-        for matrix, rows in zip(matrices, np.array(detector.detect_batch(params, padded)), strict=False):
+    while start < len(windows):
+        count = next(count for count in _BATCHES if len(windows) - start >= 0.5 * count)
+        part = windows[start : start + count]
+        padded = np.pad(part, ((0, count - len(part)), (0, 0), (0, 0), (0, 0)))
+        batch = np.array(detector.detect_batch(params, padded))
+        for corner, rows in zip(corners[start : start + count], batch, strict=False):
             rows = rows[rows[:, 0] > _SCORE]
-            points = detector.SIZE * rows[:, 1:].reshape(-1, 8, 2)
-            size = points[:, 1] * side / detector.SIZE
-            points = apply(matrix, points)
-            points[:, 1] = size
+            points = rows[:, 1:].reshape(-1, 8, 2)
+            size = points[:, 1].copy()
+            for _ in range(turns):
+                points = np.stack([1 - points[..., 1], points[..., 0]], axis=-1)
+            points = points * side + corner
+            points[:, 1] = size * side
             found.append(np.concatenate([rows[:, :1], points.reshape(-1, 16)], axis=1))
         start += len(part)
     return np.concatenate(found)
@@ -109,7 +119,7 @@ def _measure(photo: np.ndarray, row: np.ndarray) -> Face:
     params = load_params("mesh")
     eyes = row[7:9] - row[5:7]
     centre, side, angle = row[1:3], _ROI * row[3:5].max(), math.atan2(eyes[1], eyes[0])
-    last = np.inf
+    last = np.full((468, 2), np.inf)
     for _ in range(4):
         matrix = square_matrix(centre, side, angle, mesh.SIZE)
         found = np.asarray(mesh.mesh_batch(params, warp(photo, matrix, mesh.SIZE)[None]))[0]

@@ -36,7 +36,7 @@ def crop_matrix(points: np.ndarray, size: int) -> np.ndarray:
     across, down = right - left, points[list(_MOUTH)].mean(axis=0) - eyes
     x = across + _MOUTH_UPRIGHT * np.array([down[1], -down[0]])
     angle = math.atan2(x[1], x[0])
-    side = _SIDE * max(np.linalg.norm(across), _MOUTH_SIDE * np.linalg.norm(down))
+    side = _SIDE * max(math.hypot(*across), _MOUTH_SIDE * math.hypot(*down))
     up = np.array([math.sin(angle), -math.cos(angle)])
     return square_matrix(eyes + _BELOW_EYES * down + _ABOVE * side * up, side, angle, size)
 

@@ -1,7 +1,7 @@
 """Weights and layers of the three networks for faces.
 
-The networks are Google's (MediaPipe, Apache-2.0, see NOTICE); `make_weights` says where their weights come from. They are
-written out as the blocks they are made of, not run by an interpreter of TFLite graphs: three regular networks are
+The networks are Google's (MediaPipe, Apache-2.0, see NOTICE); `make_weights` says where their weights come from. They
+are written out as the blocks they are made of, not run by an interpreter of TFLite graphs: three regular networks are
 shorter that way, and a reader sees what is computed.
 """
 

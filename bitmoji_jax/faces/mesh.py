@@ -22,8 +22,8 @@ def mesh(params: Params, images: jax.Array) -> jax.Array:
       images: float [N, 192, 192, 3] in [0, 1].
 
     Returns:
-      float32 [N, 469, 3]: the points (x, y, z) in pixels of the image, z away from the camera and relative to the middle
-      of the head; then, three times, a logit that says whether there is a face.
+      float32 [N, 469, 3]: the points (x, y, z) in pixels of the image, z away from the camera and relative to the
+      middle of the head; then, three times, a logit that says whether there is a face.
     """
     x = prelu(conv(images, params["stem"], 2), params["stem.prelu"])
     for i, stride in enumerate(_STRIDES):

@@ -1,7 +1,7 @@
 """Squares of a photo, turned and scaled, without aliasing.
 
-Coordinates are continuous: x to the right and y down from the picture's top left corner, so that the middle of the first
-pixel is (0.5, 0.5). A matrix float64 [2, 3] takes (x, y, 1) of a square to the photo.
+Coordinates are continuous: x to the right and y down from the picture's top left corner, so that the middle of the
+first pixel is (0.5, 0.5). A matrix float64 [2, 3] takes (x, y, 1) of a square to the photo.
 """
 
 import math
@@ -13,7 +13,7 @@ _STRIP = 4_000_000  # pixels that are copied at a time
 
 
 def square_matrix(centre: np.ndarray, side: float, angle: float, size: int) -> np.ndarray:
-    """The matrix of a square of `size` pixels: its centre and side in the photo, turned clockwise by `angle` radians."""
+    """The matrix of a square of `size` pixels, by its centre, side and clockwise angle (radians) in the photo."""
     scale = side / size
     turn = scale * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     return np.concatenate([turn, (centre - turn @ (size / 2, size / 2))[:, None]], axis=1)

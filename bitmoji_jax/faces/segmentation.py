@@ -1,6 +1,7 @@
-"""Persons against the background: MobileNetV3 blocks, then a decoder with gated skips (MediaPipe selfie segmentation)."""
+"""Persons against the background (MediaPipe selfie segmentation): MobileNetV3 blocks, a decoder with gated skips."""
 
 import functools
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -76,7 +77,7 @@ def _mean(x: jax.Array) -> jax.Array:
     return x.mean(axis=(1, 2), keepdims=True)
 
 
-def _double(x: jax.Array, layer: dict[str, jax.Array]) -> jax.Array:
+def _double(x: jax.Array, layer: Mapping[str, jax.Array]) -> jax.Array:
     """Transposed convolution of 2x2 at stride 2 to one channel: each pixel becomes four, [N, 2H, 2W]."""
     n, height, width, _ = x.shape
     four = jnp.einsum("nhwc,ijc->nhiwj", x, layer["kernel"][..., 0])
