@@ -18,9 +18,9 @@ from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bitmoji_jax.data.files import list_files
-from bitmoji_jax.data.images import load_photo, load_square
+from bitmoji_jax.data.images import UnusableImageError, load_photo, load_square
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.faces.align import AlignedFace
+from bitmoji_jax.faces.align import AlignedFace, FaceError
 from bitmoji_jax.inference.picture import before_after, transparent
 from bitmoji_jax.inference.translator import Portrait, Translator
 
@@ -59,17 +59,17 @@ class Summary:
     photos: int
     """Photos that gave at least one."""
     skipped: dict[str, str]
-    """Why the others gave none, by name."""
+    """Why the others gave none, in a word, by name."""
     unusual: int
-    """Avatars of a quality under 0.5."""
+    """Avatars of a quality under 0.5, those of forced photos not counted."""
     seconds: float
 
     def __str__(self) -> str:
         rate = self.photos / max(self.seconds, 1e-9)
         text = f"{len(self.written)} avatars of {self.photos} photos in {self.seconds:.1f} s, {rate:.1f} photos/s"
         if self.skipped:
-            counts = collections.Counter(reason.split(":")[0] for reason in self.skipped.values())
-            reasons = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
+            counts = collections.Counter(self.skipped.values()).most_common()
+            reasons = ", ".join(f"{reason} {count}" for reason, count in counts)
             text += f" · skipped {len(self.skipped)} ({reasons})"
         if self.unusual:
             text += f" · unusual {self.unusual}: look at them"
@@ -110,9 +110,9 @@ def translate_files(
 
     with _progress(console, len(jobs)) as advance:
 
-        def skip(job: _Job, reason: str) -> None:
-            skipped[job.name] = reason
-            console.print(f"skipped {_shown(job.name)}: {reason}")
+        def skip(job: _Job, error: UnusableImageError | FaceError) -> None:
+            skipped[job.name] = error.reason
+            console.print(f"skipped {_shown(job.name)}: {error}")
 
         for batch in _batches(_faces(jobs, translator, options, skip, advance)):
             for job, portrait in zip(
@@ -122,7 +122,7 @@ def translate_files(
                 used.add(job.name)
                 for warning in portrait.warnings:
                     console.print(f"forced {_shown(job.name)}: {warning}")
-                if portrait.quality < _UNUSUAL:
+                if not portrait.warnings and portrait.quality < _UNUSUAL:
                     unusual += 1
                     console.print(f"unusual {_shown(str(path))}: quality {portrait.quality:.2f} of 1")
         writer.finish()
@@ -170,7 +170,7 @@ def _faces(
     jobs: Sequence[_Job],
     translator: Translator,
     options: Options,
-    skip: Callable[[_Job, str], None],
+    skip: Callable[[_Job, UnusableImageError | FaceError], None],
     advance: Callable[[], None],
 ) -> Iterator[tuple[_Job, _Face]]:
     """The faces of all files in order, decoded ahead in threads."""
@@ -187,8 +187,8 @@ def _faces(
             else:
                 for face in translator.align(image, force=options.force, all_faces=options.all_faces):
                     yield job, face
-        except InputError as error:
-            skip(job, str(error))
+        except (UnusableImageError, FaceError) as error:
+            skip(job, error)
         advance()
 
 
