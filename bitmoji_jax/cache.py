@@ -15,3 +15,5 @@ def use_compilation_cache() -> None:
 
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+        # JAX leaves out what compiles within a second; a command that translates one photo is a dozen of those.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -108,9 +108,9 @@ def translate(
 ) -> None:
     """Make avatars of photos.
 
-    Takes any photos of people: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC, and folders of them with everything below.
-    Finds the face, turns it upright, frames it and cuts it out as the training photos were. A file that can't be used
-    is skipped with a line that says why; nothing that exists is overwritten.
+    Takes any photos of people, JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC, and folders of them with everything
+    below. Finds the face, turns it upright, frames it and cuts it out as the training photos were. A file that can't
+    be used is skipped with a line that says why; nothing that exists is overwritten.
 
     Args:
         photos: Files and folders.
