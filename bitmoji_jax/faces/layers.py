@@ -34,12 +34,13 @@ def load_params(network: str) -> Params:
         arrays = safetensors.numpy.load_file(WEIGHTS)
     except (OSError, safetensors.SafetensorError) as error:
         raise RunError(f"{WEIGHTS} is missing or damaged, install the package anew: {error}") from error
-    params: dict[str, dict[str, jax.Array]] = {}
+    params: dict[str, dict[str, np.ndarray]] = {}
     for name, array in arrays.items():
         owner, layer, kind = name.split("/")
         if owner == network:
-            params.setdefault(layer, {})[kind] = jnp.asarray(array.astype(np.float32))
-    return params
+            params.setdefault(layer, {})[kind] = array.astype(np.float32)
+    # All at once: one by one JAX would compile a program for each shape, seconds in all.
+    return jax.device_put(params)
 
 
 def conv(x: jax.Array, layer: Mapping[str, jax.Array], stride: int, padding: str = "SAME") -> jax.Array:
