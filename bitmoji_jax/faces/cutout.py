@@ -21,7 +21,7 @@ def person(photo: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     wide = matrix.copy()
     wide[:, :2] *= _MARGIN * size / segmentation.SIZE
     wide[:, 2] = matrix @ (size / 2, size / 2, 1) - wide[:, :2] @ np.full(2, segmentation.SIZE / 2)
-    seen = warp(photo, wide, segmentation.SIZE)
+    seen = warp(photo, wide, segmentation.SIZE, draft=True)
     matte = np.array(segmentation.segment_batch(load_params("segmentation"), seen[None])[0])
     low = segmentation.SIZE * (1 - 1 / _MARGIN) / 2
     box = (low, low, segmentation.SIZE - low, segmentation.SIZE - low)
