@@ -83,13 +83,48 @@ def evaluate(
         run,
         run[0] / "report" if out is None else out,
         data=data,
-        checkpoint=int(checkpoint) if checkpoint is not None and checkpoint.isdigit() else checkpoint,
+        checkpoint=_checkpoint(checkpoint),
         inception=inception,
     )
 
 
+def serve(
+    run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    checkpoint: Annotated[str | None, tyro.conf.arg(metavar="best|latest|IMAGES")] = None,
+    host: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "127.0.0.1",
+    port: Annotated[int, tyro.conf.arg(metavar="PORT")] = 7860,
+) -> None:
+    """Serve a web page that turns photos into avatars.
+
+    Needs the extra `web`: pip install 'bitmoji-jax[web]'. Nothing that people send is kept, and the page asks
+    nothing of any other server. Ctrl-C or SIGTERM stops it after the photos under way.
+
+    Args:
+        run: The folder of a run; by default the pretrained weights, which are for research only.
+        checkpoint: Of the run; by default the one of the lowest KID, or the latest where none was taken.
+        host: Where to listen; by default only this computer can reach it. 0.0.0.0 is for everybody in the network.
+        port: 0 takes a free one.
+    """
+    try:
+        from bitmoji_jax.web.server import serve as serve_page
+    except ModuleNotFoundError as error:
+        if error.name != "aiohttp":
+            raise
+        raise InputError("the web page needs the extra `web`: pip install 'bitmoji-jax[web]'") from error
+    from bitmoji_jax.inference.translator import Translator
+
+    if run is None and checkpoint is not None:
+        raise InputError("--checkpoint is of a run: name it with --run DIR")
+    translator = Translator.pretrained() if run is None else Translator.from_run(run, _checkpoint(checkpoint))
+    serve_page(translator, host=host, port=port, pretrained=run is None)
+
+
+def _checkpoint(text: str | None) -> str | int | None:
+    return int(text) if text is not None and text.isdigit() else text
+
+
 # Each imports what it needs when it runs, so that --help and a mistyped flag are answered at once.
-_COMMANDS: dict[str, Callable[..., Any]] = {"prepare": prepare, "evaluate": evaluate}
+_COMMANDS: dict[str, Callable[..., Any]] = {"prepare": prepare, "evaluate": evaluate, "serve": serve}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
