@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bitmoji_jax.web.avatars import Avatar
 from bitmoji_jax.web.examples import EXAMPLES
-from bitmoji_jax.web.problems import MAX_BYTES, ProblemError
+from bitmoji_jax.web.problems import MAX_BYTES, NO_FACE, ProblemError, sentence
 
 _LOOK_TWICE = 0.5  # of `Portrait.quality`
 
@@ -44,7 +44,8 @@ class Page:
 
     def problem(self, problem: ProblemError) -> str:
         """With what is wrong."""
-        return self._render(f'<p class="problem" role="alert">{html.escape(problem.message)}</p>')
+        hint = _ANYWAY if problem.status == NO_FACE else ""
+        return self._render(f'<p class="problem" role="alert">{html.escape(problem.message)}{hint}</p>')
 
     def avatars(self, avatars: Sequence[Avatar]) -> str:
         """With a result."""
@@ -55,6 +56,7 @@ class Page:
         return self._template.substitute(result=result)
 
 
+_ANYWAY = " Or tick “Try even if the face is hard to use”, and see."
 _TERMS = (
     "<p>These avatars are made with the pretrained weights: for research only, not for commercial use, and no avatar "
     "is a Bitmoji.</p>"
@@ -65,7 +67,7 @@ def _face(avatar: Avatar, number: int, count: int) -> str:
     which = f" {number} of {count}" if count > 1 else ""
     name = f"avatar-{number}.png" if count > 1 else "avatar.png"
     image = _data(avatar.image)
-    warnings = "".join(f'<p class="warning">{html.escape(_sentence(text))}</p>' for text in avatar.warnings)
+    warnings = "".join(f'<p class="warning">{html.escape(sentence(text))}</p>' for text in avatar.warnings)
     return f"""<li class="face">
 <div class="pair">
 <figure><img src="{_data(avatar.crop)}" alt="The face{which} as it was cut out"><figcaption>Face</figcaption></figure>
@@ -74,7 +76,7 @@ def _face(avatar: Avatar, number: int, count: int) -> str:
 {warnings}
 <dl>
 <div><dt>Face</dt><dd>{_of_face(avatar.confidence)}</dd></div>
-<div><dt>Result</dt><dd>{_of_result(avatar.quality)}</dd></div>
+<div><dt>Avatar</dt><dd>{_of_avatar(avatar.quality)}</dd></div>
 </dl>
 <a class="button" href="{image}" download="{name}">Download the avatar{which} <small>PNG</small></a>
 </li>"""
@@ -85,14 +87,9 @@ def _of_face(confidence: float) -> str:
     return f"{words} <small>({confidence:.0%} sure)</small>"
 
 
-def _of_result(quality: float) -> str:
-    if quality >= _LOOK_TWICE:
-        return f"as usual <small>({quality:.0%})</small>"
-    return f"unusual: look twice before you use it <small>({quality:.0%})</small>"
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:].rstrip(".") + "."
+def _of_avatar(quality: float) -> str:
+    words = "as usual" if quality >= _LOOK_TWICE else "unusual: look twice before you use it"
+    return f"{words} <small>({quality:.0%})</small>"
 
 
 def _data(png: bytes) -> str:

@@ -8,6 +8,9 @@ from bitmoji_jax.faces.align import FaceError
 MAX_BYTES = 20_000_000  # a JPEG of 50 million pixels, as the largest of today's phones make them
 MAX_PIXELS = 51_000_000  # the same; the decoder's own limit is 89 million
 
+NO_FACE = 422
+"""Status of a picture without a face that can be used."""
+
 _KINDS = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
 
 
@@ -66,7 +69,7 @@ def failed() -> ProblemError:
 
 def no_face(error: FaceError) -> ProblemError:
     """There is no face that can be used."""
-    return ProblemError(422, "no_face", str(error))
+    return ProblemError(NO_FACE, error.reason.replace(" ", "_"), sentence(error.detail))
 
 
 def unusable(error: UnusableImageError) -> ProblemError:
@@ -83,3 +86,8 @@ def unusable(error: UnusableImageError) -> ProblemError:
         return ProblemError(415, "not_an_image", f"This file is not a picture. Choose a photo: {_KINDS}.")
     message = f"This picture can't be read: it is damaged, or of an unusual kind. Save it anew as {_KINDS}."
     return ProblemError(415, "unreadable", message)
+
+
+def sentence(text: str) -> str:
+    """A line for a terminal as a sentence of its own."""
+    return text[:1].upper() + text[1:].rstrip(".") + "."

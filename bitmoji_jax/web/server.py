@@ -48,6 +48,18 @@ def serve(translator: Translator, *, host: str, port: int, pretrained: bool) -> 
         raise KeyboardInterrupt
 
 
+def make_runner(app: web.Application) -> web.AppRunner:
+    """What runs the application: it logs no request."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        auto_decompress=False,
+        handler_cancellation=True,  # who has gone away makes room
+        keepalive_timeout=_IDLE,
+        shutdown_timeout=_GRACE,
+    )
+
+
 async def _serve(
     translator: Translator, listener: socket.socket, pretrained: bool, console: rich.console.Console
 ) -> int:
@@ -64,14 +76,7 @@ async def _serve(
         loop.add_signal_handler(number, functools.partial(stop, number))
     address, port = listener.getsockname()[:2]
     local = ipaddress.ip_address(address).is_loopback
-    runner = web.AppRunner(
-        make_app(translator, local=local, pretrained=pretrained),
-        access_log=None,
-        auto_decompress=False,
-        handler_cancellation=True,  # who has gone away makes room
-        keepalive_timeout=_IDLE,
-        shutdown_timeout=_GRACE,
-    )
+    runner = make_runner(make_app(translator, local=local, pretrained=pretrained))
     await runner.setup()
     try:
         await web.SockSite(runner, listener).start()
