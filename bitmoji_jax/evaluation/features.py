@@ -19,6 +19,7 @@ import numpy as np
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation.torch_file import read_tensors
 from bitmoji_jax.models.batching import map_images
+from bitmoji_jax.models.depthwise import depthwise_conv
 
 Features = Callable[[np.ndarray], np.ndarray]
 """uint8 images [N, S, S, 3], any N and S -> float32 [N, D]."""
@@ -100,7 +101,7 @@ def efficientnet_lite0_features(params: dict[str, Any], images: jax.Array) -> ja
         x = jax.image.resize(images.astype(jnp.float32), (len(images), _SIZE, _SIZE, 3), "cubic", antialias=True)
         # What the network was trained with, not the mean and deviation of ImageNet that PyTorch models are used to.
         x = (x - 127.0) / 128.0
-        x = _relu6(_conv(x, params["stem"]["kernel"], stride=2, groups=1) + params["stem"]["bias"])
+        x = _relu6(_conv(x, params["stem"]["kernel"], stride=2) + params["stem"]["bias"])
         for block, stride in zip(params["blocks"], _STRIDES, strict=True):
             y = _relu6(_pointwise(x, block["expand"])) if "expand" in block else x
             y = _relu6(depthwise_conv(y, block["depthwise"]["kernel"], stride) + block["depthwise"]["bias"])
@@ -122,36 +123,6 @@ def _pointwise(x: jax.Array, params: dict[str, jax.Array]) -> jax.Array:
     return x @ params["kernel"][0, 0] + params["bias"]
 
 
-def _conv(x: jax.Array, kernel: jax.Array, stride: int, groups: int) -> jax.Array:
+def _conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     # "SAME" is TensorFlow's: at stride 2 an even size is padded more at its end.
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups
-    )
-
-
-def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Each channel with its own filter: [N, H, W, C] with [h, w, 1, C] -> [N, ceil(H/stride), ceil(W/stride), C]."""
-    if jax.default_backend() == "cpu":
-        return shifted_depthwise_conv(x, kernel, stride)
-    return _conv(x, kernel, stride, groups=x.shape[-1])
-
-
-def shifted_depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """`depthwise_conv` as a sum of shifted products, which XLA fuses into one loop.
-
-    With it the network takes 13 ms an image on a CPU, with XLA's own depthwise convolution 70 (batches of 32 from
-    128 px, jax 0.10.2 on two cores of an AMD EPYC that also ran a training at the lowest priority, 2026-11-22).
-    """
-    height, width = kernel.shape[:2]
-    rows, columns = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
-    pads = jax.lax.padtype_to_pads(x.shape[1:3], (height, width), (stride, stride), "SAME")
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    return sum(
-        (
-            x[:, i : i + stride * (rows - 1) + 1 : stride, j : j + stride * (columns - 1) + 1 : stride]
-            * kernel[i, j, 0]
-            for i in range(height)
-            for j in range(width)
-        ),
-        start=jnp.zeros((), x.dtype),
-    )
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))

@@ -1,0 +1,77 @@
+"""Weights and layers of the three networks for faces.
+
+The networks are Google's (MediaPipe, Apache-2.0, see NOTICE); `make_weights` says where their weights come from. They
+are written out as the blocks they are made of, not run by an interpreter of TFLite graphs: three regular networks are
+shorter that way, and a reader sees what is computed.
+"""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+
+from bitmoji_jax.errors import RunError
+from bitmoji_jax.models.depthwise import depthwise_conv
+
+WEIGHTS = Path(__file__).parent / "weights.safetensors"
+
+Params = Mapping[str, Mapping[str, jax.Array]]
+"""By the name of a layer: its kernel [h, w, in, out] and bias [out], or the slope [out] of a PReLU."""
+
+
+@functools.cache
+def load_params(network: str) -> Params:
+    """Float32 parameters of "detector", "mesh" or "segmentation", read once from the package's float16 file.
+
+    Raises:
+      RunError: the file is missing or damaged.
+    """
+    try:
+        arrays = safetensors.numpy.load_file(WEIGHTS)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise RunError(f"{WEIGHTS} is missing or damaged, install the package anew: {error}") from error
+    params: dict[str, dict[str, jax.Array]] = {}
+    for name, array in arrays.items():
+        owner, layer, kind = name.split("/")
+        if owner == network:
+            params.setdefault(layer, {})[kind] = jnp.asarray(array.astype(np.float32))
+    return params
+
+
+def conv(x: jax.Array, layer: Mapping[str, jax.Array], stride: int, padding: str = "SAME") -> jax.Array:
+    """Convolution and bias; "SAME" is TensorFlow's: at stride 2 an even size is padded more at its end."""
+    y = jax.lax.conv_general_dilated(
+        x, layer["kernel"], (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    return y + layer["bias"]
+
+
+def pointwise(x: jax.Array, layer: Mapping[str, jax.Array]) -> jax.Array:
+    """Convolution of 1x1 and bias."""
+    return x @ layer["kernel"][0, 0] + layer["bias"]
+
+
+def depthwise(x: jax.Array, layer: Mapping[str, jax.Array], stride: int) -> jax.Array:
+    """Depthwise convolution and bias."""
+    return depthwise_conv(x, layer["kernel"], stride) + layer["bias"]
+
+
+def prelu(x: jax.Array, layer: Mapping[str, jax.Array]) -> jax.Array:
+    """x where positive, else x times the channel's slope."""
+    return jnp.where(x >= 0, x, x * layer["slope"])
+
+
+def blaze_block(x: jax.Array, params: Params, name: str, stride: int) -> jax.Array:
+    """Depthwise and 1x1 convolution beside a shortcut, before the activation (BlazeFace, arXiv 1907.05047, section 3).
+
+    The shortcut is pooled at stride 2, and filled up with zeros where there are more channels out than in.
+    """
+    y = pointwise(depthwise(x, params[f"{name}.depthwise"], stride), params[f"{name}.project"])
+    if stride == 2:
+        n, height, width, channels = x.shape
+        x = x.reshape(n, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+    return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, y.shape[-1] - x.shape[-1]))) + y

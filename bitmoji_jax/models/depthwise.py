@@ -1,0 +1,42 @@
+"""The depthwise convolution, in the form that is fast where it runs."""
+
+import jax
+import jax.numpy as jnp
+
+
+def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """Each channel with its own filter: [N, H, W, C] with [h, w, 1, C] -> [N, ceil(H/stride), ceil(W/stride), C].
+
+    Padded like TensorFlow's "SAME": at stride 2 an even size is padded more at its end.
+    """
+    if jax.default_backend() == "cpu":
+        return shifted_depthwise_conv(x, kernel, stride)
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1],
+    )
+
+
+def shifted_depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """`depthwise_conv` as a sum of shifted products, which XLA fuses into one loop.
+
+    With it EfficientNet-Lite0 takes 13 ms an image on a CPU, with XLA's own depthwise convolution 70 (batches of 32
+    from 128 px, jax 0.10.2 on two cores of an AMD EPYC that also ran a training at the lowest priority, 2026-11-22).
+    """
+    height, width = kernel.shape[:2]
+    rows, columns = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
+    pads = jax.lax.padtype_to_pads(x.shape[1:3], (height, width), (stride, stride), "SAME")
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    return sum(
+        (
+            x[:, i : i + stride * (rows - 1) + 1 : stride, j : j + stride * (columns - 1) + 1 : stride]
+            * kernel[i, j, 0]
+            for i in range(height)
+            for j in range(width)
+        ),
+        start=jnp.zeros((), x.dtype),
+    )
