@@ -8,6 +8,7 @@ import socket
 import time
 
 import jax
+import numpy as np
 import rich.console
 from aiohttp import web
 
@@ -39,9 +40,9 @@ def serve(translator: Translator, *, host: str, port: int, pretrained: bool) -> 
     if jax.config.values["jax_compilation_cache_dir"] is None:  # else the user has set one
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     with _bind(host, port) as listener:
-        console.print("Getting ready: compiling, half a minute the first time")
+        console.print("Getting ready: compiling takes half a minute the first time")
         started = time.perf_counter()
-        make_avatars(translator, read_file(f"examples/{next(iter(EXAMPLES))}.jpg"), all_faces=False, force=True)
+        _compile(translator)
         console.print(f"Ready after {time.perf_counter() - started:.0f} s")
         number = asyncio.run(_serve(translator, listener, pretrained, console))
     if number == signal.SIGINT:
@@ -58,6 +59,12 @@ def make_runner(app: web.Application) -> web.AppRunner:
         keepalive_timeout=_IDLE,
         shutdown_timeout=_GRACE,
     )
+
+
+def _compile(translator: Translator) -> None:
+    """Translates a face, and looks for one where there is none, so that no visitor waits for a compiler."""
+    make_avatars(translator, read_file(f"examples/{next(iter(EXAMPLES))}.jpg"), all_faces=False, force=False)
+    translator.portraits(np.full((1536, 2048, 3), 127, np.uint8), force=True)
 
 
 async def _serve(
