@@ -84,12 +84,11 @@ def _face(avatar: Avatar, number: int, count: int) -> str:
 
 def _of_face(confidence: float) -> str:
     words = "clear" if confidence >= 0.8 else "usable" if confidence >= 0.5 else "hard to make out"
-    return f"{words} <small>({confidence:.0%} sure)</small>"
+    return f"{words} <small>({min(confidence, 0.99):.0%} sure)</small>"
 
 
 def _of_avatar(quality: float) -> str:
-    words = "as usual" if quality >= _LOOK_TWICE else "unusual: look twice before you use it"
-    return f"{words} <small>({quality:.0%})</small>"
+    return "nothing unusual noticed" if quality >= _LOOK_TWICE else "unusual: look twice before you use it"
 
 
 def _data(png: bytes) -> str:

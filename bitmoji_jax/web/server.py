@@ -40,7 +40,7 @@ def serve(translator: Translator, *, host: str, port: int, pretrained: bool) -> 
     if jax.config.values["jax_compilation_cache_dir"] is None:  # else the user has set one
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     with _bind(host, port) as listener:
-        console.print("Getting ready: compiling takes half a minute the first time")
+        console.print("Getting ready: compiling takes a minute the first time")
         started = time.perf_counter()
         _compile(translator)
         console.print(f"Ready after {time.perf_counter() - started:.0f} s")
