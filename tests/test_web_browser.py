@@ -13,6 +13,7 @@ from PIL import Image
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.web.app import make_app
 from bitmoji_jax.web.problems import MAX_BYTES
+from bitmoji_jax.web.server import warm_up
 from tests.test_web import Held, held, running, translator
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -44,6 +45,7 @@ def browser() -> Iterator["sync_api.Browser"]:
 
 @pytest.fixture(scope="module")
 def address(translator: Translator) -> Iterator[str]:
+    warm_up(translator)
     with running(make_app(translator, local=True, pretrained=True)) as port:
         yield f"http://127.0.0.1:{port}/"
 
@@ -63,6 +65,7 @@ class Visit:
 
     def __init__(self, browser: "sync_api.Browser", address: str, **context: object) -> None:
         self.context = browser.new_context(**context)
+        self.context.set_default_timeout(60_000)
         self.page = self.context.new_page()
         self.requests: list[str] = []
         self.complaints: list[str] = []

@@ -56,8 +56,9 @@ def make_app(translator: Translator, *, local: bool, pretrained: bool, waiting: 
       pretrained: whether the weights are those of the package, whose terms the page tells.
       waiting: photos that may wait for their turn; others are told to come back.
     """
-    app = web.Application(middlewares=[_as_problem, _for_this_server_only(local)])
-    _Site(translator, Page(local=local, pretrained=pretrained), waiting).add_to(app)
+    page = Page(local=local, pretrained=pretrained)
+    app = web.Application(middlewares=[_problems_answered(page), _for_this_server_only(local)])
+    _Site(translator, page, waiting).add_to(app)
     app.on_response_prepare.append(_add_headers)
     return app
 
@@ -85,11 +86,7 @@ class _Site:
         return web.Response(text=self._empty, content_type="text/html")
 
     async def _answer_form(self, request: web.Request) -> web.Response:
-        try:
-            text, status, headers = self._page.avatars(await self._avatars(request, read_form)), 200, {}
-        except ProblemError as problem:
-            text, status, headers = self._page.problem(problem), problem.status, _retry(problem)
-        return web.Response(text=text, content_type="text/html", status=status, headers=headers)
+        return web.Response(text=self._page.avatars(await self._avatars(request, read_form)), content_type="text/html")
 
     async def _answer_api(self, request: web.Request) -> web.Response:
         return web.json_response({"faces": [_as_json(avatar) for avatar in await self._avatars(request, read_body)]})
@@ -118,20 +115,28 @@ class _Site:
             raise problems.no_face(error) from None
 
 
-@web.middleware
-async def _as_problem(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Whatever goes wrong is answered as JSON, but for the form, which answers with the page."""
-    try:
-        return await handler(request)
-    except ProblemError as error:
-        problem = error
-    except web.HTTPException:
-        raise
-    except Exception:
-        logging.getLogger(__name__).exception("a request failed")
-        problem = problems.failed()
-    body = {"error": {"code": problem.code, "message": problem.message}}
-    return web.json_response(body, status=problem.status, headers=_retry(problem))
+def _problems_answered(page: Page) -> Middleware:
+    """Tells a program what is wrong as JSON, and a person with the page."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except ProblemError as error:
+            problem = error
+        except web.HTTPException:
+            raise
+        except Exception:
+            logging.getLogger(__name__).exception("a request failed")
+            problem = problems.failed()
+        headers = {} if problem.retry_after is None else {"Retry-After": str(problem.retry_after)}
+        if request.path.startswith("/api/"):
+            body = {"error": {"code": problem.code, "message": problem.message}}
+            return web.json_response(body, status=problem.status, headers=headers)
+        text = page.problem(problem)
+        return web.Response(text=text, content_type="text/html", status=problem.status, headers=headers)
+
+    return answer
 
 
 def _for_this_server_only(local: bool) -> Middleware:
@@ -178,10 +183,6 @@ def _sender(content: bytes, content_type: str) -> _Handler:
         )
 
     return send
-
-
-def _retry(problem: ProblemError) -> dict[str, str]:
-    return {} if problem.retry_after is None else {"Retry-After": str(problem.retry_after)}
 
 
 def _as_json(avatar: Avatar) -> dict[str, object]:

@@ -42,7 +42,7 @@ def serve(translator: Translator, *, host: str, port: int, pretrained: bool) -> 
     with _bind(host, port) as listener:
         console.print("Getting ready: compiling takes a minute the first time")
         started = time.perf_counter()
-        _compile(translator)
+        warm_up(translator)
         console.print(f"Ready after {time.perf_counter() - started:.0f} s")
         number = asyncio.run(_serve(translator, listener, pretrained, console))
     if number == signal.SIGINT:
@@ -61,8 +61,8 @@ def make_runner(app: web.Application) -> web.AppRunner:
     )
 
 
-def _compile(translator: Translator) -> None:
-    """Translates a face, and looks for one where there is none, so that no visitor waits for a compiler."""
+def warm_up(translator: Translator) -> None:
+    """Translates a face, and looks for one where there is none, so that nobody later waits for the compiler."""
     make_avatars(translator, read_file(f"examples/{next(iter(EXAMPLES))}.jpg"), all_faces=False, force=False)
     translator.portraits(np.full((1536, 2048, 3), 127, np.uint8), force=True)
 
