@@ -136,6 +136,32 @@ def translate(
     print(f"{summary} -> {out}")
 
 
+def serve(
+    run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
+    checkpoint: Annotated[str | None, tyro.conf.arg(metavar="best|latest|IMAGES")] = None,
+    host: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "127.0.0.1",
+    port: Annotated[int, tyro.conf.arg(metavar="PORT")] = 7860,
+) -> None:
+    """Serve a web page that turns photos into avatars.
+
+    Needs the extra `web`: pip install 'bitmoji-jax[web]'. Nothing that people send is kept, and the page asks
+    nothing of any other server. Ctrl-C or SIGTERM stops it after the photos under way.
+
+    Args:
+        run: The folder of a run, or a file of weights; by default those of the package, which are for research only.
+        checkpoint: Of the run; by default the one of the lowest KID, or the latest where none was taken.
+        host: Where to listen; by default only this computer can reach it. 0.0.0.0 is for everybody in the network.
+        port: 0 takes a free one.
+    """
+    try:
+        from bitmoji_jax.web.server import serve as serve_page
+    except ModuleNotFoundError as error:
+        if error.name != "aiohttp":
+            raise
+        raise InputError("the web page needs the extra `web`: pip install 'bitmoji-jax[web]'") from error
+    serve_page(_translator(run, checkpoint), host=host, port=port, pretrained=run is None)
+
+
 def _translator(run: Path | None, checkpoint: str | None) -> "Translator":
     """What --run and --checkpoint name."""
     from bitmoji_jax.inference.translator import Translator
@@ -153,7 +179,12 @@ def _checkpoint(name: str | None) -> str | int | None:
 
 
 # Each imports what it needs when it runs, so that --help and a mistyped flag are answered at once.
-_COMMANDS: dict[str, Callable[..., Any]] = {"prepare": prepare, "translate": translate, "evaluate": evaluate}
+_COMMANDS: dict[str, Callable[..., Any]] = {
+    "prepare": prepare,
+    "translate": translate,
+    "evaluate": evaluate,
+    "serve": serve,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -35,7 +35,7 @@ from bitmoji_jax.evaluation.results import (
 )
 
 PHOTOS, AVATARS, SIZE = 30, 12, 32
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "link", "input"}
 KINDS = ("photo", "avatar", "real avatar", "made photo")
 
 

@@ -124,13 +124,12 @@ def load_square(path: Path, size: int) -> tuple[np.ndarray, Framing]:
     return _from_file(path, lambda image: _square(image, size))
 
 
-def load_photo(source: Path | bytes | Image.Image) -> np.ndarray:
+def load_photo(source: Path | bytes | Image.Image, *, max_pixels: int | None = None) -> np.ndarray:
     """Decodes a whole photo: upright, in sRGB, alpha on white, the first frame.
-
-    The pixel limit is Pillow's (`Image.MAX_IMAGE_PIXELS`, 89 million).
 
     Args:
         source: A file, what is in one, or an image that is open already.
+        max_pixels: None is Pillow's limit (`Image.MAX_IMAGE_PIXELS`, 89 million), which holds at any rate.
 
     Returns:
         uint8 [H, W, 3], its longer side at most 2,048 pixels: larger photos are reduced.
@@ -138,14 +137,17 @@ def load_photo(source: Path | bytes | Image.Image) -> np.ndarray:
     Raises:
         UnusableImageError: there is no image that can be used, and why.
     """
+    decode = functools.partial(_photo, max_pixels=max_pixels)
     if isinstance(source, Image.Image):
         try:
-            return _photo(source)
+            return decode(source)
+        except UnusableImageError:
+            raise
         except Exception as error:  # It may have been opened from a broken file, and not read yet.
             raise UnusableImageError("unreadable", f"{type(error).__name__}: {error}") from None
     if isinstance(source, bytes):
-        return _checked(io.BytesIO(source), "", _photo)
-    return _from_file(source, _photo)
+        return _checked(io.BytesIO(source), "", decode)
+    return _from_file(source, decode)
 
 
 _Result = TypeVar("_Result")
@@ -205,7 +207,9 @@ def _square(image: Image.Image, size: int) -> tuple[np.ndarray, Framing]:
     return _in_srgb(upright.resize((size, size), Image.Resampling.LANCZOS, box, reducing_gap=3.0), icc), framing
 
 
-def _photo(image: Image.Image) -> np.ndarray:
+def _photo(image: Image.Image, max_pixels: int | None) -> np.ndarray:
+    if max_pixels is not None and image.width * image.height > max_pixels:
+        raise UnusableImageError("too large", f"more than {max_pixels:,} pixels")
     image.draft(None, (_PHOTO_SIDE, _PHOTO_SIDE))  # A JPEG is decoded to a half or a quarter, where that is enough.
     upright, icc = _upright(image)
     # Not `thumbnail`, which changes an image that may be the caller's.

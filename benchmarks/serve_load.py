@@ -1,0 +1,137 @@
+"""The web page when many come at once.
+
+    python -m benchmarks.serve_load [--clients 50] [--rounds 3]
+
+starts `python -m bitmoji_jax serve`, lets clients send phone-sized photos all at the same moment, and prints a line of
+JSON for each round: how many were answered, how many of them were told to wait first, seconds from the first request of
+a client to its avatar, and the server's memory. Clients that are told to wait come back as the page does.
+"""
+
+import argparse
+import asyncio
+import io
+import json
+import random
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+import aiohttp
+import numpy as np
+import psutil  # type: ignore[import-untyped]
+from PIL import Image
+
+from benchmarks.prepare import resident
+from bitmoji_jax.data.drawing.workers import list_jobs, render_job
+
+_SIZE = (4000, 3000)  # of a photo, as phones make them
+_KINDS = 8
+
+
+def make_photos() -> list[bytes]:
+    """JPEGs of 12 megapixels: a drawn head somewhere in a noisy picture, 3 to 4 MB each."""
+    rng = np.random.default_rng(0)
+    photos = []
+    for job in list_jobs(0, _KINDS, 0)[:_KINDS]:
+        head = Image.fromarray(render_job(job, 256)).resize((1500, 1500), Image.Resampling.LANCZOS)
+        photo = Image.new("RGB", _SIZE, (120, 130, 140))
+        photo.paste(head, (int(rng.integers(0, 2500)), int(rng.integers(0, 1500))))
+        pixels = np.asarray(photo).astype(np.int16)
+        pixels += rng.integers(-6, 7, pixels.shape, dtype=np.int16)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
+        photos.append(buffer.getvalue())
+    return photos
+
+
+async def run_client(session: aiohttp.ClientSession, address: str, photo: bytes) -> tuple[float, int, int]:
+    """One photo until its avatar: seconds, times it was told to wait, and the last status."""
+    started, waits = time.perf_counter(), 0
+    while True:
+        async with session.post(f"{address}/api/avatar", data=photo) as response:
+            answer = await response.json()
+            if response.status != 503:
+                if response.status == 200:
+                    assert len(answer["faces"]) == 1
+                return time.perf_counter() - started, waits, response.status
+            seconds = int(response.headers["Retry-After"])
+        waits += 1
+        await asyncio.sleep(seconds * (1 + random.random()))
+
+
+async def run_round(address: str, photos: list[bytes], clients: int) -> dict[str, object]:
+    """All clients at once, each with a connection of its own."""
+    timeout = aiohttp.ClientTimeout(total=None)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
+        started = time.perf_counter()
+        results = await asyncio.gather(
+            *(run_client(session, address, photos[i % len(photos)]) for i in range(clients)), return_exceptions=True
+        )
+        wall = time.perf_counter() - started
+    answered = [result for result in results if not isinstance(result, BaseException)]
+    seconds = sorted(second for second, _, status in answered if status == 200)
+    return {
+        "clients": clients,
+        "avatars": len(seconds),
+        "other_statuses": sorted(status for _, _, status in answered if status != 200),
+        "failed_connections": len(results) - len(answered),
+        "told_to_wait": sum(waits > 0 for _, waits, _ in answered),
+        "most_waits": max((waits for _, waits, _ in answered), default=0),
+        "median_s": round(statistics.median(seconds), 2),
+        "p95_s": round(seconds[int(0.95 * (len(seconds) - 1))], 2),
+        "avatars_per_s": round(len(seconds) / wall, 2),
+    }
+
+
+class Watch:
+    """The most memory that a process has held since it was last asked."""
+
+    def __init__(self, process: psutil.Process) -> None:
+        self._process = process
+        self._most = 0
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while self._process.is_running():
+            try:
+                self._most = max(self._most, resident(self._process))
+            except psutil.NoSuchProcess:
+                return
+            time.sleep(0.02)
+
+    def take(self) -> int:
+        """In MB; starts anew."""
+        most, self._most = self._most, 0
+        return round(most / 1e6)
+
+
+def main() -> None:
+    """Runs the rounds."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    photos = make_photos()
+    command = [sys.executable, "-m", "bitmoji_jax", "serve", "--port", "0"]
+    with psutil.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            while not (found := re.match(r"(http://\S+)", server.stdout.readline())):
+                if server.poll() is not None:
+                    raise SystemExit("the server did not start")
+            print(json.dumps({"idle_rss_mb": round(resident(server) / 1e6)}), flush=True)
+            watch = Watch(server)
+            for _ in range(arguments.rounds):
+                figures = asyncio.run(run_round(found[1], photos, arguments.clients))
+                print(json.dumps({**figures, "peak_rss_mb": watch.take()}), flush=True)
+            time.sleep(2)
+            print(json.dumps({"rss_after_mb": round(resident(server) / 1e6), "alive": server.poll() is None}))
+        finally:
+            server.terminate()
+        print(json.dumps({"exit_code": server.wait()}))
+
+
+if __name__ == "__main__":
+    main()

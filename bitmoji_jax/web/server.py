@@ -1,0 +1,119 @@
+"""Listens, and stops when it is told to."""
+
+import asyncio
+import functools
+import ipaddress
+import signal
+import socket
+import time
+
+import jax
+import numpy as np
+import rich.console
+from aiohttp import web
+
+from bitmoji_jax.cache import cache_folder
+from bitmoji_jax.errors import InputError
+from bitmoji_jax.inference.translator import Translator
+from bitmoji_jax.web.app import make_app
+from bitmoji_jax.web.avatars import make_avatars
+from bitmoji_jax.web.examples import EXAMPLES
+from bitmoji_jax.web.page import read_file
+
+_GRACE = 10.0  # seconds for the requests under way when it stops
+_IDLE = 30.0  # seconds that a connection may say nothing
+
+
+def serve(translator: Translator, *, host: str, port: int, pretrained: bool) -> None:
+    """Serves the page until SIGTERM, or SIGINT, which raises KeyboardInterrupt when all is closed.
+
+    Args:
+      translator: makes the avatars.
+      host: name or address of this machine; others can reach what is not a loopback address.
+      port: 0 takes a free one.
+      pretrained: whether the weights are those of the package, whose terms the page tells.
+
+    Raises:
+      InputError: the address can't be listened at.
+    """
+    console = rich.console.Console(highlight=False, soft_wrap=True, markup=False)
+    if jax.config.values["jax_compilation_cache_dir"] is None:  # else the user has set one
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+    with _bind(host, port) as listener:
+        console.print("Getting ready: compiling takes a minute the first time")
+        started = time.perf_counter()
+        warm_up(translator)
+        console.print(f"Ready after {time.perf_counter() - started:.0f} s")
+        number = asyncio.run(_serve(translator, listener, pretrained, console))
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+
+
+def make_runner(app: web.Application) -> web.AppRunner:
+    """What runs the application: it logs no request."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        auto_decompress=False,
+        handler_cancellation=True,  # who has gone away makes room
+        keepalive_timeout=_IDLE,
+        shutdown_timeout=_GRACE,
+    )
+
+
+def warm_up(translator: Translator) -> None:
+    """Translates a face, and looks for one where there is none, so that nobody later waits for the compiler."""
+    make_avatars(translator, read_file(f"examples/{next(iter(EXAMPLES))}.jpg"), all_faces=False, force=False)
+    translator.portraits(np.full((1536, 2048, 3), 127, np.uint8), force=True)
+
+
+async def _serve(
+    translator: Translator, listener: socket.socket, pretrained: bool, console: rich.console.Console
+) -> int:
+    """Returns the signal that ended it."""
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[int] = loop.create_future()
+
+    def stop(number: int) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):  # a second one has its usual effect
+            loop.remove_signal_handler(each)
+        stopped.set_result(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, functools.partial(stop, number))
+    address, port = listener.getsockname()[:2]
+    local = ipaddress.ip_address(address).is_loopback
+    runner = make_runner(make_app(translator, local=local, pretrained=pretrained))
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener).start()
+        if not local:
+            console.print("Others in this network can reach it, and what they send is not encrypted")
+        console.print(f"http://{_name(address)}:{port}  (Ctrl-C stops it)")
+        return await stopped
+    finally:
+        await runner.cleanup()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A socket that has its address but does not listen yet: whoever comes early is told so."""
+    if not 0 <= port < 65536:
+        raise InputError(f"--port {port}: want 0 to 65535")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (socket.gaierror, UnicodeError) as error:
+        raise InputError(f"--host {host}: there is no such address ({error})") from error
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise InputError(f"can't listen at {host} port {port}: {error.strerror}. Try another --port") from error
+    return listener
+
+
+def _name(address: str) -> str:
+    if ipaddress.ip_address(address).is_unspecified:
+        return socket.gethostname()
+    return f"[{address}]" if ":" in address else address

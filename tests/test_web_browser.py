@@ -1,0 +1,256 @@
+"""The page as people use it: in a browser."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from bitmoji_jax.inference.translator import Translator
+from bitmoji_jax.web.app import make_app
+from bitmoji_jax.web.problems import MAX_BYTES
+from bitmoji_jax.web.server import warm_up
+from tests.test_web import Held, held, running, translator
+
+sync_api = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+OPTIONS = [
+    "--no-sandbox",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on PATH"),
+]
+__all__ = ["held", "translator"]  # fixtures
+
+RESULT = "#result:not([aria-busy]) .face, #result:not([aria-busy]) .problem"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["sync_api.Browser"]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(translator: Translator) -> Iterator[str]:
+    warm_up(translator)
+    with running(make_app(translator, local=True, pretrained=True)) as port:
+        yield f"http://127.0.0.1:{port}/"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    Image.fromarray(skimage.data.astronaut()).save(folder / "photo.jpg")
+    Image.new("RGB", (90, 80), "gray").save(folder / "wall.png")
+    (folder / "text.txt").write_text("hello")
+    (folder / "large.jpg").write_bytes(bytes(MAX_BYTES + 1))
+    return folder
+
+
+class Visit:
+    """A page that is open, and all that it asked for or complained of."""
+
+    def __init__(self, browser: "sync_api.Browser", address: str, **context: object) -> None:
+        self.context = browser.new_context(**context)
+        self.context.set_default_timeout(60_000)
+        self.page = self.context.new_page()
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.goto(address)
+
+    def choose(self, file: Path) -> str:
+        """Chooses a file; what the result says."""
+        self.page.set_input_files("#photo", file)
+        self.page.wait_for_selector(RESULT)
+        return self.page.inner_text("#shown")
+
+
+@pytest.fixture
+def visit(browser: "sync_api.Browser", address: str) -> Iterator[Visit]:
+    visit = Visit(browser, address)
+    yield visit
+    visit.context.close()
+    assert not [url for url in visit.requests if not url.startswith((address, "data:", "blob:"))]
+    assert not [text for text in visit.complaints if "server responded with a status of 4" not in text]
+
+
+def test_a_photo_goes_in_and_an_avatar_comes_out(visit: Visit, files: Path, tmp_path: Path) -> None:
+    assert visit.page.title() == "Photo to avatar"
+    assert "clear (99% sure)" in visit.choose(files / "photo.jpg")
+    assert visit.page.inner_text("#status") == "Done."
+    sizes = visit.page.eval_on_selector_all("#shown img", "images => images.map(i => [i.complete, i.naturalWidth])")
+    assert sizes == [[True, 256], [True, 32]]
+    with visit.page.expect_download() as download:
+        visit.page.click("text=Download the avatar")
+    assert download.value.suggested_filename == "avatar.png"
+    download.value.save_as(tmp_path / "avatar.png")
+    with Image.open(tmp_path / "avatar.png") as image:
+        assert (image.format, image.size) == ("PNG", (32, 32))
+
+
+def test_what_gets_no_avatar_says_why(visit: Visit, files: Path) -> None:
+    assert visit.choose(files / "text.txt").startswith("This file is not a picture.")
+    visit.page.wait_for_selector("#status:empty", state="attached")
+    asked = len(visit.requests)
+    assert visit.choose(files / "large.jpg").startswith("This file is larger than 20 MB.")
+    assert len(visit.requests) == asked
+    visit.page.set_input_files("#photo", files / "wall.png")
+    visit.page.wait_for_selector("text=No face found")
+    visit.page.check("[name=force]")  # sends the same photo again
+    visit.page.wait_for_selector(".face .warning")
+    assert "No face found" in visit.page.inner_text(".warning")
+
+
+def test_keyboard_alone_is_enough(visit: Visit) -> None:
+    page = visit.page
+    stops = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        stops.append(page.evaluate("(e => e.id || e.name + (e.value ?? ''))(document.activeElement)"))
+        # What has the focus, or the label that stands for it, shows it.
+        assert page.evaluate(
+            "(e => [e, ...(e.labels ?? [])].some(n => getComputedStyle(n).outlineStyle == 'solid'))"
+            "(document.activeElement)"
+        )
+        if stops[-1].startswith("example"):
+            break
+    assert stops[:2] == ["photo", "camera"]
+    page.keyboard.press("Enter")
+    page.wait_for_selector(RESULT)
+    assert page.inner_text("#status") == "Done."
+    assert page.get_by_role("img", name="The avatar").count() == 1
+    assert page.get_by_role("status").inner_text() == "Done."
+
+
+def test_drop_and_paste(visit: Visit) -> None:
+    give = """([kind, text]) => {
+        const transfer = new DataTransfer();
+        if (text) transfer.setData("text/plain", text);
+        else transfer.items.add(new File(["no picture"], "a.jpg", {type: "image/jpeg"}));
+        const data = kind == "drop" ? {dataTransfer: transfer} : {clipboardData: transfer};
+        const event = kind == "drop" ? new DragEvent("drop", {...data, bubbles: true, cancelable: true})
+            : new ClipboardEvent("paste", {...data, bubbles: true, cancelable: true});
+        document.querySelector("#drop").dispatchEvent(event);
+        return event.defaultPrevented;
+    }"""
+    for kind in ("drop", "paste"):
+        assert visit.page.evaluate(give, [kind, "words"])
+        visit.page.wait_for_selector("text=That was no file.")
+        assert visit.page.evaluate(give, [kind, ""])
+        visit.page.wait_for_selector("text=This file is not a picture.")
+
+
+def test_the_camera_takes_a_photo_and_is_switched_off(browser: "sync_api.Browser", address: str) -> None:
+    visit = Visit(browser, address, permissions=["camera"])
+    page = visit.page
+    page.click("#camera")
+    page.wait_for_selector("#viewfinder[open]")
+    track = page.evaluate_handle("document.querySelector('video').srcObject.getTracks()[0]")
+    page.click("#close")
+    page.wait_for_selector("#viewfinder", state="hidden")
+    assert track.evaluate("t => t.readyState") == "ended"
+    page.click("#camera")
+    page.wait_for_selector("#viewfinder[open]")
+    page.wait_for_timeout(500)  # until there is a picture
+    page.click("#take")
+    page.wait_for_selector("text=No face found")  # the browser's fake camera shows a ball
+    assert page.evaluate("document.querySelector('video').srcObject") is None
+    visit.context.close()
+
+
+def test_without_scripts_the_form_does_it(browser: "sync_api.Browser", address: str, files: Path) -> None:
+    visit = Visit(browser, address, java_script_enabled=False)
+    page = visit.page
+    for file, selector in (("photo.jpg", ".face"), ("text.txt", "text=This file is not a picture.")):
+        page.set_input_files("#photo", files / file)
+        page.click("text=Make the avatar")
+        page.wait_for_selector(selector)
+    page.click("#examples button >> nth=0")
+    page.wait_for_selector(".face")
+    assert page.url == f"{address}#result"
+    visit.context.close()
+
+
+def test_a_full_queue_is_waited_for_and_a_wait_can_be_cancelled(
+    browser: "sync_api.Browser", held: Held, files: Path
+) -> None:
+    with running(make_app(held, local=True, pretrained=True, waiting=0)) as port:
+        first, second, third = (Visit(browser, f"http://127.0.0.1:{port}/") for _ in range(3))
+        first.page.set_input_files("#photo", files / "wall.png")
+        assert held.begun.acquire(timeout=20)
+        for visit in (second, third):
+            visit.page.set_input_files("#photo", files / "wall.png")
+            visit.page.wait_for_selector("text=Many photos are waiting.")
+        third.page.click("#cancel")
+        third.page.wait_for_selector("text=Cancelled.")
+        held.go_on.set()
+        for visit in (first, second):
+            visit.page.wait_for_selector("text=No face found")
+        assert held.calls == 2
+        for visit in (first, second, third):
+            visit.context.close()
+
+
+def test_a_server_that_is_gone_is_said(browser: "sync_api.Browser", translator: Translator, files: Path) -> None:
+    with running(make_app(translator, local=True, pretrained=True)) as port:
+        visit = Visit(browser, f"http://127.0.0.1:{port}/")
+    assert visit.choose(files / "wall.png").startswith("The server does not answer.")
+    visit.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_nothing_is_cut_off_and_text_stands_out(
+    browser: "sync_api.Browser", address: str, files: Path, width: int, scheme: str
+) -> None:
+    visit = Visit(browser, address, viewport={"width": width, "height": 700}, color_scheme=scheme)
+    visit.choose(files / "photo.jpg")
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == width
+    for button in visit.page.query_selector_all("button:visible, .button:visible"):
+        box = button.bounding_box()
+        assert box is not None
+        assert min(box["width"], box["height"]) >= 43
+    ratios = contrasts(visit)
+    visit.choose(files / "text.txt")
+    ratios += contrasts(visit)
+    assert len(ratios) > 20
+    assert min(ratios) >= 4.5
+    visit.context.close()
+
+
+def contrasts(visit: Visit) -> list[float]:
+    """Of every visible element with text of its own, against the nearest background (WCAG 2.2, 1.4.3)."""
+    pairs = visit.page.evaluate("""() => [...document.querySelectorAll("body *")].filter(e =>
+        e.checkVisibility() && [...e.childNodes].some(n => n.nodeType == 3 && n.data.trim())).map(e => {
+            let back = e;
+            while (back && getComputedStyle(back).backgroundColor == "rgba(0, 0, 0, 0)") back = back.parentElement;
+            return [getComputedStyle(e).color, getComputedStyle(back).backgroundColor];
+        })""")
+    found = []
+    for pair in pairs:
+        dark, light = sorted(map(luminance, pair))
+        found.append((light + 0.05) / (dark + 0.05))
+    return found
+
+
+def luminance(colour: str) -> float:
+    assert colour.startswith("rgb(")
+    channels = np.array([int(value) for value in re.findall(r"\d+", colour)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
