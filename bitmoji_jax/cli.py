@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -82,13 +82,45 @@ def evaluate(
         run,
         run[0] / "report" if out is None else out,
         data=data,
-        checkpoint=int(checkpoint) if checkpoint is not None and checkpoint.isdigit() else checkpoint,
+        checkpoint=_checkpoint(checkpoint),
         inception=inception,
     )
 
 
+def export(
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")],
+    format: Literal["stablehlo", "onnx"],
+    run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    checkpoint: Annotated[str | None, tyro.conf.arg(metavar="best|latest|IMAGES")] = None,
+) -> None:
+    """Write the photo-to-avatar network as one file that runs without this package.
+
+    It takes aligned photos, uint8 [N, size, size, 3], and gives avatars of the same shape, as `Translator` does.
+
+    Args:
+        out: The file to write; one that is there already is not touched.
+        format: stablehlo for JAX on a CPU, a GPU or a TPU; onnx for ONNX Runtime on anything, browsers and phones
+            included (needs the extra `export`: pip install 'bitmoji-jax[export]').
+        run: The folder of a run; without it, the weights that come with the package.
+        checkpoint: By default the one of the lowest KID, or the latest where none was taken.
+    """
+    from bitmoji_jax.inference.export import export_onnx, export_stablehlo
+    from bitmoji_jax.inference.weights import pretrained_weights, run_weights
+
+    if run is None and checkpoint is not None:
+        raise InputError("a checkpoint is one of a run: name it with --run DIR")
+    weights = pretrained_weights() if run is None else run_weights(run, _checkpoint(checkpoint))[0]
+    (export_onnx if format == "onnx" else export_stablehlo)(weights, out)
+    megabytes = out.stat().st_size / 1e6
+    print(f"exported {weights.config.data.image_size} px, {weights.images:,} images seen, {megabytes:.1f} MB: {out}")
+
+
+def _checkpoint(name: str | None) -> str | int | None:
+    return int(name) if name is not None and name.isdigit() else name
+
+
 # Each imports what it needs when it runs, so that --help and a mistyped flag are answered at once.
-_COMMANDS: dict[str, Callable[..., Any]] = {"prepare": prepare, "evaluate": evaluate}
+_COMMANDS: dict[str, Callable[..., Any]] = {"prepare": prepare, "evaluate": evaluate, "export": export}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

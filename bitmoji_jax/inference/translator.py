@@ -85,18 +85,35 @@ def make_translate(config: ExperimentConfig) -> Callable[[Params, np.ndarray], n
         return to_uint8(map_images(lambda part: generator.apply(params, part), resize(to_float(images), size)))
 
     def translate(params: Params, images: np.ndarray) -> np.ndarray:
-        _check(images)
-        translated = np.empty((len(images), size, size, 3), np.uint8)
-        start = 0
-        while start < len(images):
-            batch = next(count for count in _BATCHES if len(images) - start >= _LEAST_FILLED * count)
-            part = images[start : start + batch]
-            padded = np.pad(part, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
-            translated[start : start + len(part)] = translate_batch(params, padded)[: len(part)]
-            start += len(part)
-        return translated
+        return in_batches(lambda batch: translate_batch(params, batch), images, size)
 
     return translate
+
+
+def in_batches(translate_batch: Callable[[np.ndarray], jax.Array], images: np.ndarray, size: int) -> np.ndarray:
+    """Any number of images through a function that is compiled for each: in batches of 1, 8 and 32, the last padded.
+
+    Args:
+      translate_batch: uint8 [B, H, H, 3] -> uint8 [B, size, size, 3].
+      images: uint8 [N, H, H, 3].
+      size: side of the result in pixels.
+
+    Returns:
+      uint8 [N, size, size, 3].
+
+    Raises:
+      ValueError: the images are not uint8, square or RGB.
+    """
+    _check(images)
+    translated = np.empty((len(images), size, size, 3), np.uint8)
+    start = 0
+    while start < len(images):
+        batch = next(count for count in _BATCHES if len(images) - start >= _LEAST_FILLED * count)
+        part = images[start : start + batch]
+        padded = np.pad(part, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
+        translated[start : start + len(part)] = translate_batch(padded)[: len(part)]
+        start += len(part)
+    return translated
 
 
 def resized(images: np.ndarray, size: int) -> np.ndarray:
