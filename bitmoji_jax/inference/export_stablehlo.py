@@ -1,12 +1,13 @@
 """G as StableHLO: a function that any JAX can load and run, on a CPU, a GPU or a TPU."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import io
 import json
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -36,17 +37,18 @@ def to_stablehlo(weights: Weights) -> bytes:
     is found from its end): its `metadata.json` has `images`, `version` (of this package) and `config`. The same
     weights give the same bytes.
     """
-    # One dictionary an export, so that nothing else comes in: an argument of both forms is stored once.
     generator, size = weights.generators["g"], weights.config.data.image_size
 
     def x2y(photos: jax.Array) -> jax.Array:
+        # The weights go into both forms as an argument, so that they are stored once.
         return jax.lax.platform_dependent(
             generator, photos, cpu=_traced_for("cpu", weights.config), default=_traced_for("gpu", weights.config)
         )
 
     (count,) = jax.export.symbolic_shape("N")
     photos = jax.ShapeDtypeStruct((count, size, size, 3), jnp.uint8)
-    exported = jax.export.export(jax.jit(x2y), platforms=PLATFORMS)(photos)
+    with _without_source_locations():
+        exported = jax.export.export(jax.jit(x2y), platforms=PLATFORMS)(photos)
     metadata = {
         "images": weights.images,
         "version": importlib.metadata.version("bitmoji-jax"),
@@ -65,6 +67,20 @@ def _traced_for(platform: str, config: ExperimentConfig) -> Callable[[Params, ja
             return to_uint8(map_images(lambda part: generator.apply(params, part), to_float(photos)))
 
     return translate
+
+
+@contextlib.contextmanager
+def _without_source_locations() -> Iterator[None]:
+    """JAX writes the path and line of every caller beside each operation: another file on another machine."""
+    wanted = {"jax_include_full_tracebacks_in_locations": True, "jax_traceback_in_locations_limit": 0}
+    before = {name: getattr(jax.config, name) for name in wanted}
+    for name, value in wanted.items():
+        jax.config.update(name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
