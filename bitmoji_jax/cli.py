@@ -96,11 +96,12 @@ def export(
     """Write the photo-to-avatar network as one file that runs without this package.
 
     It takes aligned photos, uint8 [N, size, size, 3], and gives avatars of the same shape, as `Translator` does.
+    Needs the extra `export`: pip install 'bitmoji-jax[export]'.
 
     Args:
         out: The file to write; one that is there already is not touched.
         format: stablehlo for JAX on a CPU, a GPU or a TPU; onnx for ONNX Runtime on anything, browsers and phones
-            included (needs the extra `export`: pip install 'bitmoji-jax[export]').
+            included.
         run: The folder of a run; without it, the weights that come with the package.
         checkpoint: By default the one of the lowest KID, or the latest where none was taken.
     """

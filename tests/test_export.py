@@ -248,12 +248,19 @@ def test_nothing_is_overwritten_and_nothing_half_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_the_extra_onnx_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kind", "missing"), [("stablehlo", "flatbuffers"), ("onnx", "onnx")])
+def test_without_the_extra_it_is_one_clear_line(
+    kind: str, missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there.stablehlo").write_text("")
     monkeypatch.delitem(sys.modules, "bitmoji_jax.inference.export_onnx", raising=False)
-    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(InputError, match=r"pip install 'bitmoji-jax\[export\]'"):
-        export_onnx(PLAIN, tmp_path / "g.onnx")
-    assert list(tmp_path.iterdir()) == []
+        EXPORTS[kind](PLAIN, tmp_path / "g")
+    assert not (tmp_path / "g").exists()
+    if kind == "stablehlo":
+        with pytest.raises(InputError, match=r"pip install 'bitmoji-jax\[export\]'"):
+            load_exported(tmp_path / "there.stablehlo")
 
 
 def test_files_that_were_not_exported_or_are_damaged_are_one_clear_line(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ def export_stablehlo(weights: Weights, path: str | os.PathLike[str]) -> None:
     """Writes G as `to_stablehlo` has it, whole or not at all.
 
     Raises:
-      InputError: the file is there already, or its folder is not.
+      InputError: the file is there already, or its folder is not, or the extra `export` is not installed.
     """
     file = _new(path)
     _write(file, to_stablehlo(_shareable(weights)))

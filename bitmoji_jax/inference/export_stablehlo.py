@@ -1,8 +1,9 @@
-"""G as StableHLO: a function that any JAX can load and run, on a CPU, a GPU or a TPU."""
+"""G as StableHLO: a function that any JAX can load and run, on a CPU, a GPU or a TPU. Needs the extra `export`."""
 
 import contextlib
 import dataclasses
 import importlib.metadata
+import importlib.util
 import io
 import json
 import os
@@ -36,7 +37,11 @@ def to_stablehlo(weights: Weights) -> bytes:
     convolves in bfloat16 unless the configuration says otherwise. The file is a zip archive as well (such an archive
     is found from its end): its `metadata.json` has `images`, `version` (of this package) and `config`. The same
     weights give the same bytes.
+
+    Raises:
+      InputError: the extra `export` is not installed.
     """
+    _check_extra()
     generator, size = weights.generators["g"], weights.config.data.image_size
 
     def x2y(photos: jax.Array) -> jax.Array:
@@ -108,8 +113,10 @@ def load_exported(path: str | os.PathLike[str]) -> ExportedGenerator:
     """Reads what `to_stablehlo` made. Like any program, such a file should come from somebody trusted.
 
     Raises:
-      InputError: there is no such file, it is damaged or of another kind, or this version of JAX can't read it.
+      InputError: there is no such file, it is damaged or of another kind, this version of JAX can't read it, or the
+        extra `export` is not installed.
     """
+    _check_extra()
     if not Path(path).is_file():
         raise InputError(f"{path}: there is no such exported file")
     try:
@@ -125,3 +132,8 @@ def load_exported(path: str | os.PathLike[str]) -> ExportedGenerator:
             f"{path}, made by version {metadata.get('version')}, can't be read by JAX {jax.__version__}: {error}"
         ) from error
     return ExportedGenerator(config, images, config.data.image_size, jax.jit(exported.call))
+
+
+def _check_extra() -> None:
+    if importlib.util.find_spec("flatbuffers") is None:  # JAX serializes with it, but does not depend on it
+        raise InputError("StableHLO files need the extra `export`: pip install 'bitmoji-jax[export]'")
