@@ -20,6 +20,7 @@ from bitmoji_jax.errors import InputError
 
 if TYPE_CHECKING:
     from bitmoji_jax.inference.translator import Translator
+    from bitmoji_jax.inference.weights import Weights
 
 _LabelFiles = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="CSV...", help_behavior_hint="(optional)")]
 
@@ -162,16 +163,50 @@ def serve(
     serve_page(_translator(run, checkpoint), host=host, port=port, pretrained=run is None)
 
 
+def export(
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")],
+    format: Literal["stablehlo", "onnx"],
+    run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
+    checkpoint: Annotated[str | None, tyro.conf.arg(metavar="best|latest|IMAGES")] = None,
+) -> None:
+    """Write the photo-to-avatar network as one file that runs without this package.
+
+    It takes aligned photos, uint8 [N, size, size, 3], and gives avatars of the same shape, as `Translator` does.
+    Needs the extra `export`: pip install 'bitmoji-jax[export]'.
+
+    Args:
+        out: The file to write; one that is there already is not touched.
+        format: stablehlo for JAX on a CPU, a GPU or a TPU; onnx for ONNX Runtime on anything, browsers and phones
+            included.
+        run: The folder of a run, or a file of weights; by default those that come with the package.
+        checkpoint: Of the run; by default the one of the lowest KID, or the latest where none was taken.
+    """
+    from bitmoji_jax.inference.export import export_onnx, export_stablehlo
+
+    weights = _weights(run, checkpoint)
+    (export_onnx if format == "onnx" else export_stablehlo)(weights, out)
+    megabytes = out.stat().st_size / 1e6
+    print(f"exported {weights.config.data.image_size} px, {weights.images:,} images seen, {megabytes:.1f} MB: {out}")
+
+
 def _translator(run: Path | None, checkpoint: str | None) -> "Translator":
     """What --run and --checkpoint name."""
     from bitmoji_jax.inference.translator import Translator
 
     use_compilation_cache()
-    if run is None or run.is_file():
-        if checkpoint is not None:
-            raise InputError("--checkpoint is one of a run's: name the run's folder with --run")
-        return Translator.pretrained() if run is None else Translator.from_file(run)
-    return Translator.from_run(run, _checkpoint(checkpoint))
+    if run is not None and run.is_file() and checkpoint is None:
+        return Translator.from_file(run)
+    return Translator.from_weights(_weights(run, checkpoint))
+
+
+def _weights(run: Path | None, checkpoint: str | None) -> "Weights":
+    from bitmoji_jax.inference.weights import load_weights, pretrained_weights, run_weights
+
+    if checkpoint is not None and (run is None or run.is_file()):
+        raise InputError("--checkpoint is one of a run's: name the run's folder with --run")
+    if run is None:
+        return pretrained_weights()
+    return load_weights(run) if run.is_file() else run_weights(run, _checkpoint(checkpoint))[0]
 
 
 def _checkpoint(name: str | None) -> str | int | None:
@@ -184,6 +219,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "translate": translate,
     "evaluate": evaluate,
     "serve": serve,
+    "export": export,
 }
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -105,8 +106,17 @@ class Translator:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> "Translator":
-        """Of a file of weights, such as a run's best.safetensors; InputError if it is not one."""
-        return cls.from_weights(load_weights(Path(path)))
+        """Of a file of weights, such as a run's best.safetensors, or of an exported StableHLO file, which has no F.
+
+        Raises:
+          InputError: there is no such file, or it is neither.
+        """
+        if not zipfile.is_zipfile(path):
+            return cls.from_weights(load_weights(Path(path)))
+        from bitmoji_jax.inference.export_stablehlo import load_exported  # which is made of this module's parts
+
+        exported = load_exported(path)
+        return cls({"x2y": exported}, size=exported.size, cut_out=exported.config.data.cut_out, images=exported.images)
 
     @classmethod
     def pretrained(cls) -> "Translator":
@@ -215,7 +225,7 @@ def make_translate(config: ExperimentConfig) -> Callable[[Params, np.ndarray], n
         return to_uint8(map_images(lambda part: generator.apply(params, part), resize(to_float(images), size)))
 
     def translate(params: Params, images: np.ndarray) -> np.ndarray:
-        return _in_batches(functools.partial(translate_batch, params), images, size, mesh.size)
+        return in_batches(functools.partial(translate_batch, params), images, size, mesh.size)
 
     return translate
 
@@ -224,7 +234,7 @@ def resized(images: np.ndarray, size: int) -> np.ndarray:
     """uint8 [N, H, H, 3] -> uint8 [N, size, size, 3], as a translator resizes what it is given."""
     if images.shape[1:] == (size, size, 3) and images.dtype == np.uint8:
         return images
-    return _in_batches(functools.partial(_resized_batch, size=size), images, size)
+    return in_batches(functools.partial(_resized_batch, size=size), images, size)
 
 
 @functools.partial(jax.jit, static_argnames="size")
@@ -232,10 +242,23 @@ def _resized_batch(images: jax.Array, size: int) -> jax.Array:
     return to_uint8(resize(to_float(images), size))
 
 
-def _in_batches(
+def in_batches(
     compiled: Callable[[np.ndarray], jax.Array], images: np.ndarray, size: int, devices: int = 1
 ) -> np.ndarray:
-    """`compiled` of any number of images -> uint8 [N, size, size, 3]; it sees batches of three lengths only."""
+    """Any number of images through a function that is compiled for each: batches of 1, 8 and 32, the last one padded.
+
+    Args:
+      compiled: uint8 [B, H, H, 3] -> uint8 [B, size, size, 3].
+      images: uint8 [N, H, H, 3].
+      size: side of the result in pixels.
+      devices: that share a batch, which is as many times longer.
+
+    Returns:
+      uint8 [N, size, size, 3].
+
+    Raises:
+      ValueError: the images are not uint8, square or RGB.
+    """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
         raise ValueError(f"images are {images.dtype} {list(images.shape)}, not uint8 [N, H, H, 3]")
     results = np.empty((len(images), size, size, 3), np.uint8)
