@@ -36,7 +36,7 @@ def run_watched(
     peak = 0
     while command.poll() is None:
         try:
-            now = _resident(command)
+            now = resident(command)
         except psutil.NoSuchProcess:
             break
         peak = max(peak, now)
@@ -47,7 +47,8 @@ def run_watched(
     return Watched(time.monotonic() - start, peak)
 
 
-def _resident(process: psutil.Process) -> int:
+def resident(process: psutil.Process) -> int:
+    """Resident memory of a process and its descendants in bytes; pages that they share count in each."""
     total = 0
     for each in (process, *process.children(recursive=True)):
         try:

@@ -63,7 +63,7 @@ PLAIN = weights_of(GeneratorConfig(features=4, res_blocks=1))
 @pytest.fixture(scope="module")
 def translator() -> Translator:
     """Of `PLAIN`."""
-    return Translator(PLAIN)
+    return Translator.from_weights(PLAIN)
 
 
 def images(count: int, size: int = SIZE) -> np.ndarray:
@@ -95,7 +95,7 @@ def assert_same_pictures(found: np.ndarray, expected: np.ndarray) -> None:
 def test_every_generator_does_what_the_translator_does(generator: GeneratorConfig, kind: str, tmp_path: Path) -> None:
     weights = weights_of(generator)
     EXPORTS[kind](weights, tmp_path / f"g.{kind}")
-    translate, translator = load(tmp_path / f"g.{kind}"), Translator(weights)
+    translate, translator = load(tmp_path / f"g.{kind}"), Translator.from_weights(weights)
     for count in (1, 3, 9):
         expected = translator(images(count))
         assert np.ptp(expected) > 100
@@ -116,7 +116,7 @@ def test_bfloat16_by_configuration_is_kept_in_stablehlo(translator: Translator, 
     weights = weights_of(PLAIN.config.generator, "bfloat16")
     export_stablehlo(weights, tmp_path / "g.stablehlo")
     found = load_exported(tmp_path / "g.stablehlo")(images(3))
-    assert_same_pictures(found, Translator(weights)(images(3)))
+    assert_same_pictures(found, Translator.from_weights(weights)(images(3)))
     assert np.any(found != translator(images(3)))
 
 
@@ -211,6 +211,15 @@ def test_onnx_says_what_it_is_in_names_that_people_read(tmp_path: Path) -> None:
     arrays = {array.name: onnx.numpy_helper.to_array(array) for array in model.graph.initializer}
     kernel = weights.generators["g"]["params"]["Conv_1"]["kernel"]
     np.testing.assert_array_equal(arrays["Conv_1/kernel"], kernel.transpose(3, 2, 0, 1))
+
+
+def test_a_translator_is_made_of_an_exported_file(translator: Translator, tmp_path: Path) -> None:
+    export_stablehlo(PLAIN, tmp_path / "g.stablehlo")
+    exported = Translator.from_file(tmp_path / "g.stablehlo")
+    assert (exported.size, exported.images, exported.cut_out) == (translator.size, translator.images, True)
+    assert_same_pictures(exported.x2y(images(2)), translator.x2y(images(2)))
+    with pytest.raises(InputError, match="photos to avatars only"):
+        exported.y2x(images(2))
 
 
 def test_a_loaded_file_takes_any_number_and_size(translator: Translator, tmp_path: Path) -> None:
@@ -330,4 +339,4 @@ def test_bad_usage(arguments: list[str], said: str, capsys: pytest.CaptureFixtur
 
 def test_a_checkpoint_of_no_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["export", "--out", "g", "--format", "onnx", "--checkpoint", "best"]) == 2
-    assert capsys.readouterr().err == "error: a checkpoint is one of a run: name it with --run DIR\n"
+    assert capsys.readouterr().err == "error: --checkpoint is one of a run's: name the run's folder with --run\n"
