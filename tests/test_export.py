@@ -24,7 +24,7 @@ from bitmoji_jax.inference.export import export_onnx, export_stablehlo
 from bitmoji_jax.inference.export_stablehlo import PLATFORMS, load_exported
 from bitmoji_jax.inference.translator import Translator, resized
 from bitmoji_jax.inference.weights import Weights, pretrained_weights, save_weights
-from bitmoji_jax.models.platform import traced_for
+from bitmoji_jax.models.platform import tracing_for
 from bitmoji_jax.training.train_step import make_networks
 
 SIZE = 32
@@ -127,7 +127,7 @@ def test_accelerators_get_their_own_form(translator: Translator, tmp_path: Path)
     # The same file, asked for what it holds for another platform, which this one then runs.
     anywhere = [jax.export.DisabledSafetyCheck.platform()]
     photos = images(3)
-    with traced_for("gpu"):
+    with tracing_for("cuda"):
         network, _ = make_networks(PLAIN.config)
         expected = to_uint8(jax.jit(network.apply)(PLAIN.generators["g"], to_float(photos)))
     for platform in ("cuda", "tpu"):

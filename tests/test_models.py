@@ -16,7 +16,7 @@ from bitmoji_jax.models.batching import map_images
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.generator import Generator
 from bitmoji_jax.models.layers import Upsample, depth_to_space, instance_norm, reflect_pad
-from bitmoji_jax.models.platform import on_cpu, traced_for
+from bitmoji_jax.models.platform import on_cpu, tracing_for
 from bitmoji_jax.models.thin_conv import thin_conv
 
 UPSAMPLINGS = ("transpose", "nearest", "subpixel")
@@ -342,10 +342,10 @@ def test_traced_for_an_accelerator_a_network_takes_that_form_and_afterwards_its_
     def network(image: jax.Array) -> jax.Array:
         return image + image.shape[0]
 
-    with traced_for("gpu"):
+    with tracing_for("cuda"):
         assert not on_cpu()
         np.testing.assert_array_equal(map_images(network, x), x + 2)  # both at once
-    with traced_for("cpu"), pytest.raises(RuntimeError, match="stopped"), traced_for("tpu"):
+    with tracing_for("cpu"), pytest.raises(RuntimeError, match="stopped"), tracing_for("tpu"):
         raise RuntimeError("stopped")
     assert on_cpu()
     np.testing.assert_array_equal(map_images(network, x), x + 1)

@@ -22,7 +22,7 @@ from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.translator import in_batches, resized
 from bitmoji_jax.inference.weights import Weights
 from bitmoji_jax.models.batching import map_images
-from bitmoji_jax.models.platform import traced_for
+from bitmoji_jax.models.platform import tracing_for
 from bitmoji_jax.training.train_step import Params, make_networks
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -47,7 +47,7 @@ def to_stablehlo(weights: Weights) -> bytes:
     def x2y(photos: jax.Array) -> jax.Array:
         # The weights go into both forms as an argument, so that they are stored once.
         return jax.lax.platform_dependent(
-            generator, photos, cpu=_traced_for("cpu", weights.config), default=_traced_for("gpu", weights.config)
+            generator, photos, cpu=_form("cpu", weights.config), default=_form("cuda", weights.config)
         )
 
     (count,) = jax.export.symbolic_shape("N")
@@ -65,9 +65,9 @@ def to_stablehlo(weights: Weights) -> bytes:
     return file.getvalue()
 
 
-def _traced_for(platform: str, config: ExperimentConfig) -> Callable[[Params, jax.Array], jax.Array]:
+def _form(platform: str, config: ExperimentConfig) -> Callable[[Params, jax.Array], jax.Array]:
     def translate(params: Params, photos: jax.Array) -> jax.Array:
-        with traced_for(platform):
+        with tracing_for(platform):
             generator, _ = make_networks(config)
             return to_uint8(map_images(lambda part: generator.apply(params, part), to_float(photos)))
 

@@ -1,27 +1,28 @@
-"""The platform a network is traced for, which decides between forms of the same arithmetic."""
+"""The one place that decides what depends on the platform."""
 
 import contextlib
-import contextvars
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 import jax
 
-_traced_for: contextvars.ContextVar[str | None] = contextvars.ContextVar("traced_for", default=None)
+_target: ContextVar[str | None] = ContextVar("target", default=None)
 
 
 def on_cpu() -> bool:
-    """Whether what is traced now is to run on a CPU: the default device, unless `traced_for` says another."""
-    return (_traced_for.get() or jax.default_backend()) == "cpu"
+    """Whether the networks are being traced for a CPU: by default, whether JAX runs on one."""
+    return (_target.get() or jax.default_backend()) == "cpu"
 
 
 @contextlib.contextmanager
-def traced_for(platform: str) -> Iterator[None]:
-    """Within it, networks are traced for "cpu" or for an accelerator ("gpu", "tpu"), whatever this machine has.
+def tracing_for(platform: str) -> Iterator[None]:
+    """Networks traced inside are those for `platform` ("cpu", "cuda", "tpu"), whatever JAX runs on.
 
-    Not seen by a function under `jax.jit` that was traced with the same shapes before: give it a new one.
+    For lowering elsewhere: the program has the same parameters and, to rounding, results on all platforms. A function
+    that was jitted and called outside is not traced again; export a `jax.jit` of its own.
     """
-    token = _traced_for.set(platform)
+    token = _target.set(platform)
     try:
         yield
     finally:
-        _traced_for.reset(token)
+        _target.reset(token)
