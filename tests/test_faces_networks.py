@@ -155,4 +155,4 @@ def test_a_network_computes_what_litert_does(name: str, models: dict[str, bytes]
             np.testing.assert_allclose(own[:468].ravel(), expected["conv2d_21"].ravel(), atol=5e-4)
             np.testing.assert_allclose(own[468, 0], expected["conv2d_31"].ravel(), atol=1e-3)
         else:
-            np.testing.assert_allclose(jax.nn.sigmoid(own), expected["activation_10"][..., 0], atol=1e-4)
+            np.testing.assert_allclose(jax.nn.sigmoid(own), expected["activation_10"][..., 0], atol=3e-4)

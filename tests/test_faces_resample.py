@@ -49,7 +49,9 @@ def test_a_scaled_square_stays_where_it_is() -> None:
         matrix = square_matrix(np.array([190.0, 230.0]), side, 0.4, 50)
         where = apply(matrix, np.stack(np.meshgrid(np.arange(50) + 0.5, np.arange(50) + 0.5), axis=-1))
         error = warp(photo, matrix, 50)[..., :2] - (where - 0.5) / 2
-        assert np.abs(error[5:-5, 5:-5]).max() < 1
+        # Pillow doesn't round what it interpolates, but cuts it off: half a level is lost.
+        assert np.abs(error[5:-5, 5:-5].mean(axis=(0, 1)) + 0.4).max() < 0.25
+        assert error[5:-5, 5:-5].std() < 0.7
 
 
 @pytest.mark.parametrize("centre", [(-300.0, -10.0), (50.0, 900.0), (1000.0, 1000.0), (0.0, 0.0)])
