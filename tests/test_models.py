@@ -11,13 +11,12 @@ import pytest
 
 from bitmoji_jax.config import DiscriminatorConfig, GeneratorConfig
 from bitmoji_jax.models import discriminator as discriminator_module
-from bitmoji_jax.models import thin_conv as thin_conv_module
 from bitmoji_jax.models.batching import map_images
+from bitmoji_jax.models.convolution import Padding, conv, conv_few_out, conv_nearest, conv_transpose
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.generator import Generator
 from bitmoji_jax.models.layers import Upsample, depth_to_space, instance_norm, reflect_pad
 from bitmoji_jax.models.platform import on_cpu, tracing_for
-from bitmoji_jax.models.thin_conv import thin_conv
 
 UPSAMPLINGS = ("transpose", "nearest", "subpixel")
 ALL_GENERATORS = pytest.mark.parametrize(
@@ -299,40 +298,75 @@ def test_reflect_pad_mirrors_without_the_edge(size: int) -> None:
     np.testing.assert_array_equal(reflect_pad(x, size), np_reflect(x, size))
 
 
-def lax_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def lax_conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding, dilation: int = 1) -> jax.Array:
     return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest"
-    )
+        x, kernel, (stride, stride), padding, (dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest",
+    )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("x_shape", "kernel_shape"),
-    [
-        ((2, 9, 12, 5), (7, 7, 5, 3)),
-        ((1, 4, 6, 2), (3, 2, 2, 1)),
-        ((3, 5, 5, 4), (5, 5, 4, 2)),
-        ((1, 3, 3, 2), (1, 1, 2, 3)),
-    ],
-)
-def test_thin_conv_is_a_convolution_forward_and_backward(
-    x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]
-) -> None:
+def check_convolution(ours: Any, theirs: Any, x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> None:
+    """Both give the same values and gradients."""
     x, kernel = normal(*x_shape), normal(*kernel_shape, seed=1)
-    expected, lax_vjp = jax.vjp(lax_conv, x, kernel)
-    y, vjp = jax.vjp(thin_conv, x, kernel)
+    expected, their_vjp = jax.vjp(theirs, x, kernel)
+    y, vjp = jax.vjp(ours, x, kernel)
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
     cotangent = normal(*expected.shape, seed=2)
-    for gradient, expected_gradient in zip(vjp(cotangent), lax_vjp(cotangent), strict=True):
+    for gradient, expected_gradient in zip(vjp(cotangent), their_vjp(cotangent), strict=True):
         np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-4)
 
 
-def test_generator_is_the_same_with_the_convolution_of_accelerators(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = GeneratorConfig(features=4, res_blocks=0)
+@pytest.mark.parametrize(
+    ("x_shape", "kernel_shape", "stride", "pad"),
+    [
+        ((2, 9, 12, 5), (7, 7, 5, 3), 1, 0),
+        ((1, 4, 6, 2), (3, 2, 2, 1), 1, 1),
+        ((2, 8, 9, 5), (4, 4, 5, 1), 1, 1),
+        ((2, 8, 12, 3), (4, 4, 3, 4), 2, 1),
+        ((2, 9, 7, 3), (3, 3, 3, 4), 2, 1),
+    ],
+)
+def test_convolutions_as_products_are_convolutions(
+    x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, pad: int
+) -> None:
+    padding = ((pad, pad), (pad, pad))
+    expected = lambda x, k: lax_conv(x, k, stride, padding)  # noqa: E731
+    check_convolution(lambda x, k: conv(x, k, stride, padding), expected, x_shape, kernel_shape)
+    if stride == 1:
+        check_convolution(lambda x, k: conv_few_out(x, k, padding), expected, x_shape, kernel_shape)
+
+
+@pytest.mark.parametrize("height", [1, 5])
+def test_doubling_and_transposed_convolution_as_products_are_those_of_lax(height: int) -> None:
+    pads = ((1, 1), (1, 1))
+    doubled = lambda x: jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)  # noqa: E731
+    check_convolution(conv_nearest, lambda x, k: lax_conv(doubled(x), k, 1, pads), (2, height, 4, 3), (3, 3, 3, 2))
+    check_convolution(
+        lambda x, k: conv_transpose(x, k[::-1, ::-1], 2, ((1, 0), (1, 0))),
+        lambda x, k: lax_conv(x, k, 1, ((1, 2), (1, 2)), dilation=2),
+        (2, height, 4, 3),
+        (3, 3, 3, 2),
+    )
+
+
+@pytest.mark.parametrize("upsample", UPSAMPLINGS)
+def test_generator_is_the_same_traced_for_an_accelerator(upsample: Any) -> None:
+    config = GeneratorConfig(features=5, res_blocks=0, upsample=upsample)
     x = uniform(1, 12, 12, 3)
     params = some_params(Generator(config), x)
-    monkeypatch.setattr(thin_conv_module.jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(thin_conv_module, "thin_conv", None)  # not to be called
-    np.testing.assert_allclose(Generator(config).apply(params, x), np_generator(x, params["params"], config), atol=1e-4)
+    loss = lambda params: jnp.sum(jnp.square(Generator(config).apply(params, x) - 0.3))  # noqa: E731
+    ours = jax.jit(jax.grad(loss))(params)
+    assert on_cpu()
+    with tracing_for("cuda"):
+        assert not on_cpu()
+        assert "custom_vjp" not in str(jax.make_jaxpr(loss)(params))
+        theirs = jax.jit(jax.grad(lambda params: loss(params)))(params)
+        y = jax.jit(lambda params: Generator(config).apply(params, x))(params)
+    np.testing.assert_allclose(y, np_generator(x, params["params"], config), atol=1e-4)
+    # Biases before a norm have gradients of rounding noise only, so the scale is that of all gradients.
+    scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(theirs))
+    for ours_leaf, theirs_leaf in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(ours_leaf, theirs_leaf, rtol=1e-3, atol=1e-5 * scale)
 
 
 def test_traced_for_an_accelerator_a_network_takes_that_form_and_afterwards_its_own_again() -> None:

@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from bitmoji_jax.config import GeneratorConfig
-from bitmoji_jax.models.layers import ResidualBlock, Upsample, instance_norm, kernel_init, reflect_pad
-from bitmoji_jax.models.thin_conv import conv_general_dilated
+from bitmoji_jax.models.layers import ResidualBlock, Upsample, conv, instance_norm, reflect_pad
 
 
 class Generator(nn.Module):
@@ -27,11 +26,11 @@ class Generator(nn.Module):
         config = self.config
         k = config.features
 
-        x = nn.Conv(k, (7, 7), padding="VALID", kernel_init=kernel_init, dtype=self.dtype)(reflect_pad(x, 3))
+        x = conv(k, 7, dtype=self.dtype)(reflect_pad(x, 3))
         x = nn.relu(instance_norm(x))
         skips = [x]
         for features in (2 * k, 4 * k):
-            x = nn.Conv(features, (3, 3), strides=2, padding=1, kernel_init=kernel_init, dtype=self.dtype)(x)
+            x = conv(features, 3, strides=2, padding=1, dtype=self.dtype)(x)
             x = nn.relu(instance_norm(x))
             skips.append(x)
 
@@ -43,12 +42,5 @@ class Generator(nn.Module):
             if config.skips:
                 x = jnp.concatenate([x, skip], axis=-1)
 
-        x = nn.Conv(
-            3,
-            (7, 7),
-            padding="VALID",
-            kernel_init=kernel_init,
-            dtype=self.dtype,
-            conv_general_dilated=conv_general_dilated,
-        )(reflect_pad(x, 3))
+        x = conv(3, 7, dtype=self.dtype)(reflect_pad(x, 3))
         return jnp.tanh(x.astype(jnp.float32))

@@ -6,8 +6,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bitmoji_jax.models.convolution import conv_general_dilated, doubled, transposed
+
 # The reference draws every kernel from N(0, 0.02); biases start at 0, Flax's default.
 kernel_init = nn.initializers.normal(0.02)
+
+
+def conv(features: int, size: int, padding: int = 0, **kwargs: Any) -> nn.Conv:
+    """A Flax `Conv` of size x size, zero-padded, computed as the platform does it best."""
+    return nn.Conv(
+        features,
+        (size, size),
+        **{"padding": padding, "kernel_init": kernel_init, "conv_general_dilated": conv_general_dilated} | kwargs,
+    )
 
 
 def reflect_pad(x: jax.Array, size: int) -> jax.Array:
@@ -50,9 +61,9 @@ class ResidualBlock(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         features = x.shape[-1]
         y = reflect_pad(x, 1)
-        y = nn.Conv(features, (3, 3), padding="VALID", kernel_init=kernel_init, dtype=self.dtype)(y)
+        y = conv(features, 3, dtype=self.dtype)(y)
         y = reflect_pad(nn.relu(instance_norm(y)), 1)
-        y = nn.Conv(features, (3, 3), padding="VALID", kernel_init=kernel_init, dtype=self.dtype)(y)
+        y = conv(features, 3, dtype=self.dtype)(y)
         return x + instance_norm(y)
 
 
@@ -66,17 +77,10 @@ class Upsample(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.kind == "transpose":
-            # Stride 2, padding 1, output padding 1 of the reference, written as padding of the dilated input.
-            return nn.ConvTranspose(
-                self.features,
-                (3, 3),
-                strides=(2, 2),
-                padding=((1, 2), (1, 2)),
-                kernel_init=kernel_init,
-                dtype=self.dtype,
-            )(x)
+            # Named as the Flax layer of the same parameters.
+            layer = conv(self.features, 3, dtype=self.dtype, conv_general_dilated=transposed, name="ConvTranspose_0")
+            return layer(x)
         if self.kind == "nearest":
-            x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
-            return nn.Conv(self.features, (3, 3), padding=1, kernel_init=kernel_init, dtype=self.dtype)(x)
-        x = nn.Conv(4 * self.features, (3, 3), padding=1, kernel_init=subpixel_kernel_init, dtype=self.dtype)(x)
+            return conv(self.features, 3, padding=1, dtype=self.dtype, conv_general_dilated=doubled)(x)
+        x = conv(4 * self.features, 3, padding=1, dtype=self.dtype, kernel_init=subpixel_kernel_init)(x)
         return depth_to_space(x)

@@ -1,0 +1,178 @@
+"""The convolutions that XLA's CPU compiler is slow at, as matrix products.
+
+Those are: few channels in or out, transposed (dilated input), and nearest-neighbour doubling before a convolution. Here
+each is one matrix product before or after a gather of shifted slices or its transpose, a sum of shifted arrays, and so
+are its gradients. benchmarks/NOTES.md has the figures. Accelerators, and other convolutions, are better off with XLA's.
+
+Two forms, each the transpose of the other:
+
+    conv                y = gather(x) @ kernel       dx = scatter(dy @ kernel.T)    dkernel = gather(x).T @ dy
+    conv_transpose      y = scatter(x @ kernel)      dx = gather(dy) @ kernel.T     dkernel = x.T @ gather(dy)
+
+`conv` is for few channels in, `conv_transpose` for few channels out. Doubling followed by a 3x3 convolution is a
+transposed convolution of stride 2 whose 4x4 kernel is the sum of four shifted copies of the 3x3 one: 16 products a
+pixel in place of 36. `conv` itself runs forward as XLA's convolution: only its gradients measured better as products.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from bitmoji_jax.models.platform import on_cpu
+
+Padding = tuple[tuple[int, int], tuple[int, int]]
+
+_FEW = 4  # channels; images have 3, scores 1
+
+
+def conv_general_dilated(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Any, **kwargs: Any
+) -> jax.Array:
+    """`jax.lax.conv_general_dilated` for a Flax `Conv`; on a CPU, products where few channels come in or out."""
+    if not on_cpu():
+        return jax.lax.conv_general_dilated(x, kernel, strides, padding, **kwargs)
+    features, out = kernel.shape[2:]
+    if out <= _FEW < features and tuple(strides) == (1, 1):
+        return conv_few_out(x, kernel, tuple(padding))
+    if features <= _FEW:
+        return conv(x, kernel, strides[0], tuple(padding))
+    return jax.lax.conv_general_dilated(x, kernel, strides, padding, **kwargs)
+
+
+def transposed(x: jax.Array, kernel: jax.Array, *_: Any, **kwargs: Any) -> jax.Array:
+    """For a Flax `Conv`: the reference's 3x3 transposed convolution, stride 2, padding 1, output padding 1."""
+    if not on_cpu():
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), ((1, 2), (1, 2)), **kwargs | {"lhs_dilation": (2, 2)})
+    return conv_transpose(x, kernel[::-1, ::-1], 2, ((1, 0), (1, 0)))
+
+
+def doubled(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **kwargs: Any) -> jax.Array:
+    """For a Flax `Conv` of 3x3 and padding 1: the convolution of `x` doubled by repeating each pixel."""
+    if not on_cpu():
+        x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+        return jax.lax.conv_general_dilated(x, kernel, strides, padding, **kwargs)
+    return conv_nearest(x, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    """[N, H, W, C] with [h, w, C, D] -> [N, (H + padding - h) // stride + 1, ..., D], `padding` in zeros."""
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _conv_forward(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return conv(x, kernel, stride, padding), (x, kernel)
+
+
+def _conv_backward(
+    stride: int, padding: Padding, residuals: tuple[jax.Array, jax.Array], grad: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
+    height, width, features, out = kernel.shape
+    patches = _gather(x, height, width, stride, padding)
+    kernel_grad = (_rows(patches).T @ _rows(grad)).reshape(kernel.shape)
+    taps = _rows(grad) @ kernel.reshape(-1, out).T
+    taps = taps.reshape(*grad.shape[:3], height, width, features)
+    return _scatter(taps, stride, padding, x.shape[1:3]), kernel_grad
+
+
+conv.defvjp(_conv_forward, _conv_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int, crop: Padding) -> jax.Array:
+    """Each pixel of [N, H, W, C] stamps [h, w, C, D], `stride` apart, onto [N, (H - 1) stride + h - crop, ..., D]."""
+    height, width, _, out = kernel.shape
+    taps = _rows(x) @ _by_input(kernel)
+    size = tuple(
+        (length - 1) * stride + taps - sum(cut)
+        for length, taps, cut in zip(x.shape[1:3], (height, width), crop, strict=True)
+    )
+    return _scatter(taps.reshape(*x.shape[:3], height, width, out), stride, crop, size)
+
+
+def _conv_transpose_forward(
+    x: jax.Array, kernel: jax.Array, stride: int, crop: Padding
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return conv_transpose(x, kernel, stride, crop), (x, kernel)
+
+
+def _conv_transpose_backward(
+    stride: int, crop: Padding, residuals: tuple[jax.Array, jax.Array], grad: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
+    height, width, features, out = kernel.shape
+    patches = _rows(_gather(grad, height, width, stride, crop))
+    kernel_grad = (_rows(x).T @ patches).reshape(features, height, width, out).transpose(1, 2, 0, 3)
+    return (patches @ _by_input(kernel).T).reshape(x.shape), kernel_grad
+
+
+conv_transpose.defvjp(_conv_transpose_forward, _conv_transpose_backward)
+
+
+def conv_few_out(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
+    """`conv` of stride 1 as a transposed one: for fewer channels out than in."""
+    (top, bottom), (left, right) = padding
+    height, width = kernel.shape[0] - 1, kernel.shape[1] - 1
+    return conv_transpose(x, kernel[::-1, ::-1], 1, ((height - top, height - bottom), (width - left, width - right)))
+
+
+def conv_nearest(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Nearest-neighbour doubling, then a convolution [3, 3, C, D] padded to keep the size: -> [N, 2 H, 2 W, D]."""
+    flipped = kernel[::-1, ::-1]
+    stamps = sum(jnp.pad(flipped, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0))) for i in (0, 1) for j in (0, 1))
+    return conv_transpose(x, stamps, 2, ((1, 1), (1, 1)))
+
+
+def _rows(x: jax.Array) -> jax.Array:
+    return x.reshape(-1, x.shape[-1])
+
+
+def _by_input(kernel: jax.Array) -> jax.Array:
+    """[h, w, C, D] -> [C, h w D]."""
+    return kernel.transpose(2, 0, 1, 3).reshape(kernel.shape[2], -1)
+
+
+def _gather(x: jax.Array, height: int, width: int, stride: int, padding: Padding) -> jax.Array:
+    """What each place of a kernel sees: [N, H, W, C] -> [N, rows, columns, height width C]."""
+    x = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*cut, 0) for cut in padding), (0, 0, 0)))
+    rows, columns = ((length - taps) // stride + 1 for length, taps in zip(x.shape[1:3], (height, width), strict=True))
+    # First across, then down: height + width copies, not height times width.
+    across = [x[:, :, j : j + stride * (columns - 1) + 1 : stride] for j in range(width)]
+    x = jnp.concatenate(across, axis=-1)
+    return jnp.concatenate([x[:, i : i + stride * (rows - 1) + 1 : stride] for i in range(height)], axis=-1)
+
+
+def _scatter(taps: jax.Array, stride: int, crop: Padding, size: tuple[int, ...]) -> jax.Array:
+    """The transpose of `_gather`: [N, rows, columns, height, width, C] -> [N, *size, C], `crop` cut off."""
+    n, _, _, height, width, features = taps.shape
+    zero = jnp.zeros((), taps.dtype)
+    lengths = [-(-length // stride) for length in size]
+
+    def phase(down: int, right: int) -> jax.Array:
+        """The pixels [down::stride, right::stride], with zeros at the end where there are none."""
+        total = jnp.zeros((n, *lengths, features), taps.dtype)
+        for i in range(height):
+            for j in range(width):
+                # Tap (i, j) of place (r, c) lands on pixel (r stride + i - crop, ...) = (stride R + down, ...).
+                offsets = [(i - crop[0][0] - down, stride), (j - crop[1][0] - right, stride)]
+                if any(offset % stride for offset, _ in offsets):
+                    continue
+                pads = [
+                    (offset // stride, length - rows - offset // stride, 0)
+                    for (offset, _), length, rows in zip(offsets, lengths, taps.shape[1:3], strict=True)
+                ]
+                total += jax.lax.pad(taps[:, :, :, i, j], zero, ((0, 0, 0), *pads, (0, 0, 0)))
+        return total
+
+    if stride == 1:
+        return phase(0, 0)
+    phases = jnp.stack([jnp.stack([phase(i, j) for j in range(stride)], 3) for i in range(stride)], 2)
+    phases = phases.reshape(n, lengths[0] * stride, lengths[1] * stride, features)
+    return phases[:, : size[0], : size[1]]
