@@ -16,6 +16,7 @@ import rich.console
 from bitmoji_jax.cache import cache_folder
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.pipeline import Dataset, open_dataset, train_batches
+from bitmoji_jax.distributed import CONTINUE
 from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.evaluation.loop_scores import LoopScores
 from bitmoji_jax.evaluation.paired import paired_error
@@ -80,6 +81,13 @@ def train(
             _train(config, workdir, dataset, console, profile_steps)
         except OSError as error:
             raise RunError(f"the run stopped: {error}. Its newest checkpoint in {workdir} is intact") from error
+        except jax.errors.JaxRuntimeError as error:
+            if jax.process_count() == 1:
+                raise
+            reason = str(error).strip().split("\n")[0]
+            raise RunError(
+                f"this process and the others can't go on ({reason}): one may be lost. {CONTINUE}"
+            ) from error
 
 
 def _train(
@@ -90,7 +98,6 @@ def _train(
 
     mesh = make_mesh()
     state, pools = create_train_state(config, mesh)
-    batches = train_batches(dataset, config.data, batch_size=train_config.batch_size, seed=train_config.seed, mesh=mesh)
     train_step = make_train_step(config, dataset.epoch_images)
     sampler = Sampler(config, dataset, workdir / "samples")
     translate = make_translate(config)
@@ -102,7 +109,7 @@ def _train(
         checkpoints = stack.enter_context(
             Checkpointer(workdir / "checkpoints", keep=log.keep_checkpoints, console=console)
         )
-        restored = checkpoints.restore(state, pools, batches)
+        restored = checkpoints.restore(state, pools)
         sums: dict[str, Any] | None = None
         if restored is not None:
             state, pools = restored.state, restored.pools
@@ -110,6 +117,14 @@ def _train(
             _check_dataset(dataset, restored.progress["sizes"])
             console.print(f"Continuing at {int(state.images):,} of {total:,} images")
         images = int(state.images)
+        batches = train_batches(
+            dataset,
+            config.data,
+            batch_size=train_config.batch_size,
+            seed=train_config.seed,
+            mesh=mesh,
+            start=images // train_config.batch_size,
+        )
         metrics_log = stack.enter_context(
             closing(
                 MetricsLog(
@@ -165,7 +180,7 @@ def _train(
                 samples()
             if checkpoint_due:
                 progress_so_far = {"sums": metrics_log.sums(), "sizes": dataset.sizes(), "best": best}
-                checkpoints.save(state, pools, batches, progress_so_far)
+                checkpoints.save(state, pools, progress_so_far)
             if stopping:
                 checkpoints.wait()
                 raise Interrupted(f"saved at {images:,} images in {workdir}; the same command continues")
