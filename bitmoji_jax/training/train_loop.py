@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import rich.console
 
@@ -30,6 +31,7 @@ from bitmoji_jax.training.stop_signal import StopSignal
 from bitmoji_jax.training.train_step import (
     Batch,
     Metrics,
+    TrainState,
     create_train_state,
     make_mesh,
     make_train_step,
@@ -101,8 +103,7 @@ def _train(
     train_step = make_train_step(config, dataset.epoch_images)
     sampler = Sampler(config, dataset, workdir / "samples")
     translate = make_translate(config)
-    # One process looks, the others go on to the next step and wait for it there.
-    loop_scores = LoopScores(dataset, config.data.image_size, console) if jax.process_index() == 0 else None
+    loop_scores: LoopScores | None = None
     best: dict[str, float] | None = None
 
     with ExitStack() as stack:
@@ -141,7 +142,7 @@ def _train(
         profiler = stack.enter_context(closing(Profiler(workdir / "profile", profile_steps)))
         stop = stack.enter_context(StopSignal(console))
 
-        def samples() -> None:
+        def samples(state: TrainState, images: int) -> None:
             for name, picture in sampler.save(state, images).items():
                 metrics_log.add_picture(name, picture, images)
 
@@ -155,14 +156,21 @@ def _train(
                 best = {"kid": scores["kid"], "images": images}
                 save_weights(workdir / BEST, Weights(config, images, jax.device_get(state.ema)))
 
-        if images == 0:
-            samples()
+        # A copy, because the first step takes the arrays of the state it starts from.
+        initial = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(state) if images == 0 else None
         while images < total:
             profiler.step(state)
             started = time.perf_counter()
             batch = next(batches)
             waited = time.perf_counter() - started
             state, pools, metrics = train_step(state, pools, batch)
+            # What the first step need not wait for is done while it runs.
+            if initial is not None:
+                samples(initial, 0)
+                initial = None
+            if loop_scores is None and jax.process_index() == 0:
+                # One process looks, the others go on to the next step and wait for it there.
+                loop_scores = LoopScores(dataset, config.data.image_size, console)
             before, images = images, images + train_config.batch_size
             # Looks at the step before while this one runs: no device waits for the host, and two steps at most are
             # in flight.
@@ -177,7 +185,7 @@ def _train(
             if scores_due:
                 take_scores()
             if samples_due:
-                samples()
+                samples(state, images)
             if checkpoint_due:
                 progress_so_far = {"sums": metrics_log.sums(), "sizes": dataset.sizes(), "best": best}
                 checkpoints.save(state, pools, progress_so_far)
