@@ -30,7 +30,7 @@ def launch(
 
 def finish(process: subprocess.Popen[str]) -> str:
     """Waits for success; returns what was printed."""
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=480)
     assert process.returncode == 0, output
     return output
 

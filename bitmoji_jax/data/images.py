@@ -3,6 +3,7 @@
 Imported by worker processes: neither JAX nor TFDS here.
 """
 
+import contextlib
 import dataclasses
 import functools
 import io
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import simplejpeg
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 # An allow-list, because Pillow would also run Ghostscript on an EPS that calls itself a.jpg.
@@ -94,6 +96,10 @@ def encode_image(rgb: np.ndarray) -> bytes:
 
 def decode_image(encoded: bytes) -> np.ndarray:
     """Decodes the image of a dataset to uint8 [S, S, 3]."""
+    if encoded.startswith(b"\xff\xd8"):
+        # What it does not know, such as CMYK, is left to Pillow; so is what is damaged, and the error.
+        with contextlib.suppress(ValueError):
+            return simplejpeg.decode_jpeg(encoded, "RGB")
     with Image.open(io.BytesIO(encoded)) as image:
         return np.asarray(image.convert("RGB"))
 

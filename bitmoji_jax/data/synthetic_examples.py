@@ -1,5 +1,6 @@
-"""Draws the images of the built-in dataset. Apart from `synthetic`, because what draws is slow to import, and a set that
-is in the cache needs none of it.
+"""Draws the images of the built-in dataset.
+
+Apart from `synthetic`, because what draws is slow to import, and a set that is in the cache needs none of it.
 """
 
 import contextlib
