@@ -29,7 +29,7 @@ from bitmoji_jax.data.synthetic import synthetic_dataset
 from experiments import demo
 
 # What JAX says with jax_log_compiles.
-_TRACED = re.compile(r"Finished tracing \+ transforming (\S+) .*?in ([\d.e-]+) sec")
+_TRACED = re.compile(r"Finished tracing (\S+) for \S+ in ([\d.e-]+) sec")
 _LOWERED = re.compile(r"Finished jaxpr to MLIR module conversion (\S+) .*?in ([\d.e-]+) sec")
 _COMPILED = re.compile(r"Finished XLA compilation of (\S+) .*?in ([\d.e-]+) sec")
 
@@ -105,7 +105,7 @@ def _with_phases(result: Start, log: list[str]) -> Start:
             if match := pattern.search(line):
                 seconds = float(match[2])
                 setattr(result, name, getattr(result, name) + seconds)
-                programs[match[1]] += seconds
+                programs[match[1].removeprefix("jit(").removesuffix(")")] += seconds
     result.programs = dict(sorted(programs.items(), key=lambda item: -item[1]))
     return result
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.scaling --exp res5 --step-ms 50
 
-compiles the experiment's step for two virtual CPU devices, reads from the program what it all-reduces, and sets the time
-that takes against the time of a step. Prints a table, and on stdout a line of JSON. The number of bytes is that of the
+compiles the experiment's step for two virtual CPU devices, reads from the program what it all-reduces, and sets the
+time that takes against the time of a step. Prints a table, and on stdout a line of JSON. The bytes are those of the
 parameters, whatever the size of the images, so it compiles for 32 px.
 
 Assumptions:
@@ -13,9 +13,9 @@ Assumptions:
 - With overlap the gradients of G and F travel while D_X and D_Y are computed, which need nothing of them (they judge
   images made before the update): `critic_share` of the step. The discriminators' gradients have nothing to hide behind.
 
-Rates, one way and for each device: NVLink 4, 900 GB/s both ways (H100 data sheet); InfiniBand NDR, 400 Gb/s a GPU (DGX
-H100); Ethernet, 100 Gb/s shared by 8 GPUs; ICI of TPU v5e, 1,600 Gb/s a chip in all (Cloud TPU documentation), of which a
-ring uses half, both ways.
+Rates, one way and for each device: NVLink 4, 900 GB/s both ways (H100 data sheet); InfiniBand NDR, 400 Gb/s a GPU
+(DGX H100); Ethernet, 100 Gb/s shared by 8 GPUs; ICI of TPU v5e, 1,600 Gb/s a chip in all (Cloud TPU documentation), of
+which a ring uses half, both ways.
 """
 
 import dataclasses
@@ -76,7 +76,7 @@ def all_reduces(program: str) -> list[int]:
     """Bytes of each all-reduce in optimized HLO."""
     return [
         sum(_BYTES[kind] * math.prod(int(n) for n in shape.split(",") if n) for kind, shape in _shapes(match[1]))
-        for match in re.finditer(r"= (\([^=]*?\)|\S+) all-reduce(?:-start)?\(", program)
+        for match in re.finditer(r"= (\([^=]*?\)|\S+) all-reduce(?:-start)?\(", re.sub(r"/\*.*?\*/", "", program))
     ]
 
 
