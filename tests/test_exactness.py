@@ -121,10 +121,12 @@ def test_two_processes_of_two_devices_are_four_devices_of_one_process(tmp_path: 
 
 
 def test_a_run_goes_on_with_other_numbers_of_devices_and_processes(tmp_path: Path, tiny_dataset: Path) -> None:
-    # Pools that never fill: while they do, nothing depends on which device an image is dealt to.
+    # Pools that never fill: until then, nothing depends on which device an image is dealt to. A small learning rate,
+    # because rounding, which other shapes change, would grow from step to step, and hide a wrong batch.
     options: dict[str, Any] = {"batch_size": 4, "pool_size": 100}
+    slow = ("--train.learning-rate", "1e-6")
     whole, changing = tmp_path / "whole", tmp_path / "changing"
-    uninterrupted = launch(whole, tiny_dataset, devices=2, **options)
+    uninterrupted = launch(whole, tiny_dataset, *slow, devices=2, **options)
 
     def stop_after_a_checkpoint(processes: list[subprocess.Popen[str]]) -> str:
         wait_for_checkpoints(changing, 1, processes[0])
@@ -134,17 +136,17 @@ def test_a_run_goes_on_with_other_numbers_of_devices_and_processes(tmp_path: Pat
         assert [process.returncode for process in processes] == [130] * len(processes), outputs
         return outputs[0]
 
-    stop_after_a_checkpoint([launch(changing, tiny_dataset, devices=2, **options)])
+    stop_after_a_checkpoint([launch(changing, tiny_dataset, *slow, devices=2, **options)])
     coordinator = free_address()
     output = stop_after_a_checkpoint(
-        [launch(changing, tiny_dataset, *place(coordinator, i), devices=2, **options) for i in range(2)]
+        [launch(changing, tiny_dataset, *slow, *place(coordinator, i), devices=2, **options) for i in range(2)]
     )
     assert "Continuing on 4 devices a run of 2: pools re-dealt" in output
-    output = finish(launch(changing, tiny_dataset, devices=1, **options))
+    output = finish(launch(changing, tiny_dataset, *slow, devices=1, **options))
     assert "Continuing on 1 devices a run of 4: pools re-dealt" in output
 
     finish(uninterrupted)
-    assert_close_runs(changing, whole, rtol=2e-3)
+    assert_close_runs(changing, whole, rtol=1e-4)
     ours, theirs = newest_checkpoint(changing), newest_checkpoint(whole)
     for domain in "xy":
         assert ours[f"pools['{domain}']['count']"].tolist() == [96]
