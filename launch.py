@@ -7,12 +7,14 @@ import importlib
 import logging
 import pkgutil
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import tyro
 
 import experiments
 from bitmoji_jax.config import ExperimentConfig
+from bitmoji_jax.distributed import check_place, join, supervised
 from bitmoji_jax.errors import InputError, RunError
 
 
@@ -30,14 +32,16 @@ class Arguments:
     profile: int = 0
     """Steps to record with the JAX profiler, into WORKDIR/profile."""
     distributed: bool = False
-    """Join the other processes of the job: on every host, before anything else (Slurm, TPU pods and others are
-    recognised)."""
+    """Train together with the other processes of the job, each started with the same command (Slurm, Open MPI, TPU
+    pods and Kubernetes are recognised)."""
     coordinator: str | None = None
     """With --distributed where nothing is recognised: HOST:PORT of process 0."""
     num_processes: int | None = None
     """With --coordinator: how many processes there are."""
     process_id: int | None = None
     """With --coordinator: which one this is, from 0."""
+    join_timeout: int = 300
+    """With --distributed: seconds to wait for the other processes."""
 
 
 def main(argv: list[str]) -> int:
@@ -47,8 +51,22 @@ def main(argv: list[str]) -> int:
         logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         arguments = parse(argv)
-        if arguments.distributed:
-            _join(arguments)
+        _check_distributed(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if arguments.distributed:
+        return supervised(lambda joined: _train(arguments, joined), timeout=arguments.join_timeout)
+    return _train(arguments)
+
+
+def _train(arguments: Arguments, joined: Callable[[], None] | None = None) -> int:
+    """Trains, and returns the exit code; `joined` is called when all processes of a distributed run are there."""
+    try:
+        if joined is not None:
+            place = (arguments.coordinator, arguments.num_processes, arguments.process_id)
+            join(*place, timeout=arguments.join_timeout)
+            joined()
         # Imported after the processes have joined: this touches devices.
         import bitmoji_jax
 
@@ -89,16 +107,13 @@ def parse(argv: list[str]) -> Arguments:
         raise InputError(str(error)) from error
 
 
-def _join(arguments: Arguments) -> None:
-    import jax
-
-    try:
-        jax.distributed.initialize(arguments.coordinator, arguments.num_processes, arguments.process_id)
-    except (ValueError, RuntimeError) as error:
-        raise InputError(
-            f"--distributed found no job to join ({error}); give --coordinator HOST:PORT --num-processes N "
-            "--process-id I"
-        ) from error
+def _check_distributed(arguments: Arguments) -> None:
+    place = (arguments.coordinator, arguments.num_processes, arguments.process_id)
+    if not arguments.distributed and any(value is not None for value in place):
+        raise InputError("--coordinator, --num-processes and --process-id need --distributed")
+    check_place(*place)
+    if arguments.join_timeout < 1:
+        raise InputError(f"--join-timeout {arguments.join_timeout}: it must be at least 1 s")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@ import dataclasses
 import io
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,12 @@ def config(tiny_dataset: Path) -> DataConfig:
     return DataConfig(dir=str(tiny_dataset), image_size=SIZE, read_threads=1)
 
 
-def stream(config: DataConfig, dataset: Dataset | None = None, *, batch_size: int = 1, seed: int = 0) -> Any:
+def stream(
+    config: DataConfig, dataset: Dataset | None = None, *, batch_size: int = 1, seed: int = 0, start: int = 0
+) -> Iterator[Any]:
     mesh = Mesh(np.array(jax.local_devices()[:1]), ("data",))
-    return train_batches(dataset or open_dataset(config), config, batch_size=batch_size, seed=seed, mesh=mesh)
+    dataset = dataset or open_dataset(config)
+    return train_batches(dataset, config, batch_size=batch_size, seed=seed, mesh=mesh, start=start)
 
 
 def indices(batch: Any) -> list[tuple[int, int]]:
@@ -106,25 +108,20 @@ def test_two_processes_share_the_batches_of_one(config: DataConfig, monkeypatch:
     assert [first + second for first, second in zip(*shares, strict=True)] == single
 
 
-def test_a_restored_stream_goes_on_at_the_very_next_batch(config: DataConfig) -> None:
-    batches = stream(config, batch_size=2)
-    take(batches, 3)
-    time.sleep(0.3)  # the reading threads run ahead, which must not count
-    state = batches.get_state()
-    following = take(batches, PHOTOS)  # past the end of the epoch
-    fresh = stream(config, batch_size=2)
-    fresh.set_state(state)
-    assert take(fresh, PHOTOS) == following
-    batches.set_state(state)
-    assert take(batches, PHOTOS) == following
-
-
-def test_a_state_of_the_beginning_restores_the_beginning(config: DataConfig) -> None:
-    batches = stream(config, batch_size=2)
-    state = batches.get_state()
-    beginning = take(batches, 4)
-    batches.set_state(state)
-    assert take(batches, 4) == beginning
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_continued_stream_goes_on_at_the_very_next_batch_on_any_number_of_processes(
+    config: DataConfig, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = stream(config, batch_size=6)
+    single = [indices(next(whole)) for _ in range(7)]  # past the end of the epoch
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    shares = []
+    for process in range(processes):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        continued = stream(config, batch_size=6, start=3)
+        shares.append([indices(next(continued)) for _ in range(4)])
+    joined = [[pair for share in batch for pair in share] for batch in zip(*shares, strict=True)]
+    assert joined == single[3:]
 
 
 @pytest.mark.parametrize(("photos", "avatars", "epoch"), [(3, 2, 3), (2, 7, 7), (4, 4, 4)])

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from bitmoji_jax.data.synthetic import avatar_landmarks, render_avatar, sample_spec
+from bitmoji_jax.data.drawing.avatar import avatar_landmarks, render_avatar
+from bitmoji_jax.data.drawing.spec import sample_spec
 from bitmoji_jax.evaluation.colour import delta_e, srgb_to_lab
 from bitmoji_jax.evaluation.regions import hair_colour, skin_colour, white_background
 

@@ -10,19 +10,13 @@ import pytest
 from bitmoji_jax.data import synthetic
 from bitmoji_jax.data.builder import SPLITS, Example, decode_image, read_split
 from bitmoji_jax.data.drawing import spec as names
+from bitmoji_jax.data.drawing.avatar import avatar_landmarks, render_avatar
 from bitmoji_jax.data.drawing.layers import View, hair_layer, library_part, rasterise
+from bitmoji_jax.data.drawing.photo import render_photo
+from bitmoji_jax.data.drawing.pose import photo_landmarks
+from bitmoji_jax.data.drawing.spec import AvatarSpec, Nuisance, sample_nuisance, sample_spec
 from bitmoji_jax.data.drawing.workers import list_jobs
-from bitmoji_jax.data.synthetic import (
-    AvatarSpec,
-    Nuisance,
-    avatar_landmarks,
-    photo_landmarks,
-    render_avatar,
-    render_photo,
-    sample_nuisance,
-    sample_spec,
-    synthetic_dataset,
-)
+from bitmoji_jax.data.synthetic import synthetic_dataset
 from bitmoji_jax.errors import InputError
 
 SIZE = 64

@@ -3,6 +3,7 @@
 Imported by worker processes: neither JAX nor TFDS here.
 """
 
+import contextlib
 import dataclasses
 import functools
 import io
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import pi_heif
+import simplejpeg
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from bitmoji_jax.errors import InputError
@@ -106,6 +108,10 @@ def encode_image(rgb: np.ndarray) -> bytes:
 
 def decode_image(encoded: bytes) -> np.ndarray:
     """Decodes the image of a dataset to uint8 [S, S, 3]."""
+    if encoded.startswith(b"\xff\xd8"):
+        # What it does not know, such as CMYK, is left to Pillow; so is what is damaged, and the error.
+        with contextlib.suppress(ValueError):
+            return simplejpeg.decode_jpeg(encoded, "RGB")
     with Image.open(io.BytesIO(encoded)) as image:
         return np.asarray(image.convert("RGB"))
 

@@ -1,7 +1,7 @@
 """The way of images from a TFDS dataset to the devices: two shuffled streams, zipped, batched, prefetched."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -108,7 +108,9 @@ def open_dataset(config: DataConfig) -> Dataset:
     return Dataset(splits, stored_size)
 
 
-def train_batches(dataset: Dataset, config: DataConfig, *, batch_size: int, seed: int, mesh: Mesh) -> Any:
+def train_batches(
+    dataset: Dataset, config: DataConfig, *, batch_size: int, seed: int, mesh: Mesh, start: int = 0
+) -> Iterator[Any]:
     """This process's share of an endless stream of global batches, on the devices.
 
     Photos and avatars are shuffled and repeated independently of each other, with a new order each epoch. The global
@@ -120,10 +122,11 @@ def train_batches(dataset: Dataset, config: DataConfig, *, batch_size: int, seed
       batch_size: images of each domain in a global batch.
       seed: of the order.
       mesh: this process's devices.
+      start: global batches to leave out, those that a continued run has seen.
 
     Returns:
-      A checkpointable `grain.DatasetIterator` of {"x": {"image", "landmarks"}, "y": ...}: image uint8
-      [local devices, images a device, S, S, 3], landmarks float32 [local devices, images a device, 5, 2].
+      An iterator of {"x": {"image", "landmarks"}, "y": ...}: image uint8 [local devices, images a device, S, S, 3],
+      landmarks float32 [local devices, images a device, 5, 2].
     """
     local_batch = batch_size // jax.process_count()
     device_batch = local_batch // mesh.size
@@ -142,7 +145,8 @@ def train_batches(dataset: Dataset, config: DataConfig, *, batch_size: int, seed
     pairs = grain.experimental.ZipMapDataset([stream("trainA", seed_x), stream("trainB", seed_y)])
     batches = pairs.map(read_pair).batch(local_batch, drop_remainder=True)
     # Batches of a process are dealt out in turn, so that joined they are the batches of a single process.
-    batches = batches[jax.process_index() :: jax.process_count()].map(split_over_devices)
+    first = jax.process_index() + start * jax.process_count()
+    batches = batches[first :: jax.process_count()].map(split_over_devices)
     # The defaults, 16 threads and 500 batches ahead, would take gigabytes.
     read_options = grain.ReadOptions(num_threads=config.read_threads, prefetch_buffer_size=2 * config.read_threads)
     return iter(

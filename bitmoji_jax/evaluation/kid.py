@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-from scipy import ndimage
 
 _LARGEST_SUBSET = 1000
 _SMALLEST_SUBSET = 2
@@ -88,6 +87,8 @@ def low_pass(images: np.ndarray) -> np.ndarray:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
         raise ValueError(f"images are {images.dtype} {images.shape}, not uint8 [N, S, S, 3]")
     sigma = images.shape[1] / _SIZE_OVER_SIGMA
+    from scipy import ndimage  # slow to import, and this module is in the way of the first step of training
+
     blurred = ndimage.gaussian_filter(images.astype(np.float32), sigma, mode="reflect", axes=(1, 2))
     return np.rint(blurred).astype(np.uint8)
 

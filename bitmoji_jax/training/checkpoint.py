@@ -1,4 +1,8 @@
-"""Checkpoints: all that makes a continued run the same run, in one atomic, asynchronous Orbax bundle."""
+"""Checkpoints: all that makes a continued run the same run, in one atomic, asynchronous Orbax bundle.
+
+The place in the data is not among it: it is the number of images seen, which `train_batches` starts from, whatever the
+number of processes.
+"""
 
 import contextlib
 import re
@@ -7,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import grain
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -16,11 +19,12 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, PartitionSpec
 
 from bitmoji_jax.errors import InputError, RunError
+from bitmoji_jax.training.image_pool import ImagePool
 from bitmoji_jax.training.train_step import AXIS, Pools, TrainState
 
 
 class Restored(NamedTuple):
-    """What a checkpoint gives back; the data iterator passed to `restore` is put into place as well."""
+    """What a checkpoint gives back."""
 
     state: TrainState
     pools: Pools
@@ -43,7 +47,7 @@ class Checkpointer:
                 # Made in the background, a folder that can't be made would show as a timeout after minutes.
                 async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
             ),
-            item_names=("state", "pools", "data", "progress"),
+            item_names=("state", "pools", "progress"),
         )
 
     def __enter__(self) -> "Checkpointer":
@@ -60,13 +64,12 @@ class Checkpointer:
         """Images seen at the newest complete checkpoint, or None."""
         return self._manager.latest_step()
 
-    def save(self, state: TrainState, pools: Pools, data: Any, progress: dict[str, Any]) -> None:
+    def save(self, state: TrainState, pools: Pools, progress: dict[str, Any]) -> None:
         """Starts saving; training may go on, donating the arrays, while files are written.
 
         Args:
           state: replicated over this process's devices.
           pools: with a leading axis of local devices.
-          data: the grain iterator that gives the next batch.
           progress: JSON values, such as sums of an unfinished row of metrics.
 
         Raises:
@@ -86,7 +89,6 @@ class Checkpointer:
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(_to_global(state, PartitionSpec())),
                     pools=ocp.args.StandardSave(_to_global(pools, PartitionSpec(AXIS))),
-                    data=grain.checkpoint.CheckpointSave(data),
                     progress=ocp.args.JsonSave({**progress, "devices": jax.device_count()}),
                 ),
             )
@@ -97,25 +99,23 @@ class Checkpointer:
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
 
-    def restore(self, state: TrainState, pools: Pools, data: Any) -> Restored | None:
+    def restore(self, state: TrainState, pools: Pools) -> Restored | None:
         """Restores the newest checkpoint that can be read, or returns None where there is none.
 
-        A damaged one is moved to `damaged/` beside the checkpoints, and the one before is tried.
+        A damaged one is moved to `damaged/` beside the checkpoints, and the one before is tried. Where the run used
+        another number of devices, its pools are re-dealt (`redeal`), and the console is told.
 
         Args:
           state: a state of the right shapes and shardings; its values are not used.
           pools: likewise.
-          data: the grain iterator, set to its place.
 
         Raises:
-          InputError: the run used another number of devices, or every checkpoint is damaged.
+          InputError: every checkpoint is damaged.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for images in steps:
             try:
-                restored = self._restore_one(images, state, pools, data)
-            except InputError:
-                raise
+                restored = self._restore_one(images, state, pools)
             except Exception as error:
                 # Whatever a damaged file makes Orbax, TensorStore or JSON raise; the message keeps the cause.
                 self._set_aside(images, error)
@@ -128,24 +128,33 @@ class Checkpointer:
             )
         return None
 
-    def _restore_one(self, images: int, state: TrainState, pools: Pools, data: Any) -> Restored:
+    def _restore_one(self, images: int, state: TrainState, pools: Pools) -> Restored:
         progress = self._manager.restore(images, args=ocp.args.Composite(progress=ocp.args.JsonRestore())).progress
-        if progress["devices"] != jax.device_count():
-            raise InputError(
-                f"the run in {self._folder.parent} used {progress['devices']} devices, here are "
-                f"{jax.device_count()}; continue it with as many, or use another --workdir"
-            )
+        devices = progress["devices"]
+        same = devices == jax.device_count()
         restored = self._manager.restore(
             images,
             args=ocp.args.Composite(
                 state=ocp.args.StandardRestore(_abstract(_to_global(state, PartitionSpec()))),
-                pools=ocp.args.StandardRestore(_abstract(_to_global(pools, PartitionSpec(AXIS)))),
-                data=grain.checkpoint.CheckpointRestore(data),
+                pools=ocp.args.StandardRestore(
+                    _abstract(_to_global(pools, PartitionSpec(AXIS))) if same else _on_host(pools, devices)
+                ),
             ),
         )
-        return Restored(
-            _to_local(restored.state, PartitionSpec()), _to_local(restored.pools, PartitionSpec(AXIS)), progress
-        )
+        if same:
+            dealt = _to_local(restored.pools, PartitionSpec(AXIS))
+        else:
+            here = [i for i, device in enumerate(jax.devices()) if device.process_index == jax.process_index()]
+            dealt = {
+                domain: jax.tree.map(
+                    lambda new, like: jax.device_put(new[here], like.sharding),
+                    redeal(restored.pools[domain], jax.device_count()),
+                    pools[domain],
+                )
+                for domain in pools
+            }
+            self._console.print(f"Continuing on {jax.device_count()} devices a run of {devices}: pools re-dealt")
+        return Restored(_to_local(restored.state, PartitionSpec()), dealt, progress)
 
     def _set_aside(self, images: int, error: Exception) -> None:
         self._console.print(f"Checkpoint {images} is damaged ({_reason(error)}): trying the one before")
@@ -163,10 +172,36 @@ class Checkpointer:
         try:
             yield
         except Exception as error:
+            if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
+                raise  # the processes could not agree: nothing is wrong with the folder
             self._manager.reload()
             steps = self._manager.all_steps()
             safe = f"the checkpoint at {max(steps)} images is intact" if steps else "there is no checkpoint yet"
             raise RunError(f"can't write a checkpoint to {self._folder}: {_reason(error)}; {safe}") from error
+
+
+def redeal(pool: ImagePool, devices: int) -> ImagePool:
+    """Deals the images in the pools of some devices out to the pools of `devices` others.
+
+    One image of each old pool in turn, to each new pool in turn. Every pool keeps its size, so an image stays for as
+    many queries of its device as before. With fewer devices each old pool gives up the same share of its images, which
+    are of all ages alike; with more the new pools start partly filled, and fill from the images to come.
+
+    Args:
+      pool: NumPy; images [old devices, pool size, H, W, 3], count [old devices].
+      devices: how many pools to make.
+
+    Returns:
+      The same with [devices, ...]; what is not filled is 0.
+    """
+    size = pool.images.shape[1]
+    filled = [(slot, old) for slot in range(size) for old in range(len(pool.count)) if slot < pool.count[old]]
+    images = np.zeros((devices, *pool.images.shape[1:]), pool.images.dtype)
+    count = np.zeros(devices, pool.count.dtype)
+    for number, (slot, old) in enumerate(filled[: devices * size]):
+        images[number % devices, number // devices] = pool.images[old, slot]
+        count[number % devices] += 1
+    return ImagePool(images=images, count=count)  # type: ignore[arg-type]
 
 
 def _reason(error: BaseException) -> str:
@@ -193,6 +228,11 @@ def _to_local(tree: Any, spec: PartitionSpec) -> Any:
     if jax.process_count() == 1:
         return tree
     return multihost_utils.global_array_to_host_local_array(tree, _global_mesh(), spec)
+
+
+def _on_host(pools: Pools, devices: int) -> Any:
+    """Pools of `devices` devices as Orbax is to restore them: all of them, as NumPy arrays."""
+    return jax.tree.map(lambda a: np.empty((devices, *a.shape[1:]), a.dtype), pools)
 
 
 def _abstract(tree: Any) -> Any:

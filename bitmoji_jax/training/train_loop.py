@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import rich.console
 
 from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.pipeline import Dataset, open_dataset, train_batches
+from bitmoji_jax.distributed import CONTINUE
 from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.evaluation.loop_scores import LoopScores
 from bitmoji_jax.evaluation.paired import paired_error
@@ -30,6 +32,7 @@ from bitmoji_jax.training.stop_signal import StopSignal
 from bitmoji_jax.training.train_step import (
     Batch,
     Metrics,
+    TrainState,
     create_train_state,
     make_mesh,
     make_train_step,
@@ -80,6 +83,13 @@ def train(
             _train(config, workdir, dataset, console, profile_steps)
         except OSError as error:
             raise RunError(f"the run stopped: {error}. Its newest checkpoint in {workdir} is intact") from error
+        except jax.errors.JaxRuntimeError as error:
+            if jax.process_count() == 1:
+                raise
+            reason = str(error).strip().split("\n")[0]
+            raise RunError(
+                f"this process and the others can't go on ({reason}): one may be lost. {CONTINUE}"
+            ) from error
 
 
 def _train(
@@ -90,19 +100,17 @@ def _train(
 
     mesh = make_mesh()
     state, pools = create_train_state(config, mesh)
-    batches = train_batches(dataset, config.data, batch_size=train_config.batch_size, seed=train_config.seed, mesh=mesh)
     train_step = make_train_step(config, dataset.epoch_images)
     sampler = Sampler(config, dataset, workdir / "samples")
     translate = make_translate(config)
-    # One process looks, the others go on to the next step and wait for it there.
-    loop_scores = LoopScores(dataset, config.data.image_size, console) if jax.process_index() == 0 else None
+    loop_scores: LoopScores | None = None
     best: dict[str, float] | None = None
 
     with ExitStack() as stack:
         checkpoints = stack.enter_context(
             Checkpointer(workdir / "checkpoints", keep=log.keep_checkpoints, console=console)
         )
-        restored = checkpoints.restore(state, pools, batches)
+        restored = checkpoints.restore(state, pools)
         sums: dict[str, Any] | None = None
         if restored is not None:
             state, pools = restored.state, restored.pools
@@ -110,6 +118,14 @@ def _train(
             _check_dataset(dataset, restored.progress["sizes"])
             console.print(f"Continuing at {int(state.images):,} of {total:,} images")
         images = int(state.images)
+        batches = train_batches(
+            dataset,
+            config.data,
+            batch_size=train_config.batch_size,
+            seed=train_config.seed,
+            mesh=mesh,
+            start=images // train_config.batch_size,
+        )
         metrics_log = stack.enter_context(
             closing(
                 MetricsLog(
@@ -126,7 +142,7 @@ def _train(
         profiler = stack.enter_context(closing(Profiler(workdir / "profile", profile_steps)))
         stop = stack.enter_context(StopSignal(console))
 
-        def samples() -> None:
+        def samples(state: TrainState, images: int) -> None:
             for name, picture in sampler.save(state, images).items():
                 metrics_log.add_picture(name, picture, images)
 
@@ -142,14 +158,21 @@ def _train(
                 guard = loop_scores.guard(x2y, y2x)
                 save_weights(workdir / BEST, Weights(config, images, jax.device_get(state.ema), guard))
 
-        if images == 0:
-            samples()
+        # A copy, because the first step takes the arrays of the state it starts from.
+        initial = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(state) if images == 0 else None
         while images < total:
             profiler.step(state)
             started = time.perf_counter()
             batch = next(batches)
             waited = time.perf_counter() - started
             state, pools, metrics = train_step(state, pools, batch)
+            # What the first step need not wait for is done while it runs.
+            if initial is not None:
+                samples(initial, 0)
+                initial = None
+            if loop_scores is None and jax.process_index() == 0:
+                # One process looks, the others go on to the next step and wait for it there.
+                loop_scores = LoopScores(dataset, config.data.image_size, console)
             before, images = images, images + train_config.batch_size
             # Looks at the step before while this one runs: no device waits for the host, and two steps at most are
             # in flight.
@@ -164,10 +187,10 @@ def _train(
             if scores_due:
                 take_scores()
             if samples_due:
-                samples()
+                samples(state, images)
             if checkpoint_due:
                 progress_so_far = {"sums": metrics_log.sums(), "sizes": dataset.sizes(), "best": best}
-                checkpoints.save(state, pools, batches, progress_so_far)
+                checkpoints.save(state, pools, progress_so_far)
             if stopping:
                 checkpoints.wait()
                 raise Interrupted(f"saved at {images:,} images in {workdir}; the same command continues")

@@ -1,0 +1,160 @@
+"""One run on several processes: joining the others, and ending in good order when one of them is lost.
+
+JAX aborts a process whose peer is lost, deep in C++ and with a stack trace, and gives Python no say in it (a
+`missed_heartbeat_callback` in Python ends in `std::bad_cast`, jaxlib 0.10.2). So the process that was started only
+watches: it trains in a child, passes on signals and what the child says on stderr, and puts one line and exit code 1 in
+place of the abort.
+"""
+
+import contextlib
+import importlib.util
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+
+from bitmoji_jax.errors import InputError, RunError
+
+HEARTBEAT_TIMEOUT = 40
+"""Seconds without a sign of life after which a process counts as lost, and the others end."""
+
+CONTINUE = "The same command on every host continues from the newest checkpoint"
+"""What to do when a process was lost."""
+
+# How the last words of the C++ log begin: with a loss that the coordination service reports, or a fatal error.
+_LAST_WORDS = re.compile(rb"F\d{4} |E\d{4} [\d:. ]+(coordination_service|preemption_sync)")
+
+
+def check_place(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Checks who is who, as given on the command line.
+
+    Raises:
+      InputError: it was given in part, or can't be.
+    """
+    given = (coordinator, num_processes, process_id)
+    if all(value is None for value in given):
+        return
+    if coordinator is None or num_processes is None or process_id is None:
+        raise InputError("give --coordinator HOST:PORT, --num-processes N and --process-id I together, or none of them")
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InputError(f"--coordinator {coordinator}: give HOST:PORT of process 0, such as node1:8476")
+    if num_processes < 1:
+        raise InputError(f"--num-processes {num_processes}: there must be at least 1")
+    if not 0 <= process_id < num_processes:
+        raise InputError(f"--process-id {process_id}: it must be from 0 to {num_processes - 1}")
+
+
+def join(coordinator: str | None, num_processes: int | None, process_id: int | None, *, timeout: int) -> None:
+    """Joins the other processes; before anything touches a device.
+
+    Args:
+      coordinator: HOST:PORT of process 0. None, as the two that follow: as JAX finds it in the environment of Slurm,
+        Open MPI, a TPU pod or an indexed Kubernetes Job.
+      num_processes: how many there are.
+      process_id: which one this is, from 0.
+      timeout: seconds to wait for the others. When they are up, JAX aborts this process.
+
+    Raises:
+      InputError: the environment says nothing of a job, or something that can't be.
+      RunError: the job can't be joined.
+    """
+    import jax
+
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            num_processes,
+            process_id,
+            initialization_timeout=timeout,
+            heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
+        )
+    except ValueError as error:
+        raise InputError(f"--distributed found no job to join: {_missing()}") from error
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"can't join the job ({reason}): is process 0's port in use, or its address wrong?") from error
+
+
+def _missing() -> str:
+    if "KUBERNETES_SERVICE_HOST" in os.environ and importlib.util.find_spec("kubernetes") is None:
+        return "on Kubernetes JAX needs a package for it: pip install 'bitmoji-jax[kubernetes]'"
+    return "give --coordinator HOST:PORT --num-processes N --process-id I"
+
+
+def supervised(train: Callable[[Callable[[], None]], int], *, timeout: int) -> int:
+    """Calls `train` in a child process and returns the exit code: the child's, or 1 if it was aborted.
+
+    To be called before JAX or anything else starts threads.
+
+    Args:
+      train: returns an exit code; is passed what to call when it has joined the others.
+      timeout: seconds it waits for the others, for the message.
+    """
+    ours, theirs = socket.socketpair()
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        os.close(read_end)
+        # What Python says goes to stderr itself; what C++ says, by way of the parent.
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+        os.dup2(write_end, 2)
+        os.close(write_end)
+        threading.Thread(target=_end_with_parent, args=(theirs,), daemon=True).start()
+        code = train(lambda: theirs.sendall(b"joined"))
+        if code:
+            # At once: an orderly end would wait minutes for processes that are not there any more.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        return code
+    theirs.close()
+    os.close(write_end)
+    # From a terminal Ctrl-C reaches the child as well; a SIGTERM may reach this process only.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
+    _pass_on_stderr(read_end)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code >= 0:
+        return code
+    print(f"error: {_reason(-code, joined=_joined(ours), timeout=timeout)}", file=sys.stderr)
+    return 1
+
+
+def _end_with_parent(connection: socket.socket) -> None:
+    with contextlib.suppress(ConnectionError):
+        connection.recv(1)  # nothing is ever sent from the other end: it has been closed
+    os._exit(1)
+
+
+def _joined(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return bool(connection.recv(16))
+    except BlockingIOError:
+        return False
+
+
+def _pass_on_stderr(read_end: int) -> None:
+    ending = False
+    with open(read_end, "rb") as lines:
+        for line in lines:
+            ending = ending or _LAST_WORDS.match(line) is not None
+            if not ending:  # what follows is the stack
+                sys.stderr.buffer.write(line)
+                sys.stderr.buffer.flush()
+
+
+def _reason(signal_number: int, *, joined: bool, timeout: int) -> str:
+    if signal_number != signal.SIGABRT:
+        return f"training was ended by {signal.Signals(signal_number).name}. {CONTINUE}"
+    if joined:
+        return f"another process of this run was lost. {CONTINUE}"
+    return (
+        f"the processes of this run did not all join within {timeout} s. Start all of them, with the same "
+        "--coordinator and --num-processes; --join-timeout waits longer"
+    )
