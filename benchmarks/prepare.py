@@ -8,16 +8,15 @@ prints a line of JSON: images/s from the start of the command to its end, and th
 import dataclasses
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil  # type: ignore[import-untyped]
 import tyro
 from PIL import Image
+
+from benchmarks.watched import run_watched
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,17 +43,6 @@ def write_images(folder: Path, count: int, side: int, seed: int) -> None:
         )
 
 
-def resident(process: psutil.Process) -> int:
-    """Resident memory of a process and its descendants in bytes; pages that they share count in each."""
-    total = 0
-    for each in (process, *process.children(recursive=True)):
-        try:
-            total += each.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return total
-
-
 def measure(options: Options) -> dict[str, float]:
     """Generates images, prepares them in a process of its own, and watches it."""
     with tempfile.TemporaryDirectory() as name:
@@ -69,28 +57,14 @@ def measure(options: Options) -> dict[str, float]:
             "--out",
             str(root / "out"),
         ]
-        start = time.monotonic()
-        command = psutil.Popen(
-            [sys.executable, "-m", "bitmoji_jax", "prepare", *folders, "--size", str(options.size)],
-            stdout=subprocess.DEVNULL,
-        )
-        peak = 0
-        while command.poll() is None:
-            try:
-                peak = max(peak, resident(command))
-            except psutil.NoSuchProcess:
-                break
-            time.sleep(0.02)
-        if command.wait() != 0:
-            raise SystemExit("prepare failed")
-        seconds = time.monotonic() - start
+        watched = run_watched([sys.executable, "-m", "bitmoji_jax", "prepare", *folders, "--size", str(options.size)])
         written = sum(path.stat().st_size for path in (root / "out").iterdir())
     return {
         **dataclasses.asdict(options),
         "cores": os.cpu_count() or 1,
-        "seconds": round(seconds, 2),
-        "images_per_s": round(options.images / seconds),
-        "peak_rss_mb": round(peak / 1e6),
+        "seconds": round(watched.seconds, 2),
+        "images_per_s": round(options.images / watched.seconds),
+        "peak_rss_mb": round(watched.peak_rss / 1e6),
         "dataset_mb": round(written / 1e6, 1),
     }
 

@@ -24,7 +24,7 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]
 from PIL import Image
 
-from benchmarks.prepare import resident
+from benchmarks.watched import resident
 from bitmoji_jax.data.drawing.workers import list_jobs, render_job
 
 _SIZE = (4000, 3000)  # of a photo, as phones make them

@@ -1,4 +1,4 @@
-"""The commands of `python -m bitmoji_jax`.
+"""The commands of `python -m bitmoji_jax`, installed as `bitmoji` too.
 
 Exit codes: 0 done; 2 bad usage or input, with a line on stderr that says what and how to mend it; 130
 interrupted.
@@ -9,12 +9,18 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import rich.console
 import tyro
 
+from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.data.images import quiet_decoders
 from bitmoji_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from bitmoji_jax.inference.translator import Translator
+    from bitmoji_jax.inference.weights import Weights
 
 _LabelFiles = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="CSV...", help_behavior_hint="(optional)")]
 
@@ -29,7 +35,7 @@ def prepare(
 ) -> None:
     """Make a dataset of a folder of photos and a folder of avatars.
 
-    Takes JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF of any colour kind, in nested folders. Images are turned
+    Takes JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC of any colour kind, in nested folders. Images are turned
     upright, cut to their central square and resized; one in ten goes to the test splits, by a hash of its
     name. Unreadable, truncated, too small, too large and duplicate ones are dropped and listed in
     prepare_report.json.
@@ -88,8 +94,51 @@ def evaluate(
     )
 
 
+def translate(
+    photos: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO_OR_DIR...")],
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")],
+    run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
+    checkpoint: Annotated[str | None, tyro.conf.arg(metavar="best|latest|IMAGES")] = None,
+    direction: Literal["x2y", "y2x"] = "x2y",
+    aligned: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    all_faces: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    force: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    format: Literal["png", "webp"] = "png",
+    transparent: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    grid: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+) -> None:
+    """Make avatars of photos.
+
+    Takes any photos of people, JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC, and folders of them with everything
+    below. Finds the face, turns it upright, frames it and cuts it out as the training photos were. A file that can't
+    be used is skipped with a line that says why; nothing that exists is overwritten.
+
+    Args:
+        photos: Files and folders.
+        out: Folder for the avatars; me.jpg becomes me.png, or me-2.png where there is one.
+        run: The folder of a run, or a file of weights or of `export --format stablehlo`; by default the weights that
+            come with the package.
+        checkpoint: Of the run; by default the one of the lowest KID, or the latest where none was taken.
+        direction: y2x makes photos of avatars, which must be framed as in training.
+        aligned: The photos are framed as in training already: take their central squares as they are.
+        all_faces: Every face of a photo, not only the largest.
+        force: Also faces that can hardly be used, and the middle of a photo in which none is found.
+        format: Of the avatars.
+        transparent: Leave the white background out.
+        grid: Also write sheets of the faces beside their avatars, grid.png and so on.
+    """
+    from bitmoji_jax.inference.translate_files import Options, translate_files
+
+    if not photos:
+        raise InputError("name at least one photo or folder of photos")
+    options = Options(direction, aligned, all_faces, force, format, transparent, grid)
+    console = rich.console.Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    summary = translate_files(photos, out, _translator(run, checkpoint), options, console)
+    print(f"{summary} -> {out}")
+
+
 def serve(
-    run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
     checkpoint: Annotated[str | None, tyro.conf.arg(metavar="best|latest|IMAGES")] = None,
     host: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "127.0.0.1",
     port: Annotated[int, tyro.conf.arg(metavar="PORT")] = 7860,
@@ -100,7 +149,7 @@ def serve(
     nothing of any other server. Ctrl-C or SIGTERM stops it after the photos under way.
 
     Args:
-        run: The folder of a run; by default the pretrained weights, which are for research only.
+        run: The folder of a run, or a file of weights; by default those of the package, which are for research only.
         checkpoint: Of the run; by default the one of the lowest KID, or the latest where none was taken.
         host: Where to listen; by default only this computer can reach it. 0.0.0.0 is for everybody in the network.
         port: 0 takes a free one.
@@ -111,20 +160,67 @@ def serve(
         if error.name != "aiohttp":
             raise
         raise InputError("the web page needs the extra `web`: pip install 'bitmoji-jax[web]'") from error
+    serve_page(_translator(run, checkpoint), host=host, port=port, pretrained=run is None)
+
+
+def export(
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")],
+    format: Literal["stablehlo", "onnx"],
+    run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
+    checkpoint: Annotated[str | None, tyro.conf.arg(metavar="best|latest|IMAGES")] = None,
+) -> None:
+    """Write the photo-to-avatar network as one file that runs without this package.
+
+    It takes aligned photos, uint8 [N, size, size, 3], and gives avatars of the same shape, as `Translator` does.
+    Needs the extra `export`: pip install 'bitmoji-jax[export]'.
+
+    Args:
+        out: The file to write; one that is there already is not touched.
+        format: stablehlo for JAX on a CPU, a GPU or a TPU; onnx for ONNX Runtime on anything, browsers and phones
+            included.
+        run: The folder of a run, or a file of weights; by default those that come with the package.
+        checkpoint: Of the run; by default the one of the lowest KID, or the latest where none was taken.
+    """
+    from bitmoji_jax.inference.export import export_onnx, export_stablehlo
+
+    weights = _weights(run, checkpoint)
+    (export_onnx if format == "onnx" else export_stablehlo)(weights, out)
+    megabytes = out.stat().st_size / 1e6
+    print(f"exported {weights.config.data.image_size} px, {weights.images:,} images seen, {megabytes:.1f} MB: {out}")
+
+
+def _translator(run: Path | None, checkpoint: str | None) -> "Translator":
+    """What --run and --checkpoint name."""
     from bitmoji_jax.inference.translator import Translator
 
-    if run is None and checkpoint is not None:
-        raise InputError("--checkpoint is of a run: name it with --run DIR")
-    translator = Translator.pretrained() if run is None else Translator.from_run(run, _checkpoint(checkpoint))
-    serve_page(translator, host=host, port=port, pretrained=run is None)
+    use_compilation_cache()
+    if run is not None and run.is_file() and checkpoint is None:
+        return Translator.from_file(run)
+    return Translator.from_weights(_weights(run, checkpoint))
 
 
-def _checkpoint(text: str | None) -> str | int | None:
-    return int(text) if text is not None and text.isdigit() else text
+def _weights(run: Path | None, checkpoint: str | None) -> "Weights":
+    from bitmoji_jax.inference.weights import load_weights, pretrained_weights, run_weights
+
+    if checkpoint is not None and (run is None or run.is_file()):
+        raise InputError("--checkpoint is one of a run's: name the run's folder with --run")
+    if run is None:
+        return pretrained_weights()
+    return load_weights(run) if run.is_file() else run_weights(run, _checkpoint(checkpoint))[0]
+
+
+def _checkpoint(name: str | None) -> str | int | None:
+    return int(name) if name is not None and name.isdigit() else name
 
 
 # Each imports what it needs when it runs, so that --help and a mistyped flag are answered at once.
-_COMMANDS: dict[str, Callable[..., Any]] = {"prepare": prepare, "evaluate": evaluate, "serve": serve}
+_COMMANDS: dict[str, Callable[..., Any]] = {
+    "prepare": prepare,
+    "translate": translate,
+    "evaluate": evaluate,
+    "serve": serve,
+    "export": export,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -141,7 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # A file name may be any bytes.
     quiet_decoders()
     try:
-        tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog="python -m bitmoji_jax", args=arguments)
+        # The name it was called by: the installed command, or the module.
+        prog = "bitmoji" if Path(sys.argv[0]).stem == "bitmoji" else "python -m bitmoji_jax"
+        tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog=prog, args=arguments)
     except (InputError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -1,5 +1,6 @@
 """A folder of every kind of file that people have among their photos, and what should become of each."""
 
+import base64
 import dataclasses
 import io
 import os
@@ -148,7 +149,19 @@ def write_corpus(folder: Path, outside: Path) -> Mapping[str, Fate]:
     return corpus.fates
 
 
+# Four quarters as `quadrants` paints them, 64 px: there is no HEIC encoder among the dependencies.
+_HEIC_COLOURS = ((200, 40, 40), (40, 180, 40), (50, 60, 190), (120, 130, 10))
+_HEIC = base64.b85decode(
+    "0000SW^{RQXk}?*00000ZE0pPXk}?*ZE0a<00042ZDn*}000000000XXk=`10000000000aA{+700000000000000000000B57=IV*mgE07O6l0RRC200"
+    "001dH?|c00000002G!001LtX>Mi!000000RR916=`l}WdZ;I000310BCk&F#rGn01j|zbZr0t000010002iX>f9I0002DX>en20001ZXm(>m0RwOV0058"
+    "x000009`FGC{rLC*01pFT0096PKmiN^|NjGU00093kN^M!000939=ZZRVE_RDD?$MQ18@KU0|1Z!00RI30{|YNAb|yz>PacCZUPz%2mk;B0LTCU0{{p>V"
+    "gLaE2SfqEa<C#m0000JV{dG7ZewhC0096E00w{n000zeb8uw<00000002M$002M$000nhX?SS>000032nYxO000+haBX1#00000000310R({p0|Wp707h"
+    "+OVRQfh06HiEuL<BGIdxzE{AoY``}z+d`vn<io_%x=pYxF)|HS;9C;!LfKz{xf-}~>B$^Yg>m-2<8`klmp"
+)
+
+
 def _formats(corpus: _Corpus) -> None:
+    corpus.path("phone.HEIC", Fate(_HEIC_COLOURS)).write_bytes(_HEIC)
     corpus.image("plain.jpg")
     corpus.image("progressive.jpeg", progressive=True)
     corpus.image("plain.png")
@@ -317,7 +330,8 @@ def _broken(corpus: _Corpus) -> None:
     corpus.file("empty.jpg", b"", "unreadable")
     corpus.file("page.jpg", b"<!DOCTYPE html><html><body>404</body></html>", "unreadable")
     corpus.file("random.png", random.Random(0).randbytes(3000), "unreadable")
-    corpus.file("phone.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 100, "unreadable")
+    corpus.file("half-a-phone.heic", _HEIC[:300], "unreadable")
+    corpus.file("no-phone.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 100, "unreadable")
     corpus.file("runs-programs.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 60 60\n", "unreadable")
 
 

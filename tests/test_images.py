@@ -57,5 +57,5 @@ def test_every_accepted_image_has_the_right_colours(hostile: Hostile) -> None:
 
 def test_a_format_that_is_not_known_comes_with_a_hint(hostile: Hostile) -> None:
     details = {each.file: each.detail for each in hostile[1].dropped}
-    assert "convert it to JPEG" in details["phone.heic"]
+    assert "convert it to JPEG" in details["no-phone.heic"]
     assert "photos/plain.jpg" in details["plain2.jpg"]

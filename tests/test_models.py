@@ -12,9 +12,11 @@ import pytest
 from bitmoji_jax.config import DiscriminatorConfig, GeneratorConfig
 from bitmoji_jax.models import discriminator as discriminator_module
 from bitmoji_jax.models import thin_conv as thin_conv_module
+from bitmoji_jax.models.batching import map_images
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.generator import Generator
 from bitmoji_jax.models.layers import Upsample, depth_to_space, instance_norm, reflect_pad
+from bitmoji_jax.models.platform import on_cpu, tracing_for
 from bitmoji_jax.models.thin_conv import thin_conv
 
 UPSAMPLINGS = ("transpose", "nearest", "subpixel")
@@ -331,3 +333,19 @@ def test_generator_is_the_same_with_the_convolution_of_accelerators(monkeypatch:
     monkeypatch.setattr(thin_conv_module.jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(thin_conv_module, "thin_conv", None)  # not to be called
     np.testing.assert_allclose(Generator(config).apply(params, x), np_generator(x, params["params"], config), atol=1e-4)
+
+
+def test_traced_for_an_accelerator_a_network_takes_that_form_and_afterwards_its_own_again() -> None:
+    assert on_cpu()
+    x = normal(2, 8, 8, 4)
+
+    def network(image: jax.Array) -> jax.Array:
+        return image + image.shape[0]
+
+    with tracing_for("cuda"):
+        assert not on_cpu()
+        np.testing.assert_array_equal(map_images(network, x), x + 2)  # both at once
+    with tracing_for("cpu"), pytest.raises(RuntimeError, match="stopped"), tracing_for("tpu"):
+        raise RuntimeError("stopped")
+    assert on_cpu()
+    np.testing.assert_array_equal(map_images(network, x), x + 1)

@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +11,7 @@ import pytest
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.augment import resize
 from bitmoji_jax.inference.translator import Translator, resized
-from bitmoji_jax.inference.weights import Weights
+from bitmoji_jax.inference.weights import Weights, save_weights
 from bitmoji_jax.models import generator
 from bitmoji_jax.models.generator import Generator
 from bitmoji_jax.training.train_step import create_train_state, make_mesh
@@ -87,3 +92,27 @@ def test_images_of_another_shape_are_refused(weights: Weights, shape: tuple[int,
 def test_floats_are_refused(weights: Weights) -> None:
     with pytest.raises(ValueError, match="float64"):
         Translator.from_weights(weights)(np.zeros((1, 32, 32, 3)))
+
+
+@pytest.mark.slow
+def test_several_devices_share_a_batch_and_give_what_one_gives(weights: Weights, tmp_path: Path) -> None:
+    save_weights(tmp_path / "w.safetensors", weights)
+    photos = images(41)
+    np.save(tmp_path / "photos.npy", photos)
+    code = """
+import jax, numpy as np
+jax.config.update("jax_num_cpu_devices", 4)
+from bitmoji_jax.inference.translator import Translator
+translator, photos = Translator.from_file("w.safetensors"), np.load("photos.npy")
+np.savez("found.npz", many=translator(photos), one=translator(photos[:1]), back=translator.y2x(photos))
+"""
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=tmp_path, env=environment)
+    found, translator = np.load(tmp_path / "found.npz"), Translator.from_weights(weights)
+    for name, expected in (
+        ("many", translator(photos)),
+        ("one", translator(photos[:1])),
+        ("back", translator.y2x(photos)),
+    ):
+        assert found[name].shape == expected.shape
+        assert np.abs(found[name].astype(int) - expected).max() <= 1

@@ -9,6 +9,7 @@ import safetensors.flax
 
 from bitmoji_jax.config import ExperimentConfig, to_json
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.inference.guard import fit_guard
 from bitmoji_jax.inference.weights import BEST, Weights, load_weights, run_weights, save_weights
 from bitmoji_jax.training.train_loop import train
 from bitmoji_jax.training.train_step import create_train_state, make_mesh
@@ -29,6 +30,17 @@ def test_what_is_saved_reads_back_and_leaves_nothing_beside_it(weights: Weights,
     save_weights(tmp_path / "w.safetensors", weights)
     assert_equal(load_weights(tmp_path / "w.safetensors"), weights)
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_the_guard_stays_float32_in_the_file_and_comes_back(weights: Weights, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
+    guard = fit_guard(images, images, images, images)
+    save_weights(tmp_path / "w.safetensors", dataclasses.replace(weights, guard=guard), jnp.bfloat16)
+    found = load_weights(tmp_path / "w.safetensors")
+    assert found.guard is not None
+    for name, array in guard.arrays().items():
+        np.testing.assert_array_equal(found.guard.arrays()[name], array)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2), found.generators, weights.generators)
 
 
 def test_bfloat16_halves_the_file_and_reads_as_the_nearest_float32(weights: Weights, tmp_path: Path) -> None:
@@ -74,6 +86,7 @@ def test_a_run_gives_its_best_its_latest_and_those_by_number(tiny_config: Experi
     assert which == "best"
     # It is one of the two looked at, with those weights.
     assert_equal(best, {12: earlier, 24: latest}[best.images])
+    assert best.guard is not None
     with pytest.raises(InputError, match="has no checkpoint 13; there are: latest, 12, 24"):
         run_weights(tmp_path, 13)
     (tmp_path / BEST).unlink()

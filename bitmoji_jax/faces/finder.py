@@ -13,7 +13,7 @@ from bitmoji_jax.faces.resample import apply, shrink, square_matrix, warp
 
 _SCORE = 0.5  # least of the detector's for a closer look
 _LOOKS = 16  # most closer looks at a time
-_BATCHES = (16, 4, 1)  # numbers of windows compiled for
+_BATCHES = (16, 1)  # numbers of windows compiled for
 _LEAST_WINDOW = 96  # pixels
 _MARGIN = 1.5  # a window for faces that fill the picture, in sides of the picture
 _SURE = 0.75  # confidence from which nothing else is tried
@@ -122,7 +122,7 @@ def _measure(photo: np.ndarray, row: np.ndarray) -> Face:
     last = np.full((468, 2), np.inf)
     for _ in range(4):
         matrix = square_matrix(centre, side, angle, mesh.SIZE)
-        found = np.asarray(mesh.mesh_batch(params, warp(photo, matrix, mesh.SIZE)[None]))[0]
+        found = np.asarray(mesh.mesh_batch(params, warp(photo, matrix, mesh.SIZE, draft=True)[None]))[0]
         points, logit = found[:468], float(found[468, 0])
         placed = apply(matrix, points[:, :2])
         if np.abs(placed - last).mean() < _STILL * side:

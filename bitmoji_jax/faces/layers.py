@@ -34,20 +34,42 @@ def load_params(network: str) -> Params:
         arrays = safetensors.numpy.load_file(WEIGHTS)
     except (OSError, safetensors.SafetensorError) as error:
         raise RunError(f"{WEIGHTS} is missing or damaged, install the package anew: {error}") from error
-    params: dict[str, dict[str, jax.Array]] = {}
+    params: dict[str, dict[str, np.ndarray]] = {}
     for name, array in arrays.items():
         owner, layer, kind = name.split("/")
         if owner == network:
-            params.setdefault(layer, {})[kind] = jnp.asarray(array.astype(np.float32))
-    return params
+            params.setdefault(layer, {})[kind] = array.astype(np.float32)
+    # All at once: one by one JAX would compile a program for each shape, seconds in all.
+    return jax.device_put(params)
 
 
-def conv(x: jax.Array, layer: Mapping[str, jax.Array], stride: int, padding: str = "SAME") -> jax.Array:
-    """Convolution and bias; "SAME" is TensorFlow's: at stride 2 an even size is padded more at its end."""
-    y = jax.lax.conv_general_dilated(
-        x, layer["kernel"], (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    return y + layer["bias"]
+def conv(x: jax.Array, layer: Mapping[str, jax.Array], stride: int) -> jax.Array:
+    """Convolution and bias, padded like TensorFlow's "SAME": at stride 2 an even size is padded more at its end."""
+    convolve = patch_conv if jax.default_backend() == "cpu" else xla_conv
+    return convolve(x, layer["kernel"], stride) + layer["bias"]
+
+
+def xla_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """The convolution of accelerators."""
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def patch_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """`xla_conv` as a product with all patches, for few channels in.
+
+    The detector takes 3.3 ms with it and 6.8 without (least of 40 interleaved calls, one image, jax 0.10.2 on two cores
+    of an Intel Xeon with AVX-512, under load, 2026-11-25).
+    """
+    height, width, _, out = kernel.shape
+    rows, columns = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
+    pads = jax.lax.padtype_to_pads(x.shape[1:3], (height, width), (stride, stride), "SAME")
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    taps = [
+        x[:, i : i + stride * (rows - 1) + 1 : stride, j : j + stride * (columns - 1) + 1 : stride]
+        for i in range(height)
+        for j in range(width)
+    ]
+    return jnp.concatenate(taps, axis=-1) @ kernel.reshape(-1, out)
 
 
 def pointwise(x: jax.Array, layer: Mapping[str, jax.Array]) -> jax.Array:

@@ -30,15 +30,16 @@ def invert(matrix: np.ndarray) -> np.ndarray:
     return np.concatenate([inverse, -inverse @ matrix[:, 2:]], axis=1)
 
 
-def warp(photo: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+def warp(photo: np.ndarray, matrix: np.ndarray, size: int, *, draft: bool = False) -> np.ndarray:
     """The square of a photo uint8 [H, W, 3], as uint8 [size, size, 3]; outside the photo its edge goes on.
 
-    Reads only the part that the square covers, and works on at most about six times `size` a side.
+    Reads only the part that the square covers. A draft takes one bilinear sample a pixel where a final square takes up
+    to four bicubic ones: it is good enough for networks, and four to ten times faster.
     """
     scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))  # photo pixels to a pixel of the square
-    # First whole blocks of pixels are averaged, then several samples to each pixel are.
-    reduce = max(1, int(scale / 2))
-    samples = max(1, math.ceil(scale / reduce))
+    # First whole blocks of pixels are averaged, which leaves a scale below 1.5 or 2.
+    reduce = max(1, round(scale) if draft else int(scale))
+    samples = 1 if draft else math.ceil(max(1, scale / reduce))
     height, width = photo.shape[:2]
     corners = apply(matrix, size * np.array([[0, 0], [0, 1], [1, 0], [1, 1]]))
     margin = 3 * reduce
@@ -61,7 +62,10 @@ def warp(photo: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     inner[:, :2] /= samples
     side = size * samples
     image = Image.fromarray(part).transform(
-        (side, side), Image.Transform.AFFINE, tuple(inner.ravel()), Image.Resampling.BICUBIC
+        (side, side),
+        Image.Transform.AFFINE,
+        tuple(inner.ravel()),
+        Image.Resampling.BILINEAR if draft else Image.Resampling.BICUBIC,
     )
     return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS) if samples > 1 else image)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -34,7 +35,8 @@ class Portrait:
     """A face found in a photo, and its avatar."""
 
     crop: np.ndarray
-    """uint8 [256, 256, 3]: the face as it was translated, upright, in the framing of training."""
+    """uint8 [H, H, 3]: the face as it was translated, upright, in the framing of training; 256 pixels a side where it
+    was found in a photo."""
     avatar: np.ndarray
     """uint8 [S, S, 3]."""
     confidence: float
@@ -104,8 +106,17 @@ class Translator:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> "Translator":
-        """Of a file of weights, such as a run's best.safetensors; InputError if it is not one."""
-        return cls.from_weights(load_weights(Path(path)))
+        """Of a file of weights, such as a run's best.safetensors, or of an exported StableHLO file, which has no F.
+
+        Raises:
+          InputError: there is no such file, or it is neither.
+        """
+        if not zipfile.is_zipfile(path):
+            return cls.from_weights(load_weights(Path(path)))
+        from bitmoji_jax.inference.export_stablehlo import load_exported  # which is made of this module's parts
+
+        exported = load_exported(path)
+        return cls({"x2y": exported}, size=exported.size, cut_out=exported.config.data.cut_out, images=exported.images)
 
     @classmethod
     def pretrained(cls) -> "Translator":
@@ -174,15 +185,26 @@ class Translator:
         """The second half of `portraits`, for faces of any number of photos."""
         if not faces:
             return []
-        crops = np.stack([face.image for face in faces])
-        avatars = self.x2y(crops)
-        qualities = np.array([face.confidence for face in faces])
-        if self._guard is not None and "y2x" in self._directions:
-            usualness = self._guard.usualness(resized(crops, self.size), avatars, self.y2x(avatars))
-            qualities = np.minimum(qualities, usualness)
+        portraits = self.translate_crops(np.stack([face.image for face in faces]))
         return [
-            Portrait(face.image, avatar, face.confidence, float(quality), tuple(map(str, face.warnings)))
-            for face, avatar, quality in zip(faces, avatars, qualities, strict=True)
+            dataclasses.replace(
+                portrait,
+                confidence=face.confidence,
+                quality=min(face.confidence, portrait.quality),
+                warnings=tuple(map(str, face.warnings)),
+            )
+            for face, portrait in zip(faces, portraits, strict=True)
+        ]
+
+    def translate_crops(self, crops: np.ndarray) -> list[Portrait]:
+        """Portraits of faces framed like those of training, uint8 [N, H, H, 3]; `confidence` is 1."""
+        avatars = self.x2y(crops)
+        qualities = np.ones(len(crops))
+        if self._guard is not None and "y2x" in self._directions:
+            qualities = self._guard.usualness(resized(crops, self.size), avatars, self.y2x(avatars))
+        return [
+            Portrait(crop, avatar, 1.0, float(quality), ())
+            for crop, avatar, quality in zip(crops, avatars, qualities, strict=True)
         ]
 
 
@@ -203,7 +225,7 @@ def make_translate(config: ExperimentConfig) -> Callable[[Params, np.ndarray], n
         return to_uint8(map_images(lambda part: generator.apply(params, part), resize(to_float(images), size)))
 
     def translate(params: Params, images: np.ndarray) -> np.ndarray:
-        return _in_batches(functools.partial(translate_batch, params), images, size, mesh.size)
+        return in_batches(functools.partial(translate_batch, params), images, size, mesh.size)
 
     return translate
 
@@ -212,7 +234,7 @@ def resized(images: np.ndarray, size: int) -> np.ndarray:
     """uint8 [N, H, H, 3] -> uint8 [N, size, size, 3], as a translator resizes what it is given."""
     if images.shape[1:] == (size, size, 3) and images.dtype == np.uint8:
         return images
-    return _in_batches(functools.partial(_resized_batch, size=size), images, size)
+    return in_batches(functools.partial(_resized_batch, size=size), images, size)
 
 
 @functools.partial(jax.jit, static_argnames="size")
@@ -220,10 +242,23 @@ def _resized_batch(images: jax.Array, size: int) -> jax.Array:
     return to_uint8(resize(to_float(images), size))
 
 
-def _in_batches(
+def in_batches(
     compiled: Callable[[np.ndarray], jax.Array], images: np.ndarray, size: int, devices: int = 1
 ) -> np.ndarray:
-    """`compiled` of any number of images -> uint8 [N, size, size, 3]; it sees batches of three lengths only."""
+    """Any number of images through a function that is compiled for each: batches of 1, 8 and 32, the last one padded.
+
+    Args:
+      compiled: uint8 [B, H, H, 3] -> uint8 [B, size, size, 3].
+      images: uint8 [N, H, H, 3].
+      size: side of the result in pixels.
+      devices: that share a batch, which is as many times longer.
+
+    Returns:
+      uint8 [N, size, size, 3].
+
+    Raises:
+      ValueError: the images are not uint8, square or RGB.
+    """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
         raise ValueError(f"images are {images.dtype} {list(images.shape)}, not uint8 [N, H, H, 3]")
     results = np.empty((len(images), size, size, 3), np.uint8)

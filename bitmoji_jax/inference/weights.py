@@ -12,9 +12,10 @@ from typing import Any
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 import safetensors
-import safetensors.flax
+import safetensors.numpy
 
 from bitmoji_jax.config import ExperimentConfig, from_json, to_json
 from bitmoji_jax.errors import InputError
@@ -44,12 +45,12 @@ class Weights:
 def save_weights(path: Path, weights: Weights, dtype: Any = jnp.float32) -> None:
     """Writes one file, whole or not at all; the generators as `dtype` (bfloat16 halves it)."""
     names = flax.traverse_util.flatten_dict(weights.generators, sep="/")
-    arrays = {name: jnp.asarray(array, dtype) for name, array in names.items()}
+    arrays = {name: np.asarray(array).astype(dtype) for name, array in names.items()}
     if weights.guard is not None:
-        arrays |= {_GUARD + name: jnp.asarray(array) for name, array in weights.guard.arrays().items()}
+        arrays |= {_GUARD + name: array for name, array in weights.guard.arrays().items()}
     partial = path.with_suffix(".partial")
     metadata = {"config": to_json(weights.config), "images": str(weights.images)}
-    partial.write_bytes(safetensors.flax.save(arrays, metadata))  # save_file would deny all others to read it
+    partial.write_bytes(safetensors.numpy.save(arrays, metadata))  # save_file would deny all others to read it
     os.replace(partial, path)
 
 
@@ -62,18 +63,19 @@ def load_weights(path: Path) -> Weights:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file of weights")
     try:
-        with safetensors.safe_open(path, framework="flax") as file:
+        # As NumPy arrays: JAX would compile a program for each shape, seconds in all.
+        with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-        arrays = safetensors.flax.load_file(path)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
         config, images = from_json(metadata["config"]), int(metadata["images"])
-        of_guard = {name.removeprefix(_GUARD): arrays.pop(name) for name in list(arrays) if name.startswith(_GUARD)}
+        of_guard = {n.removeprefix(_GUARD): arrays.pop(n) for n in list(arrays) if n.startswith(_GUARD)}
         guard = guard_from_arrays(of_guard) if of_guard else None
     except (safetensors.SafetensorError, KeyError, ValueError, json.JSONDecodeError) as error:
         raise InputError(f"{path} holds no weights of this package, or is damaged: {error!r}") from error
     expected = flax.traverse_util.flatten_dict(_generators_of(config), sep="/")
     if {n: a.shape for n, a in arrays.items()} != {n: a.shape for n, a in expected.items()}:
         raise InputError(f"{path} holds other arrays than its configuration asks for: was it made by another version?")
-    generators = {name: array.astype(jnp.float32) for name, array in arrays.items()}
+    generators = {name: array.astype(np.float32) for name, array in arrays.items()}
     return Weights(config, images, flax.traverse_util.unflatten_dict(generators, sep="/"), guard)
 
 

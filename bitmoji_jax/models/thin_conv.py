@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from bitmoji_jax.models.platform import on_cpu
+
 
 @jax.custom_vjp
 def thin_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -49,6 +51,6 @@ thin_conv.defvjp(_forward, _backward)
 
 def conv_general_dilated(x: jax.Array, kernel: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
     """`jax.lax.conv_general_dilated` for a Flax `Conv` with padding VALID and stride 1, `thin_conv` on a CPU."""
-    if jax.default_backend() == "cpu":
+    if on_cpu():
         return thin_conv(x, kernel)
     return jax.lax.conv_general_dilated(x, kernel, *args, **kwargs)

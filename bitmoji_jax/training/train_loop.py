@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import rich.console
 
-from bitmoji_jax.cache import cache_folder
+from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.pipeline import Dataset, open_dataset, train_batches
 from bitmoji_jax.errors import InputError, RunError
@@ -67,8 +67,7 @@ def train(
     # Without markup: what stands in brackets, in a path or in bitmoji-jax[eval], is to be seen.
     console = rich.console.Console(quiet=jax.process_index() > 0, highlight=False, soft_wrap=True, markup=False)
     _check_batch(config)
-    if jax.config.values["jax_compilation_cache_dir"] is None:  # else the user has set one
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+    use_compilation_cache()
     with claimed(workdir, config, overwrite=overwrite):
         dataset = open_dataset(config.data)
         if dataset.paired_test:

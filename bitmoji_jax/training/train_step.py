@@ -18,6 +18,7 @@ from bitmoji_jax.config import ExperimentConfig, TrainConfig
 from bitmoji_jax.data.augment import augment
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.generator import Generator
+from bitmoji_jax.models.platform import on_cpu
 from bitmoji_jax.training.image_pool import ImagePool, empty_pool, query_pool
 from bitmoji_jax.training.losses import absolute_error, discriminator_loss, least_squares
 
@@ -54,7 +55,7 @@ def make_networks(config: ExperimentConfig) -> tuple[Generator, Discriminator]:
 
 
 def _auto_dtype() -> str:
-    return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return "float32" if on_cpu() else "bfloat16"
 
 
 def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:

@@ -1,0 +1,48 @@
+"""Pictures of avatars for people: without their background, and beside their photos."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+_WHITE = 235  # grey level from which all three channels make a pixel background, where it touches the border
+_TILE = 128  # pixels a side in a sheet
+_PAIRS_ACROSS = 3
+_GAP = 8
+
+
+def transparent(avatar: Image.Image) -> Image.Image:
+    """An avatar without the white around it: RGBA, of the same size.
+
+    What is white inside, eyes and teeth, stays. Pixels at the edge are mixtures with white: they become partly
+    transparent, and their colour is what was mixed, so that no pale seam shows on a dark page.
+    """
+    rgb = np.asarray(avatar.convert("RGB"), np.float32)
+    white = rgb.min(axis=-1) >= _WHITE
+    labels, _ = ndimage.label(white)
+    at_border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    background = np.isin(labels, at_border[at_border > 0])
+    edge = ndimage.binary_dilation(background) & ~background
+    # As if the edge were a mixture of white and the darkest of its colour nearby, which leaves outlines whole.
+    lightness = rgb.min(axis=-1)
+    inside = ndimage.minimum_filter(np.where(background, 255, lightness), 3)
+    alpha = np.where(background, 0.0, 1.0)
+    alpha[edge] = np.clip((255 - lightness[edge]) / np.maximum(255 - inside[edge], 1), 0, 1)
+    partly = np.maximum(alpha, 1e-3)[..., None]
+    colour = np.clip((rgb - 255 * (1 - partly)) / partly, 0, 255)
+    return Image.fromarray(np.rint(np.dstack([colour, 255 * alpha])).astype(np.uint8), "RGBA")
+
+
+def before_after(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Image.Image:
+    """A sheet of crops, each with its avatar to the right: uint8 [H, H, 3] of any size, three pairs across."""
+    rows = -(-len(pairs) // _PAIRS_ACROSS)
+    across = min(_PAIRS_ACROSS, len(pairs))
+    sheet = Image.new("RGB", (across * (2 * _TILE + _GAP) + _GAP, rows * (_TILE + _GAP) + _GAP), "white")
+    for index, pair in enumerate(pairs):
+        left = _GAP + index % _PAIRS_ACROSS * (2 * _TILE + _GAP)
+        top = _GAP + index // _PAIRS_ACROSS * (_TILE + _GAP)
+        for column, picture in enumerate(pair):
+            tile = Image.fromarray(picture).resize((_TILE, _TILE), Image.Resampling.LANCZOS)
+            sheet.paste(tile, (left + column * _TILE, top))
+    return sheet

@@ -1,0 +1,52 @@
+import numpy as np
+from PIL import Image
+
+from bitmoji_jax.inference.picture import before_after, transparent
+
+
+def avatar() -> np.ndarray:
+    """A dark ring with white inside, on white; its outer edge is half mixed with white."""
+    y, x = np.mgrid[:32, :32] - 15.5
+    radius = np.hypot(x, y)
+    image = np.full((32, 32, 3), 255.0)
+    image[(radius < 10) & (radius > 5)] = (40, 20, 60)
+    image[(radius >= 10) & (radius < 11)] = (147.5, 137.5, 157.5)
+    return image.round().astype(np.uint8)
+
+
+def test_white_around_an_avatar_is_transparent_and_white_inside_stays() -> None:
+    rgba = np.asarray(transparent(Image.fromarray(avatar())))
+    assert rgba.shape == (32, 32, 4)
+    assert rgba[0, 0, 3] == rgba[31, 31, 3] == rgba[0, 16, 3] == 0
+    assert rgba[16, 16].tolist() == [255, 255, 255, 255]
+    assert rgba[16, 23].tolist() == [40, 20, 60, 255]
+
+
+def test_an_edge_mixed_with_white_is_half_transparent_and_has_the_colour_that_was_mixed() -> None:
+    rgba = np.asarray(transparent(Image.fromarray(avatar()))).astype(int)
+    edge = rgba[(rgba[..., 3] > 0) & (rgba[..., 3] < 255)]
+    assert len(edge) > 20
+    assert np.abs(edge[:, 3] - 128).max() <= 3
+    assert np.abs(edge[:, :3] - [40, 20, 60]).max() <= 3
+
+
+def test_back_on_white_the_avatar_is_what_it_was() -> None:
+    rgba = transparent(Image.fromarray(avatar()))
+    on_white = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    assert np.abs(np.asarray(on_white).astype(int) - avatar()).max() <= 2
+
+
+def test_an_avatar_without_white_stays_whole() -> None:
+    grey = Image.new("RGB", (8, 8), (90, 100, 110))
+    np.testing.assert_array_equal(np.asarray(transparent(grey)), np.full((8, 8, 4), (90, 100, 110, 255)))
+
+
+def test_a_sheet_shows_each_crop_left_of_its_avatar() -> None:
+    pairs = [(np.full((256, 256, 3), 10 * i, np.uint8), np.full((64, 64, 3), 100 + 10 * i, np.uint8)) for i in range(4)]
+    sheet = np.asarray(before_after(pairs))
+    assert sheet.shape == (2 * 136 + 8, 3 * 264 + 8, 3)
+    for i in range(4):
+        top, left = 8 + i // 3 * 136, 8 + i % 3 * 264
+        assert (sheet[top : top + 128, left : left + 128] == 10 * i).all()
+        assert (sheet[top : top + 128, left + 128 : left + 256] == 100 + 10 * i).all()
+    assert np.asarray(before_after(pairs[:1])).shape == (144, 272, 3)

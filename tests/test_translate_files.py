@@ -1,0 +1,260 @@
+import collections
+import io
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import rich.console
+import skimage.data
+from PIL import Image
+
+from bitmoji_jax import cli
+from bitmoji_jax.config import DataConfig, ExperimentConfig, GeneratorConfig
+from bitmoji_jax.errors import InputError
+from bitmoji_jax.inference.guard import fit_guard
+from bitmoji_jax.inference.translate_files import Options, Summary, translate_files
+from bitmoji_jax.inference.translator import Translator
+from bitmoji_jax.inference.weights import Weights
+from bitmoji_jax.models.generator import Generator
+from tests.hostile_images import SIZE, Fate, write_corpus
+
+
+@pytest.fixture(scope="module")
+def translator() -> Translator:
+    """Untrained, of `SIZE` pixels."""
+    config = ExperimentConfig(data=DataConfig(image_size=SIZE), generator=GeneratorConfig(features=2, res_blocks=0))
+    init = jax.jit(Generator(config.generator).init)
+    g, f = (init(jax.random.key(i), np.zeros((1, SIZE, SIZE, 3), np.float32)) for i in range(2))
+    # Larger kernels than at the start of training, or every output is the same grey.
+    return Translator.from_weights(Weights(config, 1, jax.tree.map(lambda a: 10 * a, {"g": g, "f": f})))
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> Image.Image:
+    """A photo of a person: 512 px, the face about 110 px wide."""
+    return Image.fromarray(skimage.data.astronaut())
+
+
+def run(
+    inputs: list[Path], out: Path, translator: Translator, options: Options | None = None
+) -> tuple[Summary, list[str]]:
+    said = io.StringIO()
+    console = rich.console.Console(file=said, width=1000, markup=False, highlight=False)
+    summary = translate_files(inputs, out, translator, options or Options(), console)
+    return summary, said.getvalue().splitlines()
+
+
+def tree(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_photo_becomes_its_avatar_under_a_free_name(
+    astronaut: Image.Image, translator: Translator, tmp_path: Path
+) -> None:
+    photo = tmp_path / "me.jpg"
+    astronaut.save(photo, quality=95)
+    before = photo.read_bytes()
+    summary, said = run([photo], tmp_path, translator)
+    assert (summary.written, summary.photos, said) == ([tmp_path / "me.png"], 1, [])
+    with Image.open(tmp_path / "me.png") as avatar:
+        assert avatar.size == (SIZE, SIZE)
+        np.testing.assert_array_equal(np.asarray(avatar), np.asarray(translator.photo(photo)))
+    # Again, from and to the same folder: nothing is overwritten, and what was made is not taken for a photo.
+    again, _ = run([tmp_path, photo], tmp_path, translator)
+    assert tree(tmp_path) == {"me.jpg", "me.png", "me-2.png"}
+    assert again.written == [tmp_path / "me-2.png"]
+    assert photo.read_bytes() == before
+
+
+def test_folders_keep_their_shape_and_one_bad_file_stops_nothing(
+    astronaut: Image.Image, translator: Translator, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    for name in ("a.png", "a.jpg", "deep/er/b.webp"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        astronaut.save(photos / name)
+    (photos / "notes.txt").write_text("a list")
+    (photos / "half.jpg").write_bytes((photos / "a.jpg").read_bytes()[:5000])
+    Image.new("RGB", (300, 200), "green").save(photos / "meadow.png")
+    summary, said = run([photos, tmp_path / "no\nwhere.jpg"], tmp_path / "out" / "new", translator)
+    assert tree(tmp_path / "out") == {"new/a.png", "new/a-2.png", "new/deep/er/b.png"}
+    assert summary.photos == 3
+    assert {Path(name).name: reason for name, reason in summary.skipped.items()} == {
+        "notes.txt": "not an image",
+        "half.jpg": "truncated",
+        "meadow.png": "no face",
+        "no\nwhere.jpg": "unreadable",
+    }
+    assert len(said) == 4
+    assert any(r"no\nwhere.jpg: unreadable: No such file" in line for line in said)
+    assert "3 avatars of 3 photos in " in str(summary)
+    assert "skipped 4 (" in str(summary)
+
+
+def test_every_face_or_the_largest(astronaut: Image.Image, translator: Translator, tmp_path: Path) -> None:
+    two = Image.new("RGB", (1024, 512), "white")
+    two.paste(astronaut, (0, 0))
+    two.paste(astronaut.resize((360, 360)), (560, 0))
+    two.save(tmp_path / "two.png")
+    assert len(run([tmp_path / "two.png"], tmp_path / "one", translator)[0].written) == 1
+    summary, _ = run([tmp_path / "two.png"], tmp_path / "all", translator, Options(all_faces=True))
+    assert tree(tmp_path / "all") == {"two.png", "two-2.png"}
+    assert summary.photos == 1
+
+
+def test_forced_the_middle_of_a_photo_is_taken_and_a_line_says_so(translator: Translator, tmp_path: Path) -> None:
+    Image.new("RGB", (300, 200), "green").save(tmp_path / "meadow.png")
+    with pytest.raises(InputError, match=r"no avatar was made: 0 avatars .* skipped 1 \(no face 1\)"):
+        run([tmp_path / "meadow.png"], tmp_path / "out", translator)
+    summary, said = run([tmp_path / "meadow.png"], tmp_path / "out", translator, Options(force=True))
+    assert len(summary.written) == 1
+    assert said[0].startswith(f"forced {tmp_path}/meadow.png: no face")
+
+
+def test_aligned_and_y2x_take_the_central_square_as_it_is(translator: Translator, tmp_path: Path) -> None:
+    crop = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+    Image.fromarray(np.pad(crop, ((0, 0), (20, 20), (0, 0)))).save(tmp_path / "crop.png")
+    for options, expected in (
+        (Options(aligned=True), translator.x2y(crop[None])[0]),
+        (Options(direction="y2x"), translator.y2x(crop[None])[0]),
+    ):
+        summary, _ = run([tmp_path / "crop.png"], tmp_path / options.direction, translator, options)
+        with Image.open(summary.written[0]) as written:
+            np.testing.assert_array_equal(np.asarray(written), expected)
+
+
+def test_webp_transparency_and_sheets(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for index in range(31):
+        Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
+    avatar = np.full((SIZE, SIZE, 3), 255, np.uint8)
+    avatar[10:30, 10:30] = 80
+    drawn = Translator({"x2y": lambda crops: np.stack([avatar] * len(crops))}, size=SIZE, cut_out=True)
+    options = Options(aligned=True, format="webp", transparent=True, grid=True)
+    summary, _ = run([tmp_path], tmp_path / "out", drawn, options)
+    assert tree(tmp_path / "out") == {f"{i}.webp" for i in range(31)} | {"grid.webp", "grid-2.webp"}
+    with Image.open(summary.written[0]) as written:
+        assert (written.format, written.mode) == ("WEBP", "RGBA")
+        assert written.getpixel((0, 0))[3] == 0
+        assert written.getpixel((20, 20)) == (80, 80, 80, 255)
+    with Image.open(tmp_path / "out" / "grid.webp") as first, Image.open(tmp_path / "out" / "grid-2.webp") as second:
+        assert first.size == (800, 10 * 136 + 8)  # 30 of them, three across
+        assert second.size == (272, 144)
+
+
+def test_an_unusual_result_is_pointed_out(translator: Translator, tmp_path: Path) -> None:
+    crops = np.random.default_rng(0).integers(100, 110, (50, SIZE, SIZE, 3), dtype=np.uint8)
+    made = translator.x2y(crops)
+    guarded = Translator(
+        {"x2y": translator.x2y, "y2x": translator.y2x},
+        size=SIZE,
+        cut_out=True,
+        guard=fit_guard(made, crops, made, translator.y2x(made)),
+    )
+    Image.fromarray(crops[7]).save(tmp_path / "usual.png")
+    Image.fromarray(255 - 2 * crops[7]).save(tmp_path / "odd.png")
+    summary, said = run([tmp_path], tmp_path / "out", guarded, Options(aligned=True))
+    assert summary.unusual == 1
+    assert said == [f"unusual {tmp_path}/out/odd.png: quality 0.00 of 1"]
+    assert "unusual 1: look at them" in str(summary)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, Fate]]:
+    root = tmp_path_factory.mktemp("hostile")
+    return root / "photos", write_corpus(root / "photos", root / "outside")
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_every_kind_of_hostile_file_gives_an_avatar_or_one_line_that_says_why(
+    hostile: tuple[Path, Mapping[str, Fate]], aligned: bool, translator: Translator, tmp_path: Path
+) -> None:
+    folder, fates = hostile
+    summary, said = run([folder], tmp_path / "out", translator, Options(aligned=aligned, force=True))
+    # Copies are translated like others; and a whole photo may be of any size.
+    expected = {
+        name: fate.reason
+        for name, fate in fates.items()
+        if fate.reason not in (None, "duplicate") and (aligned or fate.reason != "too small")
+    }
+    assert {str(Path(name).relative_to(folder)): reason for name, reason in summary.skipped.items()} == expected
+    assert len(summary.written) == summary.photos == len(fates) - len(expected)
+    lines = collections.Counter(line.split(" ")[0] for line in said)
+    assert lines["skipped"] == len(expected)
+    assert len(said) == len(expected) + (0 if aligned else summary.photos)  # each was forced
+
+
+ODD_SIZES = [(1, 1), (1, 2000), (20_000, 10), (10, 20_000), (3, 3), (6000, 4000)]
+
+
+@pytest.mark.parametrize(("width", "height"), ODD_SIZES)
+def test_photos_of_odd_sizes(width: int, height: int, translator: Translator, tmp_path: Path) -> None:
+    Image.new("RGB", (width, height), "grey").save(tmp_path / "odd.png")
+    with pytest.raises(InputError, match="no face 1"):
+        run([tmp_path / "odd.png"], tmp_path / "out", translator)
+    assert run([tmp_path / "odd.png"], tmp_path / "out", translator, Options(force=True))[0].photos == 1
+
+
+def test_devices_and_folders_without_permission_are_left_alone(
+    astronaut: Image.Image, translator: Translator, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "fifo.jpg")
+    astronaut.save(tmp_path / "me.png")
+    summary, said = run([tmp_path / "fifo.jpg", Path("/dev/zero"), tmp_path / "me.png"], tmp_path / "out", translator)
+    assert summary.photos == 1
+    assert said == [f"skipped {tmp_path}/fifo.jpg: not a file", "skipped /dev/zero: not a file"]
+
+
+def test_a_place_that_cannot_be_written_to_is_one_line(
+    astronaut: Image.Image, translator: Translator, tmp_path: Path
+) -> None:
+    astronaut.save(tmp_path / "me.png")
+    with pytest.raises(InputError, match=r"--out .*me.png"):
+        run([tmp_path / "me.png"], tmp_path / "me.png", translator)
+    with pytest.raises(InputError, match=r"--out .*x: Not a directory"):
+        run([tmp_path / "me.png"], tmp_path / "me.png" / "x", translator)
+    if os.geteuid():  # root may write everywhere
+        locked = tmp_path / "locked"
+        locked.mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
+        with pytest.raises(InputError, match="Permission denied"):
+            run([tmp_path / "me.png"], locked, translator)
+
+
+def test_the_command(astronaut: Image.Image, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    astronaut.save(tmp_path / "me.jpg")
+    arguments = ["translate", str(tmp_path / "me.jpg"), str(tmp_path / "none.jpg"), "--out", str(tmp_path / "out")]
+    assert cli.main(arguments) == 0
+    said, complained = capsys.readouterr()
+    assert said.startswith("1 avatars of 1 photos in ")
+    assert said.endswith(f"skipped 1 (unreadable 1) -> {tmp_path}/out\n")
+    assert complained.startswith(f"skipped {tmp_path}/none.jpg: unreadable")
+    assert Image.open(tmp_path / "out" / "me.png").size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--out", "o"], "name at least one photo"),
+        (["p.jpg", "--out", "o"], "no avatar was made"),
+        (["p.jpg", "--out", "o", "--run", "none"], "none holds no run"),
+        (["p.jpg", "--out", "o", "--checkpoint", "best"], "--checkpoint is one of a run's"),
+        (["p.jpg", "--out", "o", "--run", "notes.txt"], "holds no weights"),
+    ],
+)
+def test_bad_usage_of_the_command(
+    arguments: list[str],
+    complaint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("a list")
+    assert cli.main(["translate", *arguments]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert complaint in last
