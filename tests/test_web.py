@@ -588,16 +588,17 @@ def test_the_command_serves_until_it_is_stopped_and_answers_what_it_began(number
         lines = [process.stdout.readline() for _ in range(3)]
         address = re.match(r"http://127[.]0[.]0[.]1:(\d+) ", lines[2])
         assert address, lines
-        answers: list[int] = []
-        # A photo that takes a while: a large one.
-        photo = encoded(np.array(Image.fromarray(ASTRONAUT).resize((3000, 3000))))
-        client = threading.Thread(target=lambda: answers.append(post(int(address[1]), photo)[0]))
-        client.start()
-        time.sleep(0.3)
-        process.send_signal(number)
+        photo = encoded(np.array(Image.fromarray(ASTRONAUT).resize((2000, 2000))))
+        head = f"POST /api/avatar HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: {len(photo)}"
+        with socket.create_connection(("127.0.0.1", int(address[1])), timeout=60) as client:
+            client.sendall(f"{head}\r\n\r\n".encode())
+            assert client.recv(100).startswith(b"HTTP/1.1 100")  # it has begun
+            process.send_signal(number)
+            client.sendall(photo)
+            assert client.recv(12) == b"HTTP/1.1 200"
+            while client.recv(100_000):  # until the server closes it
+                pass
         assert process.wait(60) == code
-        client.join(20)
-        assert answers == [200]
         assert process.communicate()[1] == ("interrupted\n" if code == 130 else "")
     finally:
         process.kill()

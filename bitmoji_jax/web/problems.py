@@ -82,7 +82,7 @@ def unusable(error: UnusableImageError) -> ProblemError:
         return ProblemError(415, "truncated", message)
     if error.reason == "not an image":
         return ProblemError(415, "not_an_image", f"This file is not a picture. Choose a photo: {_KINDS}.")
-    message = f"This picture can't be read: it is damaged, or of an unusual kind. Save it as a JPEG."
+    message = "This picture can't be read: it is damaged, or of an unusual kind. Save it as a JPEG."
     return ProblemError(415, "unreadable", message)
 
 
