@@ -588,13 +588,14 @@ def test_the_command_serves_until_it_is_stopped_and_answers_what_it_began(number
         lines = [process.stdout.readline() for _ in range(3)]
         address = re.match(r"http://127[.]0[.]0[.]1:(\d+) ", lines[2])
         assert address, lines
-        photo = encoded(np.array(Image.fromarray(ASTRONAUT).resize((2000, 2000))))
+        photo = encoded(np.array(Image.fromarray(ASTRONAUT).resize((1500, 1500))), "JPEG")
         head = f"POST /api/avatar HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: {len(photo)}"
         with socket.create_connection(("127.0.0.1", int(address[1])), timeout=60) as client:
             client.sendall(f"{head}\r\n\r\n".encode())
             assert client.recv(100).startswith(b"HTTP/1.1 100")  # it has begun
-            process.send_signal(number)
             client.sendall(photo)
+            assert ask(int(address[1]), "GET", "/")[0] == 200  # so it has read what came before
+            process.send_signal(number)
             assert client.recv(12) == b"HTTP/1.1 200"
             while client.recv(100_000):  # until the server closes it
                 pass
