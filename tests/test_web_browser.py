@@ -14,7 +14,7 @@ from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.web.app import make_app
 from bitmoji_jax.web.problems import MAX_BYTES
 from bitmoji_jax.web.server import warm_up
-from tests.test_web import Held, held, running, translator
+from tests.test_web import Held, held, running, translator, until
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -193,7 +193,7 @@ def test_a_full_queue_is_waited_for_and_a_wait_can_be_cancelled(
     with running(make_app(held, local=True, pretrained=True, waiting=0)) as port:
         first, second, third = (Visit(browser, f"http://127.0.0.1:{port}/") for _ in range(3))
         first.page.set_input_files("#photo", files / "wall.png")
-        assert held.begun.acquire(timeout=20)
+        until(lambda: held.calls == 1)
         for visit in (second, third):
             visit.page.set_input_files("#photo", files / "wall.png")
             visit.page.wait_for_selector("text=Many photos are waiting.")

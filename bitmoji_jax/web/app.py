@@ -26,7 +26,7 @@ from bitmoji_jax.web.upload import Wish, read_body, read_form
 
 _WORKERS = 1
 _WAITING = 16
-_SECONDS = 120.0  # for an answer, upload and queue included
+_SECONDS = 240.0  # for an answer, upload and queue included; browsers wait 300
 
 _HEADERS = {
     "Content-Security-Policy": (

@@ -83,7 +83,7 @@ def _face(avatar: Avatar, number: int, count: int) -> str:
 
 
 def _of_face(confidence: float) -> str:
-    words = "clear" if confidence >= 0.8 else "usable" if confidence >= 0.5 else "hard to make out"
+    words = "clear" if confidence >= 0.8 else "usable" if confidence >= 0.5 else "none, or hard to make out"
     return f"{words} <small>({min(confidence, 0.99):.0%} sure)</small>"
 
 

@@ -11,7 +11,7 @@ MAX_PIXELS = 51_000_000  # the same; the decoder's own limit is 89 million
 NO_FACE = 422
 """Status of a picture without a face that can be used."""
 
-_KINDS = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
+_KINDS = "JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF"
 
 
 @dataclasses.dataclass(eq=False)
@@ -80,11 +80,9 @@ def unusable(error: UnusableImageError) -> ProblemError:
     if error.reason == "truncated":
         message = "This picture is incomplete: the file ends early. Copy or download it again."
         return ProblemError(415, "truncated", message)
-    if "HEIC" in error.detail:
-        return ProblemError(415, "heic", "This is an HEIC picture, which can't be opened here. Save it as JPEG first.")
     if error.reason == "not an image":
         return ProblemError(415, "not_an_image", f"This file is not a picture. Choose a photo: {_KINDS}.")
-    message = f"This picture can't be read: it is damaged, or of an unusual kind. Save it anew as {_KINDS}."
+    message = "This picture can't be read: it is damaged, or of an unusual kind. Save it as a JPEG."
     return ProblemError(415, "unreadable", message)
 
 

@@ -30,7 +30,8 @@ class Turns:
     def __init__(self, workers: int, waiting: int) -> None:
         self._workers = workers
         self._places = workers + waiting
-        self._taken = 0
+        self.taken = 0
+        """Places."""
         self._seconds = 1.0  # that a call takes, smoothed
         self._free = asyncio.Semaphore(workers)
         self._threads = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="turn")
@@ -42,13 +43,13 @@ class Turns:
         Raises:
           BusyError: there is none.
         """
-        if self._taken >= self._places:
-            raise BusyError(max(1, math.ceil(self._taken * self._seconds / self._workers)))
-        self._taken += 1
+        if self.taken >= self._places:
+            raise BusyError(max(1, math.ceil(self.taken * self._seconds / self._workers)))
+        self.taken += 1
         try:
             yield
         finally:
-            self._taken -= 1
+            self.taken -= 1
 
     async def run(
         self, call: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
