@@ -7,12 +7,11 @@ import signal
 import socket
 import time
 
-import jax
 import numpy as np
 import rich.console
 from aiohttp import web
 
-from bitmoji_jax.cache import cache_folder
+from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.web.app import make_app
@@ -37,8 +36,7 @@ def serve(translator: Translator, *, host: str, port: int, pretrained: bool) -> 
       InputError: the address can't be listened at.
     """
     console = rich.console.Console(highlight=False, soft_wrap=True, markup=False)
-    if jax.config.values["jax_compilation_cache_dir"] is None:  # else the user has set one
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+    use_compilation_cache()
     with _bind(host, port) as listener:
         console.print("Getting ready: compiling takes a minute the first time")
         started = time.perf_counter()
