@@ -62,7 +62,7 @@ def make_runner(app: web.Application) -> web.AppRunner:
 def warm_up(translator: Translator) -> None:
     """Translates a face, and looks for one where there is none, so that nobody later waits for the compiler."""
     make_avatars(translator, read_file(f"examples/{next(iter(EXAMPLES))}.jpg"), all_faces=False, force=False)
-    translator.portraits(np.full((1536, 2048, 3), 127, np.uint8), force=True)
+    translator.portraits(np.full((1500, 2000, 3), 127, np.uint8), force=True)
 
 
 async def _serve(
