@@ -103,6 +103,7 @@ def test_a_lost_process_ends_the_other_and_the_run_can_be_continued(
 
     both = start()
     wait_for_checkpoints(tmp_path, 2, both[0])
+    assert [process.poll() for process in both] == [None, None], [process.communicate()[0] for process in both]
     children = [child for process in both for child in psutil.Process(process.pid).children()]
     both[lost].kill()
     started = time.monotonic()

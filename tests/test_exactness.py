@@ -103,7 +103,8 @@ def assert_close_runs(ours: Path, theirs: Path, *, rtol: float) -> None:
     for a, b in zip(rows(ours), rows(theirs), strict=True):
         assert a.keys() == b.keys()
         for name in a:
-            np.testing.assert_allclose(a[name], b[name], rtol=rtol, err_msg=name)
+            scale = 10 if name.startswith("grad_norm") else 1  # sums of squares near 0, which rounding changes more
+            np.testing.assert_allclose(a[name], b[name], rtol=scale * rtol, err_msg=name)
 
 
 def test_two_processes_of_two_devices_are_four_devices_of_one_process(tmp_path: Path, tiny_dataset: Path) -> None:
