@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from bitmoji_jax.config import DiscriminatorConfig, GeneratorConfig
+from bitmoji_jax.models import convolution as convolution_module
 from bitmoji_jax.models import discriminator as discriminator_module
 from bitmoji_jax.models.batching import map_images
 from bitmoji_jax.models.convolution import Padding, conv, conv_few_out, conv_nearest, conv_transpose
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.generator import Generator
-from bitmoji_jax.models.layers import Upsample, depth_to_space, instance_norm, reflect_pad
+from bitmoji_jax.models.layers import ResidualBlock, Upsample, depth_to_space, instance_norm, reflect_pad
 from bitmoji_jax.models.platform import on_cpu, tracing_for
+from bitmoji_jax.models.winograd import winograd_conv
 
 UPSAMPLINGS = ("transpose", "nearest", "subpixel")
 ALL_GENERATORS = pytest.mark.parametrize(
@@ -347,6 +349,43 @@ def test_doubling_and_transposed_convolution_as_products_are_those_of_lax(height
         (2, height, 4, 3),
         (3, 3, 3, 2),
     )
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "features"),
+    [((1, 3, 3, 1), 1), ((1, 6, 6, 3), 3), ((2, 7, 10, 3), 5), ((3, 4, 9, 6), 2), ((1, 18, 18, 64), 64)],
+)
+def test_winograd_is_the_convolution(x_shape: tuple[int, ...], features: int) -> None:
+    expected = lambda x, k: lax_conv(x, k, 1, ((0, 0), (0, 0)))  # noqa: E731
+    check_convolution(jax.jit(winograd_conv), expected, x_shape, (3, 3, x_shape[3], features))
+
+
+def test_generator_by_winograd_is_the_network_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(convolution_module, "_WINOGRAD", 0)
+    monkeypatch.setattr(convolution_module, "winograd_conv", lambda *args: calls.append(1) or winograd_conv(*args))
+    x = uniform(2, 12, 20, 3)
+    model = Generator(GeneratorConfig(features=5, res_blocks=1, upsample="subpixel"))
+    params = some_params(model, x)
+    calls.clear()
+    y = jax.jit(model.apply)(params, x)
+    assert len(calls) == 4  # two in the block, and each sub-pixel one, which pads with zeros
+    np.testing.assert_allclose(y, np_generator(x, params["params"], model.config), atol=1e-4)
+
+
+def test_winograd_is_for_large_convolutions_in_float32_on_a_cpu() -> None:
+    block = lambda dtype: ResidualBlock(dtype=dtype)  # noqa: E731
+
+    def winograd(size: int, dtype: Any = jnp.float32) -> bool:
+        x = jnp.zeros((1, size, size, 64), dtype)
+        params = jax.eval_shape(block(dtype).init, jax.random.key(0), x)
+        return "winograd" in str(jax.make_jaxpr(lambda params: block(dtype).apply(params, x))(params))
+
+    assert winograd(32)
+    assert not winograd(8)
+    assert not winograd(32, jnp.bfloat16)
+    with tracing_for("cuda"):
+        assert not winograd(32)
 
 
 @pytest.mark.parametrize("upsample", UPSAMPLINGS)

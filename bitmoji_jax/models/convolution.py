@@ -2,7 +2,8 @@
 
 Those are: few channels in or out, transposed (dilated input), and nearest-neighbour doubling before a convolution. Here
 each is one matrix product before or after a gather of shifted slices or its transpose, a sum of shifted arrays, and so
-are its gradients. benchmarks/NOTES.md has the figures. Accelerators, and other convolutions, are better off with XLA's.
+are its gradients. Large 3x3 ones go by Winograd's algorithm (winograd.py). benchmarks/NOTES.md has the figures.
+Accelerators, and other convolutions, are better off with XLA's.
 
 Two forms, each the transpose of the other:
 
@@ -15,22 +16,31 @@ pixel in place of 36. `conv` itself runs forward as XLA's convolution: only its 
 """
 
 import functools
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from bitmoji_jax.models.platform import on_cpu
+from bitmoji_jax.models.winograd import winograd_conv
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 _FEW = 3  # channels, of images; scores have 1
 
+# Multiplications of one of a kernel's nine places, pixels x channels in x channels out, from which Winograd pays. XLA's
+# time over its time, forward and with both gradients, 16 to 256 channels, 4x4 to 64x64 pixels, batches of 1 to 4: from
+# 2^22 on always over 1 (64 channels at 32x32 1.25 and 1.28, 256 at 16x16 1.4 and 1.7, at 32x32 2.3 and 1.9, at 64x64
+# 5.6 and 3.6); at 2^20 0.7 to 1.1 and 0.9 to 1.4 (CPU time, two cores of an Intel Xeon, jax 0.10.2, 2026-11-25). In a
+# whole generator 256 channels at 16x16 and batch 1 lose, 0.9, as the kernels leave the caches; the train step gains.
+_WINOGRAD = 2**21
+
 
 def conv_general_dilated(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Any, **kwargs: Any
 ) -> jax.Array:
-    """`jax.lax.conv_general_dilated` for a Flax `Conv`; on a CPU, products where few channels come in or out."""
+    """`jax.lax.conv_general_dilated` for a Flax `Conv`; on a CPU, products where those are faster."""
     if not on_cpu():
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **kwargs)
     features, out = kernel.shape[2:]
@@ -38,6 +48,10 @@ def conv_general_dilated(
         return conv_few_out(x, kernel, tuple(padding))
     if features <= _FEW:
         return conv(x, kernel, strides[0], tuple(padding))
+    large = math.prod(x.shape[:3]) * features * out >= _WINOGRAD
+    # In bfloat16 the transforms would round away what the sums are made of.
+    if large and kernel.shape[:2] == (3, 3) and tuple(strides) == (1, 1) and x.dtype == jnp.float32:
+        return winograd_conv(jnp.pad(x, ((0, 0), *padding, (0, 0))), kernel)
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, **kwargs)
 
 
