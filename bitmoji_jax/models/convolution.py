@@ -29,11 +29,12 @@ Padding = tuple[tuple[int, int], tuple[int, int]]
 
 _FEW = 3  # channels, of images; scores have 1
 
-# Multiplications of one of a kernel's nine places, pixels x channels in x channels out, from which Winograd pays. XLA's
-# time over its time, forward and with both gradients, 16 to 256 channels, 4x4 to 64x64 pixels, batches of 1 to 4: from
-# 2^22 on always over 1 (64 channels at 32x32 1.25 and 1.28, 256 at 16x16 1.4 and 1.7, at 32x32 2.3 and 1.9, at 64x64
-# 5.6 and 3.6); at 2^20 0.7 to 1.1 and 0.9 to 1.4 (CPU time, two cores of an Intel Xeon, jax 0.10.2, 2026-11-25). In a
-# whole generator 256 channels at 16x16 and batch 1 lose, 0.9, as the kernels leave the caches; the train step gains.
+# Multiplications of one of a kernel's nine places, pixels (padding included) x channels in x channels out, from which
+# Winograd is taken. XLA's time over its time, forward and with both gradients, single layers, pixels as batch x side^2:
+# 64 channels at 1x32^2 1.25 and 1.28, 128 at 1x16^2 1.2 and 1.5, 256 at 1x16^2 1.4 and 1.7, at 1x32^2 2.3 and 1.9, at
+# 1x64^2 5.6 and 3.6; just above the threshold 256 at 1x4^2 0.8 and 1.3, at 4x4^2 1.0 and 1.6; below it mostly under 1
+# forward (CPU time, two cores of an Intel Xeon under load, jax 0.10.2, 2026-11-25). In a whole generator 256 channels
+# at 1x16^2 lose, 0.84 to 0.95; the train step with the same layers gained, 1.2.
 _WINOGRAD = 2**21
 
 
