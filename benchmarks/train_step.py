@@ -1,0 +1,167 @@
+"""Train steps a second, ours and PyTorch's: the same networks, losses and pools, at the same time on the same cores.
+
+    python -m benchmarks.train_step [--best]
+
+prints a table as it goes, and on stdout a line of JSON. Cells are experiment × size × batch; in each, ours, PyTorch
+eager (`peer_pytorch.py`) and, with --best, PyTorch with channels_last, automatic mixed precision in bfloat16 and
+`torch.compile` take turns (`sides.py`), with matrix products of float32, whose rate is what FLOP/s are set against.
+Each step starts from uint8 images in NumPy arrays. Ours also augments them and keeps the moving averages, which the
+peer doesn't.
+
+FLOP of a step are XLA's count of the program as JAX hands it over, with every convolution as one convolution (as
+networks are traced for accelerators), transposed ones counted without the zeros between: what the model asks for,
+whatever the program does in the end. All sides' shares are of this figure.
+"""
+
+import dataclasses
+import importlib
+import importlib.util
+import json
+import os
+import sys
+from typing import Any, Literal
+
+import numpy as np
+import rich.console
+import rich.table
+import tyro
+
+from benchmarks.sides import COLUMNS, Side, Work, closing, machine, results, rows, start_matmul, take_turns
+from bitmoji_jax.config import ExperimentConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    exps: tuple[str, ...] = ("res5", "cyclegan")
+    """Whose networks and losses."""
+    sizes: tuple[int, ...] = (64, 128)
+    """Sides of the images in pixels."""
+    batches: tuple[int, ...] = (1, 4)
+    features: int = 64
+    """Width of generators and discriminators."""
+    best: bool = False
+    """PyTorch at its best, too."""
+    rounds: int = 5
+    """Turns of each side."""
+    turn_s: float = 2.0
+    """Seconds a turn takes, about."""
+    threads: int = dataclasses.field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    """Cores for each side."""
+    short: bool = False
+    """Tiny networks, one round: shows that this works, and no time worth reading."""
+
+
+def cell_config(exp: str, size: int, batch: int, features: int) -> ExperimentConfig:
+    """The experiment with another size, batch and width, in float32 where that is its default."""
+    config: ExperimentConfig = importlib.import_module(f"experiments.{exp}").get_experiment()
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, image_size=size),
+        generator=dataclasses.replace(config.generator, features=features),
+        discriminator=dataclasses.replace(config.discriminator, features=features),
+        train=dataclasses.replace(config.train, batch_size=batch),
+    )
+
+
+def noise(config: ExperimentConfig) -> dict[str, np.ndarray]:
+    """uint8 [B, size, size, 3] for x and y: speed does not depend on what is seen."""
+    rng = np.random.default_rng(0)
+    shape = (config.train.batch_size, config.data.image_size, config.data.image_size, 3)
+    return {domain: rng.integers(0, 256, shape, dtype=np.uint8) for domain in ("x", "y")}
+
+
+def start_ours(config: ExperimentConfig) -> tuple[Work, float]:
+    """The step of `training/train_step.py`, on the first device."""
+    import jax
+
+    from bitmoji_jax.models.platform import tracing_for
+    from bitmoji_jax.training.train_step import create_train_state, make_mesh, make_train_step
+
+    state, pools = create_train_state(config, make_mesh())
+    batch = {
+        domain: {"image": images[None], "landmarks": np.full((1, len(images), 5, 2), np.nan, np.float32)}
+        for domain, images in noise(config).items()
+    }
+    with tracing_for("tpu"):
+        plain: Any = make_train_step(config, epoch_images=1000)
+        flop = plain.lower(state, pools, batch).cost_analysis()["flops"]
+    step = make_train_step(config, epoch_images=1000)
+
+    def work(steps: int) -> float:
+        nonlocal state, pools
+        for _ in range(steps):
+            state, pools, metrics = step(state, pools, batch)
+        jax.block_until_ready(state)
+        return float(metrics["loss_generators"])
+
+    return work, flop
+
+
+def start_pytorch(config: ExperimentConfig, mode: Literal["eager", "best"], threads: int) -> tuple[Work, float]:
+    """The peer's step."""
+    import torch
+
+    from benchmarks.peer_pytorch import CycleGAN
+
+    torch.set_num_threads(threads)
+    peer = CycleGAN(config, mode)
+    batch = noise(config)
+
+    def work(steps: int) -> float:
+        for _ in range(steps):
+            losses = peer.step(peer.to_device(batch["x"]), peer.to_device(batch["y"]))
+        return float(losses["loss_generators"])
+
+    return work, 0
+
+
+def measure_cell(config: ExperimentConfig, modes: tuple[Literal["eager", "best"], ...], options: Options) -> dict:
+    """All sides in turn."""
+    common: Any = {"threads": options.threads, "turn_s": options.turn_s}
+    with closing([]) as sides:
+        sides.append(Side("ours", start_ours, config, **common))
+        for mode in modes:
+            sides.append(Side(f"PyTorch {mode}", start_pytorch, config, mode, options.threads, **common))
+        sides.append(Side("matmul", start_matmul, 128 if options.short else 2048, **common))
+        take_turns(sides, options.rounds)
+        return results(sides[:-1], sides[-1], config.train.batch_size)
+
+
+def measure(options: Options, console: rich.console.Console) -> dict[str, Any]:
+    """All cells; a table after each."""
+    if options.short:
+        options = dataclasses.replace(
+            options, exps=options.exps[:1], sizes=(32,), batches=(2,), features=4, rounds=1, turn_s=0
+        )
+    modes: tuple[Literal["eager", "best"], ...] = ("eager", "best") if options.best else ("eager",)
+    if importlib.util.find_spec("torch") is None:
+        console.print("PyTorch is not here (pip install -e '.[bench]'): only ours is measured")
+        modes = ()
+    cells = []
+    for exp in options.exps:
+        for size in options.sizes:
+            for batch in options.batches:
+                config = cell_config(exp, size, batch, options.features)
+                where = {"exp": exp, "size": size, "batch": batch, "features": options.features}
+                cells.append(where | machine(options.threads) | measure_cell(config, modes, options))
+                show(cells[-1], console)
+    return {"cells": cells}
+
+
+def show(cell: dict[str, Any], console: rich.console.Console) -> None:
+    """The table of a cell."""
+    title = (
+        f"{cell['exp']}, {cell['size']} px, batch {cell['batch']}, width {cell['features']}, {cell['threads']} threads:"
+        f" {cell['gflop']:g} GFLOP; load {cell['load']:g}"
+    )
+    table = rich.table.Table(*COLUMNS, title=title)
+    for row in rows(cell):
+        table.add_row(*row)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    outcome = measure(tyro.cli(Options), rich.console.Console(stderr=True, width=160))
+    json.dump(outcome, sys.stdout)
