@@ -20,6 +20,11 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import psutil  # type: ignore[import-untyped]
+import rich.console
+import rich.table
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""That this process may use."""
 
 Work = Callable[[int], float]
 """Does a number of steps, waits for them, and returns a number that must be finite."""
@@ -93,7 +98,9 @@ class Side:
         return self._answer()
 
     def _answer(self) -> Any:
-        while not self._pipe.poll(0.02):
+        answered = False
+        while not answered:
+            answered = self._pipe.poll(0.02)
             with contextlib.suppress(psutil.NoSuchProcess):
                 self._peak_rss = max(self._peak_rss, self._watched.memory_info().rss)
         try:
@@ -107,7 +114,7 @@ class Side:
 
 def _serve(pipe: Connection, start: Start, arguments: Sequence[Any], threads: int) -> None:
     """The process of a side, until the pipe is closed."""
-    if threads < len(os.sched_getaffinity(0)):
+    if threads < CORES:
         # XLA has no other way to be told before its threads are there; the others follow it, too.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     try:
@@ -202,25 +209,24 @@ def machine(threads: int) -> dict[str, Any]:
     return {"cores": os.cpu_count(), "threads": threads, "load": rounded(os.getloadavg()[0])}
 
 
-def rows(cell: Mapping[str, Any]) -> Iterator[list[str]]:
-    """A row of a table for each side: see `COLUMNS`."""
+def show(what: str, cell: Mapping[str, Any], console: rich.console.Console) -> None:
+    """The table of `results` and `machine` together."""
+    table = rich.table.Table(
+        *("side", "wall ms", "CPU ms", "images/s", "of matmul rate: wall, CPU", "MB: running, starting"),
+        *("its wall / ours", "its CPU / ours"),
+        title=f"{what}, {cell['threads']} threads: {cell['gflop']:g} GFLOP; load {cell['load']:g}",
+    )
     for name, figures in cell["sides"].items():
-        by = cell["ratios"].get(name)
-        share = figures["matmul_share"]
-        yield [
+        by, share = cell["ratios"].get(name), figures["matmul_share"]
+        table.add_row(
             name,
             *(_with_spread(figures[f"{kind}_ms"]) for kind in Turn._fields),
             f"{figures['images_per_s']:g}",
             f"{share['wall']:.0%}, {share['cpu']:.0%}",
             f"{figures['peak_mb']}, {figures['start_peak_mb']}",
-            *((_with_spread(by[kind]) for kind in Turn._fields) if by else ("", "")),
-        ]
-
-
-COLUMNS = (
-    "side", "wall ms", "CPU ms", "images/s", "of matmul rate: wall, CPU", "MB: running, starting", "its wall / ours",
-    "its CPU / ours",
-)  # fmt: skip
+            *((_with_spread(by[kind]) for kind in Turn._fields) if by else ()),
+        )
+    console.print(table)
 
 
 def _with_spread(values: Mapping[str, float]) -> str:

@@ -17,16 +17,13 @@ import dataclasses
 import importlib
 import importlib.util
 import json
-import os
-import sys
 from typing import Any, Literal
 
 import numpy as np
 import rich.console
-import rich.table
 import tyro
 
-from benchmarks.sides import COLUMNS, Side, Work, closing, machine, results, rows, start_matmul, take_turns
+from benchmarks.sides import CORES, Side, Work, closing, machine, results, show, start_matmul, take_turns
 from bitmoji_jax.config import ExperimentConfig
 
 
@@ -47,14 +44,14 @@ class Options:
     """Turns of each side."""
     turn_s: float = 2.0
     """Seconds a turn takes, about."""
-    threads: int = dataclasses.field(default_factory=lambda: len(os.sched_getaffinity(0)))
-    """Cores for each side."""
+    threads: int = CORES
+    """Cores for each side; fewer than all of them on Linux only."""
     short: bool = False
     """Tiny networks, one round: shows that this works, and no time worth reading."""
 
 
 def cell_config(exp: str, size: int, batch: int, features: int) -> ExperimentConfig:
-    """The experiment with another size, batch and width, in float32 where that is its default."""
+    """The experiment with another size, batch and width."""
     config: ExperimentConfig = importlib.import_module(f"experiments.{exp}").get_experiment()
     return dataclasses.replace(
         config,
@@ -76,17 +73,14 @@ def start_ours(config: ExperimentConfig) -> tuple[Work, float]:
     """The step of `training/train_step.py`, on the first device."""
     import jax
 
-    from bitmoji_jax.models.platform import tracing_for
     from bitmoji_jax.training.train_step import create_train_state, make_mesh, make_train_step
 
     state, pools = create_train_state(config, make_mesh())
-    batch = {
+    batch: Any = {
         domain: {"image": images[None], "landmarks": np.full((1, len(images), 5, 2), np.nan, np.float32)}
         for domain, images in noise(config).items()
     }
-    with tracing_for("tpu"):
-        plain: Any = make_train_step(config, epoch_images=1000)
-        flop = plain.lower(state, pools, batch).cost_analysis()["flops"]
+    flop = count_flop(config, state, pools, batch)
     step = make_train_step(config, epoch_images=1000)
 
     def work(steps: int) -> float:
@@ -97,6 +91,16 @@ def start_ours(config: ExperimentConfig) -> tuple[Work, float]:
         return float(metrics["loss_generators"])
 
     return work, flop
+
+
+def count_flop(config: ExperimentConfig, state: Any, pools: Any, batch: Any) -> float:
+    """FLOP of a step, see above."""
+    from bitmoji_jax.models.platform import tracing_for
+    from bitmoji_jax.training.train_step import make_train_step
+
+    with tracing_for("tpu"):
+        step: Any = make_train_step(config, epoch_images=1000)
+        return step.lower(state, pools, batch).cost_analysis()["flops"]
 
 
 def start_pytorch(config: ExperimentConfig, mode: Literal["eager", "best"], threads: int) -> tuple[Work, float]:
@@ -146,22 +150,10 @@ def measure(options: Options, console: rich.console.Console) -> dict[str, Any]:
                 config = cell_config(exp, size, batch, options.features)
                 where = {"exp": exp, "size": size, "batch": batch, "features": options.features}
                 cells.append(where | machine(options.threads) | measure_cell(config, modes, options))
-                show(cells[-1], console)
+                show(f"{exp}, {size} px, batch {batch}, width {options.features}", cells[-1], console)
     return {"cells": cells}
-
-
-def show(cell: dict[str, Any], console: rich.console.Console) -> None:
-    """The table of a cell."""
-    title = (
-        f"{cell['exp']}, {cell['size']} px, batch {cell['batch']}, width {cell['features']}, {cell['threads']} threads:"
-        f" {cell['gflop']:g} GFLOP; load {cell['load']:g}"
-    )
-    table = rich.table.Table(*COLUMNS, title=title)
-    for row in rows(cell):
-        table.add_row(*row)
-    console.print(table)
 
 
 if __name__ == "__main__":
     outcome = measure(tyro.cli(Options), rich.console.Console(stderr=True, width=160))
-    json.dump(outcome, sys.stdout)
+    print(json.dumps(outcome))

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is needed for the benchmarks only: pip install -e '.[bench]'")
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from benchmarks.peer_pytorch import CycleGAN, Discriminator, Generator  # noqa: E402
+from benchmarks.train_step import cell_config, count_flop, noise  # noqa: E402
 from bitmoji_jax.config import ExperimentConfig, GeneratorConfig  # noqa: E402
 from bitmoji_jax.training.train_step import create_train_state, make_mesh, make_train_step  # noqa: E402
 
@@ -49,3 +51,19 @@ def test_losses_from_copied_weights_are_equal(tiny_config: ExperimentConfig, ski
         theirs = peer.step(*(peer.to_device(batch[domain]["image"][0]) for domain in ("x", "y")))
         for name, value in theirs.items():
             np.testing.assert_allclose(float(value), float(ours[name]), rtol=1e-3, err_msg=name)
+
+
+@pytest.mark.parametrize("exp", ["res5", "cyclegan"])
+def test_flop_of_a_step_are_those_pytorch_counts(exp: str) -> None:
+    config = cell_config(exp, size=32, batch=1, features=32)
+    images = noise(config)
+    peer = CycleGAN(config)
+    with FlopCounterMode(display=False) as counter:
+        peer.step(peer.to_device(images["x"]), peer.to_device(images["y"]))
+    batch = {
+        domain: {"image": image[None], "landmarks": np.full((1, 1, 5, 2), np.nan, np.float32)}
+        for domain, image in images.items()
+    }
+    ours = count_flop(config, *create_train_state(config, make_mesh()), batch)
+    # PyTorch counts products alone, XLA norms and Adam, too.
+    assert 1 <= ours / counter.get_total_flops() < 1.1
