@@ -69,6 +69,14 @@ def noise(config: ExperimentConfig) -> dict[str, np.ndarray]:
     return {domain: rng.integers(0, 256, shape, dtype=np.uint8) for domain in ("x", "y")}
 
 
+def batch_of(config: ExperimentConfig) -> Any:
+    """Our batch of it."""
+    return {
+        domain: {"image": images[None], "landmarks": np.full((1, len(images), 5, 2), np.nan, np.float32)}
+        for domain, images in noise(config).items()
+    }
+
+
 def start_ours(config: ExperimentConfig) -> tuple[Work, float]:
     """The step of `training/train_step.py`, on the first device."""
     import jax
@@ -76,11 +84,8 @@ def start_ours(config: ExperimentConfig) -> tuple[Work, float]:
     from bitmoji_jax.training.train_step import create_train_state, make_mesh, make_train_step
 
     state, pools = create_train_state(config, make_mesh())
-    batch: Any = {
-        domain: {"image": images[None], "landmarks": np.full((1, len(images), 5, 2), np.nan, np.float32)}
-        for domain, images in noise(config).items()
-    }
-    flop = count_flop(config, state, pools, batch)
+    batch = batch_of(config)
+    flop = count_flop(config, state, pools)
     step = make_train_step(config, epoch_images=1000)
 
     def work(steps: int) -> float:
@@ -93,14 +98,14 @@ def start_ours(config: ExperimentConfig) -> tuple[Work, float]:
     return work, flop
 
 
-def count_flop(config: ExperimentConfig, state: Any, pools: Any, batch: Any) -> float:
+def count_flop(config: ExperimentConfig, state: Any, pools: Any) -> float:
     """FLOP of a step, see above."""
     from bitmoji_jax.models.platform import tracing_for
     from bitmoji_jax.training.train_step import make_train_step
 
     with tracing_for("tpu"):
         step: Any = make_train_step(config, epoch_images=1000)
-        return step.lower(state, pools, batch).cost_analysis()["flops"]
+        return step.lower(state, pools, batch_of(config)).cost_analysis()["flops"]
 
 
 def start_pytorch(config: ExperimentConfig, mode: Literal["eager", "best"], threads: int) -> tuple[Work, float]:
