@@ -1,4 +1,4 @@
-"""launch.py in processes of its own, on a run of 96 tiny images."""
+"""launch.py in processes of its own, on a run of tiny images."""
 
 import os
 import socket
@@ -10,15 +10,15 @@ ROOT = Path(__file__).parent.parent
 
 
 def launch(
-    workdir: Path, data: Path, *extra: str, devices: int = 1, batch_size: int = 2, pool_size: int = 5
+    workdir: Path, data: Path, *extra: str, devices: int = 1, batch_size: int = 2, pool_size: int = 5, epochs: int = 8
 ) -> subprocess.Popen[str]:
-    """Starts launch.py on a run of 96 images, with a checkpoint every 8 images, on virtual CPU devices."""
+    """Starts launch.py on epochs of 12 images, with a checkpoint every 8 images, on virtual CPU devices."""
     flags = {
         "workdir": workdir, "data.dir": data, "data.image_size": 32, "generator.features": 4,
         "generator.res_blocks": 0, "generator.upsample": "nearest", "discriminator.features": 4,
-        "train.batch_size": batch_size, "train.pool_size": pool_size, "train.constant_epochs": 4,
-        "train.decay_epochs": 4, "log.metrics_every": 10, "log.samples_every": 1000, "log.sample_images": 2,
-        "log.checkpoint_every": 8,
+        "train.batch_size": batch_size, "train.pool_size": pool_size,
+        "train.constant_epochs": epochs - 4, "train.decay_epochs": 4,
+        "log.metrics_every": 10, "log.samples_every": 1000, "log.sample_images": 2, "log.checkpoint_every": 8,
     }  # fmt: skip
     command = [sys.executable, "launch.py", "--exp", "demo", *extra]
     command += [word for name, value in flags.items() for word in (f"--{name}", str(value))]

@@ -18,7 +18,8 @@ import pytest
 from bitmoji_jax import cli
 from bitmoji_jax.config import DataConfig, ExperimentConfig, GeneratorConfig, TrainConfig, from_json
 from bitmoji_jax.data.augment import to_float, to_uint8
-from bitmoji_jax.data.synthetic import render_photo, sample_nuisance, sample_spec
+from bitmoji_jax.data.drawing.photo import render_photo
+from bitmoji_jax.data.drawing.spec import sample_nuisance, sample_spec
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.export import export_onnx, export_stablehlo
 from bitmoji_jax.inference.export_stablehlo import PLATFORMS, load_exported

@@ -24,7 +24,7 @@ from bitmoji_jax.models.platform import on_cpu
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
-_FEW = 4  # channels; images have 3, scores 1
+_FEW = 3  # channels, of images; scores have 1
 
 
 def conv_general_dilated(
