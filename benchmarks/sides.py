@@ -128,8 +128,8 @@ def _serve(pipe: Connection, start: Start, arguments: Sequence[Any], threads: in
             if not abs(result) < float("inf"):
                 raise ValueError(f"the result is {result}")
             pipe.send((False, (wall, cpu)))
-    except EOFError:
-        return
+    except (EOFError, BrokenPipeError):
+        return  # whoever asked has closed the pipe, or is gone
     except Exception:
         pipe.send((True, traceback.format_exc()))
 

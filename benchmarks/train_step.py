@@ -153,6 +153,8 @@ def measure(options: Options, console: rich.console.Console) -> dict[str, Any]:
         for size in options.sizes:
             for batch in options.batches:
                 config = cell_config(exp, size, batch, options.features)
+                if options.short:
+                    config = dataclasses.replace(config, generator=dataclasses.replace(config.generator, res_blocks=0))
                 where = {"exp": exp, "size": size, "batch": batch, "features": options.features}
                 cells.append(where | machine(options.threads) | measure_cell(config, modes, options))
                 show(f"{exp}, {size} px, batch {batch}, width {options.features}", cells[-1], console)
