@@ -1,5 +1,6 @@
 """Benchmarks run and say what they promise; times are not looked at."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -35,6 +36,29 @@ def test_cold_start(tiny_dataset: Path) -> None:
         assert 0 < phases["traced"] < phases["total"]
         assert 0 < phases["compiled"] < phases["total"]
     assert result["import_s"] > 0
+
+
+@pytest.mark.slow
+def test_train_step() -> None:
+    (cell,) = run("train_step")["cells"]
+    peers = {"PyTorch eager"} if importlib.util.find_spec("torch") else set()
+    check_sides(cell, peers)
+
+
+@pytest.mark.slow
+def test_inference_whose_sides_agree() -> None:
+    (cell,) = run("inference")["cells"]  # which stops where the avatars of one side are not those of ours
+    peers = {"PyTorch eager"} if importlib.util.find_spec("torch") else set()
+    check_sides(cell, peers | ({"ONNX Runtime"} if importlib.util.find_spec("onnxruntime") else set()))
+
+
+def check_sides(cell: dict[str, Any], peers: set[str]) -> None:
+    assert set(cell["sides"]) == {"ours"} | peers
+    assert set(cell["ratios"]) == peers
+    for figures in cell["sides"].values():
+        assert 0 < figures["wall_ms"]["min"] <= figures["wall_ms"]["median"] <= figures["wall_ms"]["max"]
+        assert figures["peak_mb"] > 0
+    assert cell["gflop"] > 0
 
 
 @pytest.mark.slow

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is needed for the benchmarks only: pip install -e '.[bench]'")
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from benchmarks.peer_pytorch import CycleGAN, Discriminator, Generator  # noqa: E402
+from benchmarks.train_step import cell_config, count_flop  # noqa: E402
 from bitmoji_jax.config import ExperimentConfig, GeneratorConfig  # noqa: E402
 from bitmoji_jax.training.train_step import create_train_state, make_mesh, make_train_step  # noqa: E402
 
@@ -49,3 +51,16 @@ def test_losses_from_copied_weights_are_equal(tiny_config: ExperimentConfig, ski
         theirs = peer.step(*(peer.to_device(batch[domain]["image"][0]) for domain in ("x", "y")))
         for name, value in theirs.items():
             np.testing.assert_allclose(float(value), float(ours[name]), rtol=1e-3, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exp", ["res5", "cyclegan"])
+def test_flop_of_a_step_are_those_pytorch_counts(exp: str) -> None:
+    config = cell_config(exp, size=32, batch=1, features=32)
+    peer, images = CycleGAN(config), torch.zeros(1, 3, 32, 32)
+    with FlopCounterMode(display=False) as counter:
+        peer.step(images, images)
+    # XLA counts norms and Adam, too, and leaves out products with padding.
+    assert count_flop(config, *create_train_state(config, make_mesh())) == pytest.approx(
+        counter.get_total_flops(), rel=0.05
+    )
