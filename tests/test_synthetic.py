@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitmoji_jax.data import synthetic
+from bitmoji_jax.data import synthetic, synthetic_examples
 from bitmoji_jax.data.builder import SPLITS, Example, decode_image, read_split
 from bitmoji_jax.data.drawing import spec as names
 from bitmoji_jax.data.drawing.avatar import avatar_landmarks, render_avatar
@@ -260,7 +260,7 @@ def test_facial_hair_takes_the_hair_colour(facial_hair: str) -> None:
 
 
 def test_cache_is_used_again(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic, "render_all", lambda *_: pytest.fail("rendered again"))
+    monkeypatch.setattr(synthetic_examples, "render_all", lambda *_: pytest.fail("rendered again"))
     assert synthetic_dataset(SIZE, **TINY, cache_dir=dataset.parent) == dataset
 
 

@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -16,11 +17,13 @@ from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.augment import resize, to_float, to_uint8
 from bitmoji_jax.data.images import UnusableImageError, load_photo
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.faces.align import AlignedFace, align
 from bitmoji_jax.inference.guard import Guard
 from bitmoji_jax.inference.weights import Weights, load_weights, pretrained_weights, run_weights
 from bitmoji_jax.models.batching import map_images
 from bitmoji_jax.training.train_step import AXIS, Params, make_mesh, make_networks
+
+if TYPE_CHECKING:
+    from bitmoji_jax.faces.align import AlignedFace
 
 Translate = Callable[[np.ndarray], np.ndarray]
 """uint8 images [N, H, H, 3], any N and H -> uint8 [N, S, S, 3]."""
@@ -177,11 +180,13 @@ class Translator:
             photo = load_photo(Path(source) if isinstance(source, str | os.PathLike) else source)
         return self.translate_faces(self.align(photo, force=force, all_faces=all_faces))
 
-    def align(self, photo: np.ndarray, *, force: bool = False, all_faces: bool = False) -> list[AlignedFace]:
+    def align(self, photo: np.ndarray, *, force: bool = False, all_faces: bool = False) -> "list[AlignedFace]":
         """The first half of `portraits`: `faces.align.align` of a decoded photo, in the framing of training."""
+        from bitmoji_jax.faces.align import align  # a run trains without it, and starts sooner
+
         return align(photo, size=_CROP_SIZE, cut_out=self.cut_out, force=force, all_faces=all_faces)
 
-    def translate_faces(self, faces: Sequence[AlignedFace]) -> list[Portrait]:
+    def translate_faces(self, faces: "Sequence[AlignedFace]") -> list[Portrait]:
         """The second half of `portraits`, for faces of any number of photos."""
         if not faces:
             return []
