@@ -43,7 +43,7 @@ def write_photos(folder: Path, count: int, width: int) -> None:
     rng = np.random.default_rng(0)
     person = Image.fromarray(data.astronaut())
     for index in range(count):
-        side = round(width * rng.uniform(0.7, 1.2))
+        side = round(width * rng.uniform(0.5, 1.0))
         turned = person.rotate(rng.uniform(-15, 15), Image.Resampling.BICUBIC, fillcolor=(128, 120, 110))
         photo = Image.new("RGB", (width, width * 4 // 3), (128, 120, 110))
         photo.paste(
