@@ -3,7 +3,6 @@
 Imported by the worker processes: neither JAX nor TFDS here.
 """
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -19,10 +18,10 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bitmoji_jax.data.images import Framing, UnusableImageError, encode_image, load_square, quiet_decoders
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.progress import progress_bar
 
 _Result = TypeVar("_Result")
 
@@ -85,7 +84,7 @@ def decode_files(
     decoded: dict[str, list[Decoded]] = {folder: [] for folder in files}
     left_out: list[LeftOut] = []
     first: dict[bytes, str] = {}
-    with _progress_bar(len(jobs)) as advance:
+    with progress_bar("decoding", len(jobs), Console(stderr=True)) as advance:
         results = _in_workers(functools.partial(_decode, size=size), [path for *_, path in jobs], workers)
         for (folder, name, _), result in zip(jobs, results, strict=True):
             advance()
@@ -144,13 +143,3 @@ def _start_worker() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
-
-
-@contextlib.contextmanager
-def _progress_bar(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr, where that is a terminal; yields what moves it by one."""
-    console = Console(stderr=True)
-    columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda: progress.advance(task)

@@ -1,7 +1,6 @@
 """Photos in files and folders to avatars in a folder; the command `translate`."""
 
 import collections
-import contextlib
 import dataclasses
 import io
 import itertools
@@ -15,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 import rich.console
 from PIL import Image
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bitmoji_jax.data.files import list_files
 from bitmoji_jax.data.images import UnusableImageError, load_photo, load_square
@@ -23,6 +21,7 @@ from bitmoji_jax.errors import InputError
 from bitmoji_jax.faces.align import AlignedFace, FaceError
 from bitmoji_jax.inference.picture import before_after, transparent
 from bitmoji_jax.inference.translator import Portrait, Translator
+from bitmoji_jax.progress import progress_bar
 
 _BATCH = 8  # faces translated together: one of the lengths the translator is compiled for
 _UNUSUAL = 0.5  # quality under which a line says so
@@ -108,7 +107,7 @@ def translate_files(
     used: set[str] = set()
     unusual = 0
 
-    with _progress(console, len(jobs)) as advance:
+    with progress_bar("translating", len(jobs), console) as advance:
 
         def skip(job: _Job, error: UnusableImageError | FaceError) -> None:
             skipped[job.name] = error.reason
@@ -266,15 +265,6 @@ class _Writer:
                 ) from error
             return path
         raise AssertionError
-
-
-@contextlib.contextmanager
-def _progress(console: rich.console.Console, total: int) -> Iterator[Callable[[], None]]:
-    """A bar where `console` is a terminal; yields what moves it by one."""
-    columns = (TextColumn("translating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda: progress.advance(task)
 
 
 def _shown(name: str) -> str:
