@@ -85,6 +85,7 @@ def _conv_forward(
     return conv(x, kernel, stride, padding), (x, kernel)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _conv_backward(
     stride: int, padding: Padding, residuals: tuple[jax.Array, jax.Array], grad: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -101,6 +102,7 @@ conv.defvjp(_conv_forward, _conv_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+@functools.partial(jax.jit, static_argnums=(2, 3))
 def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int, crop: Padding) -> jax.Array:
     """Each pixel of [N, H, W, C] stamps [h, w, C, D], `stride` apart, onto [N, (H - 1) stride + h - crop, ..., D]."""
     height, width, _, out = kernel.shape
@@ -118,6 +120,7 @@ def _conv_transpose_forward(
     return conv_transpose(x, kernel, stride, crop), (x, kernel)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _conv_transpose_backward(
     stride: int, crop: Padding, residuals: tuple[jax.Array, jax.Array], grad: jax.Array
 ) -> tuple[jax.Array, jax.Array]:

@@ -21,6 +21,7 @@ Grid = Sequence[Sequence[jax.Array]]
 
 
 @jax.custom_vjp
+@jax.jit
 def winograd_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The convolution without padding: [N, H, W, C] with [3, 3, C, D] -> [N, H - 2, W - 2, D], H and W at least 3."""
     products = _pairwise(jnp.matmul, _both(_tile, _gather(x)), _both(_kernel, kernel))
@@ -31,6 +32,7 @@ def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Arra
     return winograd_conv(x, kernel), (x, kernel)
 
 
+@jax.jit
 def _backward(residuals: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
     products = _both(_output_transposed, _deinterleave(grad))

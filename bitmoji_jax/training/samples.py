@@ -1,5 +1,6 @@
 """Sample grids: the same test images through G and F, as training goes on."""
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from PIL import Image, ImageDraw
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.augment import resize, to_float, to_uint8
 from bitmoji_jax.data.pipeline import Dataset
+from bitmoji_jax.models.batching import map_images
 from bitmoji_jax.training.train_step import Params, TrainState, make_networks
 
 COLUMNS = ("real_x", "fake_y", "rec_x", "real_y", "fake_x", "rec_y")
@@ -43,27 +45,28 @@ class Sampler:
         self._folder = folder
         self._images = sample_images(dataset, config.log.sample_images)
         generator, _ = make_networks(config)
-        size = config.data.image_size
-
-        def sample(params: dict[str, Params], images: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            real_x, real_y = (resize(to_float(images[domain]), size) for domain in ("x", "y"))
-            fake_y, fake_x = generator.apply(params["g"], real_x), generator.apply(params["f"], real_y)
-            rec_x, rec_y = generator.apply(params["f"], fake_y), generator.apply(params["g"], fake_x)
-            columns = (real_x, fake_y, rec_x, real_y, fake_x, rec_y)
-            return {name: to_uint8(column) for name, column in zip(COLUMNS, columns, strict=True)}
-
-        self._sample = jax.jit(sample)
+        # One small program, called for each column, compiles faster than one for the grid.
+        self._resize = jax.jit(lambda images: resize(to_float(images), config.data.image_size))
+        self._translate = jax.jit(lambda params, images: map_images(functools.partial(generator.apply, params), images))
+        self._to_uint8 = jax.jit(to_uint8)
 
     def save(self, state: TrainState, images: int) -> dict[str, np.ndarray]:
         """Writes samples/raw_IMAGES.png and samples/ema_IMAGES.png; returns both pictures, uint8 [H, W, 3]."""
         pictures = {
-            name: make_grid(self._sample(params, self._images))
-            for name, params in (("raw", state.generators), ("ema", state.ema))
+            name: make_grid(self._columns(params)) for name, params in (("raw", state.generators), ("ema", state.ema))
         }
         if jax.process_index() == 0:
             for name, picture in pictures.items():
                 save_picture(picture, self._folder / f"{name}_{images:08d}.png")
         return pictures
+
+    def _columns(self, params: dict[str, Params]) -> dict[str, jax.Array]:
+        """uint8 [count, S, S, 3] for each of `COLUMNS`."""
+        real_x, real_y = (self._resize(self._images[domain]) for domain in ("x", "y"))
+        fake_y, fake_x = self._translate(params["g"], real_x), self._translate(params["f"], real_y)
+        rec_x, rec_y = self._translate(params["f"], fake_y), self._translate(params["g"], fake_x)
+        columns = (real_x, fake_y, rec_x, real_y, fake_x, rec_y)
+        return {name: self._to_uint8(column) for name, column in zip(COLUMNS, columns, strict=True)}
 
 
 def make_grid(columns: dict[str, Any]) -> np.ndarray:

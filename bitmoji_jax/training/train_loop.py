@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import rich.console
+from orbax.checkpoint import multihost
 
 from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.config import ExperimentConfig
@@ -33,12 +35,13 @@ from bitmoji_jax.training.train_step import (
     Batch,
     Metrics,
     TrainState,
+    compile_train_step,
     create_train_state,
     make_mesh,
-    make_train_step,
 )
 from bitmoji_jax.training.workdir import claimed
 
+_COMPILATION = 1800  # seconds, at most, that one process's may take longer than another's
 _LONG_RUN = 3600.0  # seconds; a plain CPU that will take longer says so
 
 
@@ -99,8 +102,13 @@ def _train(
     total = train_config.total_images(dataset.epoch_images)
 
     mesh = make_mesh()
-    state, pools = create_train_state(config, mesh)
-    train_step = make_train_step(config, dataset.epoch_images)
+    with ThreadPoolExecutor(max_workers=1) as background:
+        # One program is traced, which takes Python, while the other compiles, which doesn't.
+        initialised = background.submit(create_train_state, config, mesh)
+        train_step = compile_train_step(config, dataset.epoch_images, mesh, dataset.stored_size)
+        state, pools = initialised.result()
+    # Gloo gives processes 30 s to meet in a step, which a slow compilation can exceed; here they wait for each other.
+    multihost.get_barrier_sync_fn()(key="compiled", timeout_ms=_COMPILATION * 1000)
     sampler = Sampler(config, dataset, workdir / "samples")
     translate = make_translate(config)
     loop_scores: LoopScores | None = None
@@ -117,7 +125,7 @@ def _train(
             sums, best = restored.progress["sums"], restored.progress.get("best")
             _check_dataset(dataset, restored.progress["sizes"])
             console.print(f"Continuing at {int(state.images):,} of {total:,} images")
-        images = int(state.images)
+        start = images = int(state.images)
         batches = train_batches(
             dataset,
             config.data,
@@ -159,24 +167,26 @@ def _train(
                 save_weights(workdir / BEST, Weights(config, images, jax.device_get(state.ema), guard))
 
         # A copy, because the first step takes the arrays of the state it starts from.
-        initial = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(state) if images == 0 else None
+        initial = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(state) if start == 0 else None
         while images < total:
             profiler.step(state)
             started = time.perf_counter()
             batch = next(batches)
             waited = time.perf_counter() - started
             state, pools, metrics = train_step(state, pools, batch)
-            # What the first step need not wait for is done while it runs.
-            if initial is not None:
-                samples(initial, 0)
-                initial = None
-            if loop_scores is None and jax.process_index() == 0:
-                # One process looks, the others go on to the next step and wait for it there.
-                loop_scores = LoopScores(dataset, config.data.image_size, console)
             before, images = images, images + train_config.batch_size
             # Looks at the step before while this one runs: no device waits for the host, and two steps at most are
             # in flight.
             row_complete = watch.dispatched(_Step(images, metrics, batch, waited))
+            if before == start:
+                # The first step is there, and said to be, before anything is done that it need not wait for.
+                row_complete |= watch.catch_up()
+                if initial is not None:
+                    samples(initial, 0)
+                    initial = None
+                if jax.process_index() == 0:
+                    # One process looks, the others go on to the next step and wait for it there.
+                    loop_scores = LoopScores(dataset, config.data.image_size, console)
 
             stopping = stop.agreed(row_complete)
             checkpoint_due = _passed(log.checkpoint_every, before, images) or images >= total or stopping
@@ -295,7 +305,8 @@ class _Watch:
         return row is not None
 
     def _warn_if_long(self) -> None:
-        (start, first), (end, last) = self._times[0], self._times[-1]
+        # Not from the first step on, which sample grids follow.
+        (start, first), (end, last) = self._times[1], self._times[-1]
         left = (end - start) / (last - first) * (self._progress.total - last)
         if left > _LONG_RUN and jax.default_backend() == "cpu":
             self._console.print(

@@ -4,6 +4,7 @@ Order, as in the reference: forward; update G and F with the discriminators froz
 that update through the pools; update D_X and D_Y; update the moving averages.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -76,40 +77,42 @@ def create_train_state(config: ExperimentConfig, mesh: Mesh) -> tuple[TrainState
 
     G and F, D_X and D_Y each start from a key of their own.
     """
-    generator, discriminator = make_networks(config)
-    optimizer = make_optimizer(config.train)
-    size = config.data.image_size
-
-    def init_state() -> TrainState:
-        key = jax.random.key(config.train.seed)
-        g_key, f_key, d_x_key, d_y_key, key = jax.random.split(key, 5)
-        image = jnp.zeros((1, size, size, 3))
-        generators = {"g": generator.init(g_key, image), "f": generator.init(f_key, image)}
-        discriminators = {"d_x": discriminator.init(d_x_key, image), "d_y": discriminator.init(d_y_key, image)}
-        return TrainState(
-            images=jnp.zeros((), jnp.int32),
-            key=jax.random.key_data(key),
-            generators=generators,
-            discriminators=discriminators,
-            ema=generators,
-            generator_opt=optimizer.init(generators),
-            discriminator_opt=optimizer.init(discriminators),
-        )
-
-    def init_pools() -> Pools:
-        pool = empty_pool(config.train.pool_size, size)
-        stacked = jax.tree.map(lambda a: jnp.repeat(a[None], mesh.size, axis=0), pool)
-        return {"x": stacked, "y": stacked}
-
     # Created where the step wants them: anywhere else would cost a second trace. It runs once, so it is compiled
     # fast instead of fast when run: 2 s and not 10 for a small network on a CPU.
     state = jax.jit(
-        init_state,
+        functools.partial(_init_state, config),
         out_shardings=NamedSharding(mesh, PartitionSpec()),
         compiler_options={"xla_backend_optimization_level": 0},
     )()
-    pools = jax.jit(init_pools, out_shardings=NamedSharding(mesh, PartitionSpec(AXIS)))()
+    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+    pools = jax.jit(functools.partial(_init_pools, config, mesh), out_shardings=sharding)()
     return state, pools
+
+
+def _init_state(config: ExperimentConfig) -> TrainState:
+    generator, discriminator = make_networks(config)
+    optimizer = make_optimizer(config.train)
+    key = jax.random.key(config.train.seed)
+    g_key, f_key, d_x_key, d_y_key, key = jax.random.split(key, 5)
+    image = jnp.zeros((1, config.data.image_size, config.data.image_size, 3))
+    init_generator, init_discriminator = jax.jit(generator.init), jax.jit(discriminator.init)
+    generators = {"g": init_generator(g_key, image), "f": init_generator(f_key, image)}
+    discriminators = {"d_x": init_discriminator(d_x_key, image), "d_y": init_discriminator(d_y_key, image)}
+    return TrainState(
+        images=jnp.zeros((), jnp.int32),
+        key=jax.random.key_data(key),
+        generators=generators,
+        discriminators=discriminators,
+        ema=generators,
+        generator_opt=optimizer.init(generators),
+        discriminator_opt=optimizer.init(discriminators),
+    )
+
+
+def _init_pools(config: ExperimentConfig, mesh: Mesh) -> Pools:
+    pool = empty_pool(config.train.pool_size, config.data.image_size)
+    stacked = jax.tree.map(lambda a: jnp.repeat(a[None], mesh.size, axis=0), pool)
+    return {"x": stacked, "y": stacked}
 
 
 def make_train_step(
@@ -129,8 +132,28 @@ def make_train_step(
     )
 
 
+def compile_train_step(
+    config: ExperimentConfig, epoch_images: int, mesh: Mesh, stored_size: int
+) -> Callable[[TrainState, Pools, Batch], tuple[TrainState, Pools, Metrics]]:
+    """`make_train_step`, compiled for batches of images of `stored_size` pixels a side, before there are any."""
+    images = config.train.batch_size // jax.device_count()
+    batch = {
+        domain: {
+            "image": jax.ShapeDtypeStruct((mesh.size, images, stored_size, stored_size, 3), jnp.uint8),
+            "landmarks": jax.ShapeDtypeStruct((mesh.size, images, 5, 2), jnp.float32),
+        }
+        for domain in ("x", "y")
+    }
+    state = jax.eval_shape(functools.partial(_init_state, config))
+    pools = jax.eval_shape(functools.partial(_init_pools, config, mesh))
+    step: Any = make_train_step(config, epoch_images)
+    return step.lower(state, pools, batch).compile()
+
+
 def _make_device_step(config: ExperimentConfig, epoch_images: int) -> Callable:
     generator, discriminator = make_networks(config)
+    # Jitted within the step, so that each is traced once, however often it is called.
+    translate, judge = jax.jit(generator.apply), jax.jit(discriminator.apply)
     optimizer = make_optimizer(config.train)
     weights = config.train
 
@@ -143,19 +166,19 @@ def _make_device_step(config: ExperimentConfig, epoch_images: int) -> Callable:
         metrics = {}
         if weights.identity_weight:
             # Translation and identity in one pass: larger products, and each kernel is read once.
-            from_g = generator.apply(g, jnp.concatenate([real_x, real_y]))
-            from_f = generator.apply(f, jnp.concatenate([real_y, real_x]))
+            from_g = translate(g, jnp.concatenate([real_x, real_y]))
+            from_f = translate(f, jnp.concatenate([real_y, real_x]))
             fake_y, idt_y = from_g[:n], from_g[n:]
             fake_x, idt_x = from_f[:n], from_f[n:]
             metrics["identity_x"] = absolute_error(idt_x, real_x)
             metrics["identity_y"] = absolute_error(idt_y, real_y)
         else:
-            fake_y = generator.apply(g, real_x)
-            fake_x = generator.apply(f, real_y)
-        rec_x = generator.apply(f, fake_y)
-        rec_y = generator.apply(g, fake_x)
-        metrics["adversarial_g"] = least_squares(discriminator.apply(discriminators["d_y"], fake_y), 1.0)
-        metrics["adversarial_f"] = least_squares(discriminator.apply(discriminators["d_x"], fake_x), 1.0)
+            fake_y = translate(g, real_x)
+            fake_x = translate(f, real_y)
+        rec_x = translate(f, fake_y)
+        rec_y = translate(g, fake_x)
+        metrics["adversarial_g"] = least_squares(judge(discriminators["d_y"], fake_y), 1.0)
+        metrics["adversarial_f"] = least_squares(judge(discriminators["d_x"], fake_x), 1.0)
         metrics["cycle_x"] = absolute_error(rec_x, real_x)
         metrics["cycle_y"] = absolute_error(rec_y, real_y)
         loss = (
@@ -173,7 +196,7 @@ def _make_device_step(config: ExperimentConfig, epoch_images: int) -> Callable:
         losses = {}
         for domain in ("x", "y"):
             both = jnp.concatenate([real[domain], fake[domain]])
-            scores_real, scores_fake = jnp.split(discriminator.apply(discriminators[f"d_{domain}"], both), 2)
+            scores_real, scores_fake = jnp.split(judge(discriminators[f"d_{domain}"], both), 2)
             losses[f"loss_d_{domain}"] = discriminator_loss(scores_real, scores_fake)
         return losses["loss_d_x"] + losses["loss_d_y"], ({}, losses)
 
@@ -259,6 +282,7 @@ def _accumulate(
 
     grads, (_, metrics) = jax.eval_shape(grad_fn, jax.tree.map(lambda a: a[0], stacked))
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), (grads, metrics))
-    total, images = jax.lax.scan(add_part, zeros, stacked)
+    # XLA's CPU compiler takes 15 times as long for gradients of kernels within a loop (jax 0.10.2).
+    total, images = jax.lax.scan(add_part, zeros, stacked, unroll=on_cpu())
     grads, metrics = jax.tree.map(lambda a: a / parts, total)
     return grads, (jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), images), metrics)
