@@ -39,6 +39,14 @@ def test_cold_start(tiny_dataset: Path) -> None:
 
 
 @pytest.mark.slow
+def test_same_losses() -> None:
+    result = run("same_losses")
+    assert set(result["difference"]) == {"ours", "XLA's, disturbed 0"}
+    for differences in result["difference"].values():
+        assert differences[0] < 1e-4
+
+
+@pytest.mark.slow
 def test_train_step() -> None:
     (cell,) = run("train_step")["cells"]
     peers = {"PyTorch eager"} if importlib.util.find_spec("torch") else set()

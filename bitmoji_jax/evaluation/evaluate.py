@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import rich.console
 
-from bitmoji_jax.cache import cache_folder
+from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.config import DataConfig, ExperimentConfig
 from bitmoji_jax.data.pipeline import Dataset, open_dataset
 from bitmoji_jax.errors import InputError
@@ -68,12 +68,12 @@ def evaluate(
     """
     started = time.perf_counter()
     console = rich.console.Console(highlight=False, soft_wrap=True, markup=False)
-    if jax.config.values["jax_compilation_cache_dir"] is None:  # else the user has set one
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+    use_compilation_cache()
     names = _names(runs)
     weights = [run_weights(run, checkpoint) for run in runs]
     dataset = open_dataset(_data_config(data, names, [w.config for w, _ in weights]))
-    console.print(f"{len(runs)} runs on {' · '.join(f'{name} {count:,}' for name, count in dataset.sizes().items())}")
+    sizes = " · ".join(f"{name} {count:,}" for name, count in dataset.sizes().items())
+    console.print(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} on {sizes}")
     bench = _Bench(
         dataset=dataset,
         photos=read_held_out(dataset, "testA"),

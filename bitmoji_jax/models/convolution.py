@@ -143,8 +143,12 @@ def conv_few_out(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array
 
 def conv_nearest(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Nearest-neighbour doubling, then a convolution [3, 3, C, D] padded to keep the size: -> [N, 2 H, 2 W, D]."""
-    flipped = kernel[::-1, ::-1]
-    stamps = sum(jnp.pad(flipped, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0))) for i in (0, 1) for j in (0, 1))
+
+    def taps(a: jax.Array, b: jax.Array, c: jax.Array) -> list[jax.Array]:
+        """Of what a doubled pixel adds to its surroundings, along an axis: the kernel, flipped, and itself shifted."""
+        return [c, b + c, a + b, a]
+
+    stamps = jnp.stack([jnp.stack(taps(*row)) for row in taps(*kernel)])
     return conv_transpose(x, stamps, 2, ((1, 1), (1, 1)))
 
 
