@@ -282,7 +282,7 @@ def _accumulate(
 
     grads, (_, metrics) = jax.eval_shape(grad_fn, jax.tree.map(lambda a: a[0], stacked))
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), (grads, metrics))
-    # XLA's CPU compiler takes 15 times as long for gradients of kernels within a loop (jax 0.10.2).
+    # Unrolled on a CPU: within a loop, XLA's gradients of kernels take 15 times as long (jax 0.10.2).
     total, images = jax.lax.scan(add_part, zeros, stacked, unroll=on_cpu())
     grads, metrics = jax.tree.map(lambda a: a / parts, total)
     return grads, (jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), images), metrics)
