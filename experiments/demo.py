@@ -2,9 +2,9 @@
 
 python launch.py --exp demo
 
-Two cores of an AMD EPYC, 2026-11-22: 8,252 images at 21 images/s, 7 minutes with rendering and compilation, 1.4 GB; of an
-Intel Xeon, 2026-11-25: 11 images/s, 13 minutes. Mean absolute error from the true avatar 38.8 and 39.3 grey levels; the
-mean avatar for everybody scores 56.1, the photo 65.0.
+Two cores of an AMD EPYC, 2026-11-22: 8,252 images at 21 images/s, 7 minutes with rendering and compilation, 1.4 GB; two
+of an Intel Xeon, 2026-11-25: 11 images/s, 13 minutes. Mean absolute error from the true avatar 38.8 and 39.3 grey
+levels; the mean avatar for everybody scores 56.1, the photo 65.0.
 """
 
 from bitmoji_jax.config import (
