@@ -6,7 +6,6 @@ import math
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import rich.console
-from orbax.checkpoint import multihost
 
 from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.config import ExperimentConfig
@@ -35,13 +33,12 @@ from bitmoji_jax.training.train_step import (
     Batch,
     Metrics,
     TrainState,
-    compile_train_step,
     create_train_state,
     make_mesh,
+    make_train_step,
 )
 from bitmoji_jax.training.workdir import claimed
 
-_COMPILATION = 1800  # seconds, at most, that one process's may take longer than another's
 _LONG_RUN = 3600.0  # seconds; a plain CPU that will take longer says so
 
 
@@ -102,13 +99,8 @@ def _train(
     total = train_config.total_images(dataset.epoch_images)
 
     mesh = make_mesh()
-    with ThreadPoolExecutor(max_workers=1) as background:
-        # One program is traced, which takes Python, while the other compiles, which doesn't.
-        initialised = background.submit(create_train_state, config, mesh)
-        train_step = compile_train_step(config, dataset.epoch_images, mesh, dataset.stored_size)
-        state, pools = initialised.result()
-    # Gloo gives processes 30 s to meet in a step, which a slow compilation can exceed; here they wait for each other.
-    multihost.get_barrier_sync_fn()(key="compiled", timeout_ms=_COMPILATION * 1000)
+    state, pools = create_train_state(config, mesh)
+    train_step = make_train_step(config, dataset.epoch_images)
     sampler = Sampler(config, dataset, workdir / "samples")
     translate = make_translate(config)
     loop_scores: LoopScores | None = None

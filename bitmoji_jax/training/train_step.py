@@ -4,7 +4,6 @@ Order, as in the reference: forward; update G and F with the discriminators froz
 that update through the pools; update D_X and D_Y; update the moving averages.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -77,42 +76,41 @@ def create_train_state(config: ExperimentConfig, mesh: Mesh) -> tuple[TrainState
 
     G and F, D_X and D_Y each start from a key of their own.
     """
+    generator, discriminator = make_networks(config)
+    optimizer = make_optimizer(config.train)
+    size = config.data.image_size
+
+    def init_state() -> TrainState:
+        key = jax.random.key(config.train.seed)
+        g_key, f_key, d_x_key, d_y_key, key = jax.random.split(key, 5)
+        image = jnp.zeros((1, size, size, 3))
+        init_generator, init_discriminator = jax.jit(generator.init), jax.jit(discriminator.init)
+        generators = {"g": init_generator(g_key, image), "f": init_generator(f_key, image)}
+        discriminators = {"d_x": init_discriminator(d_x_key, image), "d_y": init_discriminator(d_y_key, image)}
+        return TrainState(
+            images=jnp.zeros((), jnp.int32),
+            key=jax.random.key_data(key),
+            generators=generators,
+            discriminators=discriminators,
+            ema=generators,
+            generator_opt=optimizer.init(generators),
+            discriminator_opt=optimizer.init(discriminators),
+        )
+
+    def init_pools() -> Pools:
+        pool = empty_pool(config.train.pool_size, size)
+        stacked = jax.tree.map(lambda a: jnp.repeat(a[None], mesh.size, axis=0), pool)
+        return {"x": stacked, "y": stacked}
+
     # Created where the step wants them: anywhere else would cost a second trace. It runs once, so it is compiled
     # fast instead of fast when run: 2 s and not 10 for a small network on a CPU.
     state = jax.jit(
-        functools.partial(_init_state, config),
+        init_state,
         out_shardings=NamedSharding(mesh, PartitionSpec()),
         compiler_options={"xla_backend_optimization_level": 0},
     )()
-    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
-    pools = jax.jit(functools.partial(_init_pools, config, mesh), out_shardings=sharding)()
+    pools = jax.jit(init_pools, out_shardings=NamedSharding(mesh, PartitionSpec(AXIS)))()
     return state, pools
-
-
-def _init_state(config: ExperimentConfig) -> TrainState:
-    generator, discriminator = make_networks(config)
-    optimizer = make_optimizer(config.train)
-    key = jax.random.key(config.train.seed)
-    g_key, f_key, d_x_key, d_y_key, key = jax.random.split(key, 5)
-    image = jnp.zeros((1, config.data.image_size, config.data.image_size, 3))
-    init_generator, init_discriminator = jax.jit(generator.init), jax.jit(discriminator.init)
-    generators = {"g": init_generator(g_key, image), "f": init_generator(f_key, image)}
-    discriminators = {"d_x": init_discriminator(d_x_key, image), "d_y": init_discriminator(d_y_key, image)}
-    return TrainState(
-        images=jnp.zeros((), jnp.int32),
-        key=jax.random.key_data(key),
-        generators=generators,
-        discriminators=discriminators,
-        ema=generators,
-        generator_opt=optimizer.init(generators),
-        discriminator_opt=optimizer.init(discriminators),
-    )
-
-
-def _init_pools(config: ExperimentConfig, mesh: Mesh) -> Pools:
-    pool = empty_pool(config.train.pool_size, config.data.image_size)
-    stacked = jax.tree.map(lambda a: jnp.repeat(a[None], mesh.size, axis=0), pool)
-    return {"x": stacked, "y": stacked}
 
 
 def make_train_step(
@@ -130,24 +128,6 @@ def make_train_step(
         out_axes=(None, 0, None),
         donate_argnums=(0, 1),
     )
-
-
-def compile_train_step(
-    config: ExperimentConfig, epoch_images: int, mesh: Mesh, stored_size: int
-) -> Callable[[TrainState, Pools, Batch], tuple[TrainState, Pools, Metrics]]:
-    """`make_train_step`, compiled for batches of images of `stored_size` pixels a side, before there are any."""
-    images = config.train.batch_size // jax.device_count()
-    batch = {
-        domain: {
-            "image": jax.ShapeDtypeStruct((mesh.size, images, stored_size, stored_size, 3), jnp.uint8),
-            "landmarks": jax.ShapeDtypeStruct((mesh.size, images, 5, 2), jnp.float32),
-        }
-        for domain in ("x", "y")
-    }
-    state = jax.eval_shape(functools.partial(_init_state, config))
-    pools = jax.eval_shape(functools.partial(_init_pools, config, mesh))
-    step: Any = make_train_step(config, epoch_images)
-    return step.lower(state, pools, batch).compile()
 
 
 def _make_device_step(config: ExperimentConfig, epoch_images: int) -> Callable:
