@@ -12,6 +12,7 @@ import dataclasses
 import importlib
 import itertools
 import json
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -22,7 +23,7 @@ import rich.table
 import tyro
 
 from bitmoji_jax.config import ExperimentConfig
-from bitmoji_jax.data.pipeline import open_dataset, train_batches
+from bitmoji_jax.data.pipeline import Dataset, open_dataset, train_batches
 from bitmoji_jax.models.platform import tracing_for
 from bitmoji_jax.training.train_step import create_train_state, make_mesh, make_train_step
 
@@ -35,7 +36,9 @@ class Options:
     """What to compare."""
 
     exp: str = "demo"
-    """An experiment; its images are the built-in ones."""
+    """Whose networks, losses and schedule."""
+    data: Path | None = None
+    """A dataset; the built-in one unless given."""
     batch_size: int = 1
     steps: int = 200
     disturbed: int = 3
@@ -44,9 +47,11 @@ class Options:
     """A few steps of a tiny network: shows that this works."""
 
 
-def losses(config: ExperimentConfig, form: Literal["cpu", "tpu"], steps: int, disturb: int | None = None) -> np.ndarray:
+def losses(
+    config: ExperimentConfig, dataset: Dataset, form: Literal["cpu", "tpu"], steps: int, disturb: int | None
+) -> np.ndarray:
     """float [steps, losses] of the first steps, computed in `form`; `disturb` seeds the initial rounding errors."""
-    dataset, mesh = open_dataset(config.data), make_mesh()
+    mesh = make_mesh()
     batches = train_batches(dataset, config.data, batch_size=config.train.batch_size, seed=config.train.seed, mesh=mesh)
     with tracing_for(form):
         state, pools = create_train_state(config, mesh)
@@ -73,7 +78,8 @@ def compare(options: Options, console: rich.console.Console) -> dict[str, Any]:
     """Relative differences from XLA's own, as medians over losses and spans of steps, and the last losses."""
     config: ExperimentConfig = importlib.import_module(f"experiments.{options.exp}").get_experiment()
     train = dataclasses.replace(config.train, batch_size=options.batch_size, compute_dtype="float32")
-    config = dataclasses.replace(config, train=train)
+    data = dataclasses.replace(config.data, dir=str(options.data) if options.data else None)
+    config = dataclasses.replace(config, data=data, train=train)
     steps = options.steps
     if options.short:
         steps = 3
@@ -83,11 +89,12 @@ def compare(options: Options, console: rich.console.Console) -> dict[str, Any]:
             generator=dataclasses.replace(config.generator, features=4, res_blocks=0),
             discriminator=dataclasses.replace(config.discriminator, features=4),
         )
+    dataset = open_dataset(config.data)
     runs: list[tuple[str, Literal["cpu", "tpu"], int | None]] = [("XLA's", "tpu", None), ("ours", "cpu", None)]
     runs += [(f"XLA's, disturbed {i}", "tpu", i) for i in range(1 if options.short else options.disturbed)]
     found: dict[str, np.ndarray] = {}
     for name, form, disturb in rich.progress.track(runs, console=console):
-        found[name] = losses(config, form, steps, disturb)
+        found[name] = losses(config, dataset, form, steps, disturb)
     plain = found["XLA's"]
     edges = [edge for edge in (0, 1, 3, 10, 30, 100) if edge < steps] + [steps]
     spans = list(itertools.pairwise(edges))

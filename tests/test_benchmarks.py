@@ -39,8 +39,8 @@ def test_cold_start(tiny_dataset: Path) -> None:
 
 
 @pytest.mark.slow
-def test_same_losses() -> None:
-    result = run("same_losses")
+def test_same_losses(tiny_dataset: Path) -> None:
+    result = run("same_losses", "--data", str(tiny_dataset))
     assert set(result["difference"]) == {"ours", "XLA's, disturbed 0"}
     for differences in result["difference"].values():
         assert differences[0] < 1e-4

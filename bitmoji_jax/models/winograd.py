@@ -9,7 +9,8 @@ multiplies element by element. So each of the 16 elements is one matrix product,
 tiles. The gradients are the transposes of these three maps, with 16 products each between them.
 
 A `Grid` has an array for each element of a tile or kernel: rows, and in them columns. The transforms are sums of its
-arrays, which XLA fuses; with `einsum`, the kernel's alone took longer than XLA's convolution.
+arrays, which XLA fuses; with `einsum`, the kernel's alone took longer than XLA's convolution. They are many operations:
+jitted, they are traced once for layers of one shape.
 """
 
 from collections.abc import Callable, Sequence
