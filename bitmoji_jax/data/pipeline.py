@@ -1,6 +1,7 @@
 """The way of images from a TFDS dataset to the devices: two shuffled streams, zipped, batched, prefetched."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -121,15 +122,16 @@ def train_batches(
       config: how many threads read.
       batch_size: images of each domain in a global batch.
       seed: of the order.
-      mesh: this process's devices.
+      mesh: all devices.
       start: global batches to leave out, those that a continued run has seen.
 
     Returns:
-      An iterator of {"x": {"image", "landmarks"}, "y": ...}: image uint8 [local devices, images a device, S, S, 3],
-      landmarks float32 [local devices, images a device, 5, 2].
+      An iterator of {"x": {"image", "landmarks"}, "y": ...}: image uint8 [devices, images a device, S, S, 3], landmarks
+      float32 [devices, images a device, 5, 2], of which this process holds what belongs to its own devices.
     """
     local_batch = batch_size // jax.process_count()
-    device_batch = local_batch // mesh.size
+    local_devices = mesh.local_mesh.size
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
 
     def stream(split: str, seed: int) -> grain.MapDataset:
         return grain.MapDataset.range(len(dataset.splits[split])).shuffle(seed=seed).repeat()
@@ -138,20 +140,20 @@ def train_batches(
         rows = {"x": dataset.read("trainA", indices[0]), "y": dataset.read("trainB", indices[1])}
         return {domain: {name: row[name] for name in ("image", "landmarks")} for domain, row in rows.items()}
 
-    def split_over_devices(batch: Any) -> Any:
-        return jax.tree.map(lambda a: a.reshape(mesh.size, device_batch, *a.shape[1:]), batch)
+    def to_devices(batch: Any) -> Any:
+        split = jax.tree.map(lambda a: a.reshape(local_devices, -1, *a.shape[1:]), batch)
+        return jax.tree.map(functools.partial(jax.make_array_from_process_local_data, sharding), split)
 
     seed_x, seed_y = (int(s) for s in np.random.SeedSequence(seed).generate_state(2, np.uint32))
     pairs = grain.experimental.ZipMapDataset([stream("trainA", seed_x), stream("trainB", seed_y)])
     batches = pairs.map(read_pair).batch(local_batch, drop_remainder=True)
     # Batches of a process are dealt out in turn, so that joined they are the batches of a single process.
     first = jax.process_index() + start * jax.process_count()
-    batches = batches[first :: jax.process_count()].map(split_over_devices)
+    batches = batches[first :: jax.process_count()]
     # The defaults, 16 threads and 500 batches ahead, would take gigabytes.
     read_options = grain.ReadOptions(num_threads=config.read_threads, prefetch_buffer_size=2 * config.read_threads)
-    return iter(
-        grain.experimental.device_put(batches.to_iter_dataset(read_options), NamedSharding(mesh, PartitionSpec("data")))
-    )
+    on_devices = batches.to_iter_dataset(read_options).map(to_devices)
+    return iter(grain.experimental.ThreadPrefetchIterDataset(on_devices, prefetch_buffer_size=2))
 
 
 def _decode(encoded: bytes, size: int) -> np.ndarray:

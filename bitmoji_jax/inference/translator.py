@@ -86,7 +86,7 @@ class Translator:
     def from_weights(cls, weights: Weights) -> "Translator":
         """Of weights in memory; they go to all devices of this process."""
         translate = make_translate(weights.config)
-        generators = jax.device_put(weights.generators, NamedSharding(make_mesh(), PartitionSpec()))
+        generators = jax.device_put(weights.generators, NamedSharding(make_mesh(jax.local_devices()), PartitionSpec()))
         return cls(
             {
                 "x2y": functools.partial(translate, generators["g"]),
@@ -220,7 +220,7 @@ def make_translate(config: ExperimentConfig) -> Callable[[Params, np.ndarray], n
     """
     generator, _ = make_networks(config)
     size = config.data.image_size
-    mesh = make_mesh()
+    mesh = make_mesh(jax.local_devices())
     # Each device maps over images of its own: a loop over a batch that lies on several would send them about.
     shared = PartitionSpec(AXIS)
 

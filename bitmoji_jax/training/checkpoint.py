@@ -16,11 +16,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import rich.console
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, PartitionSpec
 
 from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.training.image_pool import ImagePool
-from bitmoji_jax.training.train_step import AXIS, Pools, TrainState
+from bitmoji_jax.training.train_step import Pools, TrainState
 
 
 class Restored(NamedTuple):
@@ -68,8 +67,8 @@ class Checkpointer:
         """Starts saving; training may go on, donating the arrays, while files are written.
 
         Args:
-          state: replicated over this process's devices.
-          pools: with a leading axis of local devices.
+          state: replicated over all devices.
+          pools: with a leading axis of devices.
           progress: JSON values, such as sums of an unfinished row of metrics.
 
         Raises:
@@ -87,8 +86,8 @@ class Checkpointer:
             self._manager.save(
                 images,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(_to_global(state, PartitionSpec())),
-                    pools=ocp.args.StandardSave(_to_global(pools, PartitionSpec(AXIS))),
+                    state=ocp.args.StandardSave(state),
+                    pools=ocp.args.StandardSave(pools),
                     progress=ocp.args.JsonSave({**progress, "devices": jax.device_count()}),
                 ),
             )
@@ -135,26 +134,18 @@ class Checkpointer:
         restored = self._manager.restore(
             images,
             args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(_abstract(_to_global(state, PartitionSpec()))),
-                pools=ocp.args.StandardRestore(
-                    _abstract(_to_global(pools, PartitionSpec(AXIS))) if same else _on_host(pools, devices)
-                ),
+                state=ocp.args.StandardRestore(_abstract(state)),
+                pools=ocp.args.StandardRestore(_abstract(pools) if same else _on_host(pools, devices)),
             ),
         )
-        if same:
-            dealt = _to_local(restored.pools, PartitionSpec(AXIS))
-        else:
-            here = [i for i, device in enumerate(jax.devices()) if device.process_index == jax.process_index()]
-            dealt = {
-                domain: jax.tree.map(
-                    lambda new, like: jax.device_put(new[here], like.sharding),
-                    redeal(restored.pools[domain], jax.device_count()),
-                    pools[domain],
-                )
-                for domain in pools
-            }
+        dealt = restored.pools
+        if not same:
+            dealt = {domain: redeal(pool, jax.device_count()) for domain, pool in dealt.items()}
+            dealt = jax.tree.map(
+                lambda new, like: jax.make_array_from_callback(new.shape, like.sharding, new.__getitem__), dealt, pools
+            )
             self._console.print(f"Continuing on {jax.device_count()} devices a run of {devices}: pools re-dealt")
-        return Restored(_to_local(restored.state, PartitionSpec()), dealt, progress)
+        return Restored(restored.state, dealt, progress)
 
     def _set_aside(self, images: int, error: Exception) -> None:
         self._console.print(f"Checkpoint {images} is damaged ({_reason(error)}): trying the one before")
@@ -211,23 +202,6 @@ def _reason(error: BaseException) -> str:
     text = str(error).strip().split("\n")[0] or type(error).__name__
     system = re.search(r"([^:]+) \[os_error_code", text)
     return system[1].strip() if system else text
-
-
-def _global_mesh() -> Mesh:
-    return Mesh(np.array(jax.devices()), (AXIS,))
-
-
-def _to_global(tree: Any, spec: PartitionSpec) -> Any:
-    """Arrays of this process's devices as arrays over all processes, which is what Orbax saves; nothing is copied."""
-    if jax.process_count() == 1:
-        return tree
-    return multihost_utils.host_local_array_to_global_array(tree, _global_mesh(), spec)
-
-
-def _to_local(tree: Any, spec: PartitionSpec) -> Any:
-    if jax.process_count() == 1:
-        return tree
-    return multihost_utils.global_array_to_host_local_array(tree, _global_mesh(), spec)
 
 
 def _on_host(pools: Pools, devices: int) -> Any:

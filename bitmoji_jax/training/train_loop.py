@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import rich.console
 
 from bitmoji_jax.cache import use_compilation_cache
@@ -34,12 +36,14 @@ from bitmoji_jax.training.train_step import (
     Metrics,
     TrainState,
     create_train_state,
+    local,
+    lower_train_step,
     make_mesh,
-    make_train_step,
 )
 from bitmoji_jax.training.workdir import claimed
 
 _LONG_RUN = 3600.0  # seconds; a plain CPU that will take longer says so
+_MEETING_MS = 900_000  # for all processes to have compiled the step
 
 
 class Interrupted(KeyboardInterrupt):
@@ -99,14 +103,15 @@ def _train(
     total = train_config.total_images(dataset.epoch_images)
 
     mesh = make_mesh()
-    state, pools = create_train_state(config, mesh)
-    train_step = make_train_step(config, dataset.epoch_images)
-    sampler = Sampler(config, dataset, workdir / "samples")
-    translate = make_translate(config)
-    loop_scores: LoopScores | None = None
-    best: dict[str, float] | None = None
-
+    lowered = lower_train_step(config, dataset.epoch_images, dataset.stored_size, mesh)
     with ExitStack() as stack:
+        # Compiled while everything else is made ready.
+        compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(lowered.compile)
+        state, pools = create_train_state(config, mesh)
+        sampler = Sampler(config, dataset, workdir / "samples")
+        translate = make_translate(config)
+        loop_scores: LoopScores | None = None
+        best: dict[str, float] | None = None
         checkpoints = stack.enter_context(
             Checkpointer(workdir / "checkpoints", keep=log.keep_checkpoints, console=console)
         )
@@ -143,23 +148,27 @@ def _train(
         stop = stack.enter_context(StopSignal(console))
 
         def samples(state: TrainState, images: int) -> None:
-            for name, picture in sampler.save(state, images).items():
+            for name, picture in sampler.save(local(state), images).items():
                 metrics_log.add_picture(name, picture, images)
 
         def take_scores() -> None:
             nonlocal best
             if loop_scores is None:
                 return
-            x2y, y2x = (functools.partial(translate, state.ema[name]) for name in ("g", "f"))
+            ema = local(state.ema)
+            x2y, y2x = (functools.partial(translate, ema[name]) for name in ("g", "f"))
             scores = loop_scores(x2y, images)
             metrics_log.add_scores(images, scores)
             if "kid" in scores and (best is None or scores["kid"] < best["kid"]):
                 best = {"kid": scores["kid"], "images": images}
                 guard = loop_scores.guard(x2y, y2x)
-                save_weights(workdir / BEST, Weights(config, images, jax.device_get(state.ema), guard))
+                save_weights(workdir / BEST, Weights(config, images, jax.device_get(ema), guard))
 
         # A copy, because the first step takes the arrays of the state it starts from.
         initial = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(state) if start == 0 else None
+        train_step = compiling.result()
+        # Together: those that come to the first sum over all devices wait there for 30 s only, on CPUs.
+        ocp.multihost.get_barrier_sync_fn()(key="train step compiled", timeout_ms=_MEETING_MS)
         while images < total:
             profiler.step(state)
             started = time.perf_counter()
@@ -197,7 +206,7 @@ def _train(
                 checkpoints.wait()
                 raise Interrupted(f"saved at {images:,} images in {workdir}; the same command continues")
     if dataset.paired_test:
-        _print_paired_error(functools.partial(translate, state.ema["g"]), dataset, console)
+        _print_paired_error(functools.partial(translate, local(state.ema["g"])), dataset, console)
     if best is not None:
         kid = f"{1000 * best['kid']:.0f} at {best['images']:,} images"
         console.print(f"Lowest KID × 1000, training images: {kid}. Those weights are in {workdir / BEST}")
@@ -243,6 +252,11 @@ def _print_paired_error(
     )
 
 
+def _here(array: jax.Array) -> np.ndarray:
+    """What this process holds of an array whose first axis is that of the devices."""
+    return np.concatenate([shard.data for shard in array.addressable_shards])
+
+
 @dataclasses.dataclass(frozen=True)
 class _Step:
     """A dispatched step whose metrics have not been looked at yet."""
@@ -280,7 +294,7 @@ class _Watch:
         metrics = {name: float(value) for name, value in jax.device_get(step.metrics).items()}
         if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
             path = self._workdir / f"nonfinite_{step.images}_process{jax.process_index()}.npz"
-            arrays: dict[str, Any] = {f"{d}_{k}": a for d, row in step.batch.items() for k, a in row.items()}
+            arrays: dict[str, Any] = {f"{d}_{k}": _here(a) for d, row in step.batch.items() for k, a in row.items()}
             np.savez(path, **arrays)
             raise RunError(
                 f"{', '.join(bad)} not finite at {step.images:,} images: stopped. The batch is in {path}; the newest "

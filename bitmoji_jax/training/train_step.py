@@ -4,7 +4,7 @@ Order, as in the reference: forward; update G and F with the discriminators froz
 that update through the pools; update D_X and D_Y; update the moving averages.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.struct
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bitmoji_jax.config import ExperimentConfig, TrainConfig
@@ -43,9 +44,19 @@ class TrainState:
     discriminator_opt: optax.OptState
 
 
-def make_mesh() -> Mesh:
-    """This process's devices. Other processes hold equal copies; `pmap` spans them all."""
-    return Mesh(np.array(jax.local_devices()), (AXIS,))
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """All devices of the run, those of other processes too, or `devices`, in one row."""
+    return Mesh(np.array(jax.devices() if devices is None else devices), (AXIS,))
+
+
+def local(tree: Any) -> Any:
+    """What every device of `make_mesh()` has, as arrays of this process's devices alone; nothing is copied.
+
+    For programs in which the other processes have no part.
+    """
+    if jax.process_count() == 1:
+        return tree
+    return multihost_utils.global_array_to_host_local_array(tree, make_mesh(), PartitionSpec())
 
 
 def make_networks(config: ExperimentConfig) -> tuple[Generator, Discriminator]:
@@ -76,6 +87,11 @@ def create_train_state(config: ExperimentConfig, mesh: Mesh) -> tuple[TrainState
 
     G and F, D_X and D_Y each start from a key of their own.
     """
+    init_state, init_pools = _initializers(config, mesh)
+    return init_state(), init_pools()
+
+
+def _initializers(config: ExperimentConfig, mesh: Mesh) -> tuple[Callable[[], TrainState], Callable[[], Pools]]:
     generator, discriminator = make_networks(config)
     optimizer = make_optimizer(config.train)
     size = config.data.image_size
@@ -104,13 +120,14 @@ def create_train_state(config: ExperimentConfig, mesh: Mesh) -> tuple[TrainState
 
     # Created where the step wants them: anywhere else would cost a second trace. It runs once, so it is compiled
     # fast instead of fast when run: 2 s and not 10 for a small network on a CPU.
-    state = jax.jit(
-        init_state,
-        out_shardings=NamedSharding(mesh, PartitionSpec()),
-        compiler_options={"xla_backend_optimization_level": 0},
-    )()
-    pools = jax.jit(init_pools, out_shardings=NamedSharding(mesh, PartitionSpec(AXIS)))()
-    return state, pools
+    return (
+        jax.jit(
+            init_state,
+            out_shardings=NamedSharding(mesh, PartitionSpec()),
+            compiler_options={"xla_backend_optimization_level": 0},
+        ),
+        jax.jit(init_pools, out_shardings=NamedSharding(mesh, PartitionSpec(AXIS))),
+    )
 
 
 def make_train_step(
@@ -118,15 +135,52 @@ def make_train_step(
 ) -> Callable[[TrainState, Pools, Batch], tuple[TrainState, Pools, Metrics]]:
     """Returns train_step(state, pools, batch) -> (state, pools, metrics), compiled for every device.
 
-    `pools` and the uint8 `batch` have a leading axis of local devices; state and pools are donated. Metrics are
-    float32 scalars, means over the global batch, taken before the update.
+    `pools` and the uint8 `batch` have a leading axis of devices; state and pools are donated. Metrics are float32
+    scalars, means over the global batch, taken before the update.
     """
-    return jax.pmap(
-        _make_device_step(config, epoch_images),
-        axis_name=AXIS,
-        in_axes=(None, 0, 0),
-        out_axes=(None, 0, None),
+    device_step = _make_device_step(config, epoch_images)
+
+    def step(state: TrainState, pools: Pools, batch: Batch) -> tuple[TrainState, Pools, Metrics]:
+        # Of what is shared out, each device has one: a leading axis of length 1.
+        pools, batch = jax.tree.map(lambda a: a[0], (pools, batch))
+        state, pools, metrics = device_step(state, pools, batch)
+        return state, jax.tree.map(lambda a: a[None], pools), metrics
+
+    everywhere, shared = PartitionSpec(), PartitionSpec(AXIS)
+    return jax.jit(
+        jax.shard_map(
+            step,
+            mesh=make_mesh(),
+            in_specs=(everywhere, shared, shared),
+            out_specs=(everywhere, shared, everywhere),
+            # With it, gradients of what is everywhere would be summed over the devices before `pmean` sees them.
+            check_vma=False,
+        ),
         donate_argnums=(0, 1),
+    )
+
+
+def lower_train_step(config: ExperimentConfig, epoch_images: int, image_size: int, mesh: Mesh) -> jax.stages.Lowered:
+    """The step, traced for what `create_train_state` and `train_batches` give, so that it can be compiled ahead.
+
+    `image_size` is that of the images in a batch, before `augment`.
+    """
+    batch_shape = (mesh.size, config.train.batch_size // mesh.size)
+
+    def place(tree: Any, spec: PartitionSpec) -> Any:
+        sharding = NamedSharding(mesh, spec)
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), tree)
+
+    domain = {
+        "image": jax.ShapeDtypeStruct((*batch_shape, image_size, image_size, 3), jnp.uint8),
+        "landmarks": jax.ShapeDtypeStruct((*batch_shape, 5, 2), jnp.float32),
+    }
+    init_state, init_pools = _initializers(config, mesh)
+    step: Any = make_train_step(config, epoch_images)
+    return step.lower(
+        place(jax.eval_shape(init_state), PartitionSpec()),
+        place(jax.eval_shape(init_pools), PartitionSpec(AXIS)),
+        place({"x": domain, "y": domain}, PartitionSpec(AXIS)),
     )
 
 
