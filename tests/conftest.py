@@ -19,10 +19,20 @@ from tests.tiny_images import COUNTS, SIZE, tiny_image, tiny_landmarks
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Compiled programs are shared by the tests of a session and the processes they start, and by nothing else."""
-    folder = tmp_path_factory.mktemp("cache")
-    os.environ["XDG_CACHE_HOME"] = str(folder)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "xla")
-    jax.config.update("jax_compilation_cache_dir", str(folder / "xla"))
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent  # that of all workers
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(session / "xla")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    jax.config.update("jax_compilation_cache_dir", str(session / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    # Most of the time goes into compiling what then runs for a moment; this halves it. With XLA_FLAGS= everything is
+    # compiled as for users.
+    flags = ["--xla_backend_optimization_level=0"]
+    if jax.__version_info__ < (0, 11):  # later ones have this emitter only, and stop at a flag they don't know
+        flags.append("--xla_cpu_use_fusion_emitters=false")
+    os.environ.setdefault("XLA_FLAGS", " ".join(flags))
 
 
 @pytest.fixture(scope="session")

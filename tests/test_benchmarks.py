@@ -31,7 +31,7 @@ def test_input_pipeline() -> None:
 def test_cold_start(tiny_dataset: Path) -> None:
     result = run("cold_start", "--data", str(tiny_dataset))
     cold, warm = result["cold"], result["warm"]
-    assert "_fun" in cold["programs"]
+    assert "step" in cold["programs"]
     for phases in (cold, warm):
         assert 0 < phases["traced"] < phases["total"]
         assert 0 < phases["compiled"] < phases["total"]

@@ -12,11 +12,19 @@ import pytest
 from bitmoji_jax.config import DiscriminatorConfig, GeneratorConfig
 from bitmoji_jax.models import convolution as convolution_module
 from bitmoji_jax.models import discriminator as discriminator_module
+from bitmoji_jax.models import layers as layers_module
 from bitmoji_jax.models.batching import map_images
 from bitmoji_jax.models.convolution import Padding, conv, conv_few_out, conv_nearest, conv_transpose
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.generator import Generator
-from bitmoji_jax.models.layers import ResidualBlock, Upsample, depth_to_space, instance_norm, reflect_pad
+from bitmoji_jax.models.layers import (
+    ResidualBlock,
+    Upsample,
+    depth_to_space,
+    instance_norm,
+    prepare,
+    reflect_pad,
+)
 from bitmoji_jax.models.platform import on_cpu, tracing_for
 from bitmoji_jax.models.winograd import winograd_conv
 
@@ -363,7 +371,7 @@ def test_winograd_is_the_convolution(x_shape: tuple[int, ...], features: int) ->
 def test_generator_by_winograd_is_the_network_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(convolution_module, "_WINOGRAD", 0)
-    monkeypatch.setattr(convolution_module, "winograd_conv", lambda *args: calls.append(1) or winograd_conv(*args))
+    monkeypatch.setattr(layers_module, "winograd_conv", lambda *args: calls.append(1) or winograd_conv(*args))
     x = uniform(2, 12, 20, 3)
     model = Generator(GeneratorConfig(features=5, res_blocks=1, upsample="subpixel"))
     params = some_params(model, x)
@@ -371,6 +379,24 @@ def test_generator_by_winograd_is_the_network_of_the_paper(monkeypatch: pytest.M
     y = jax.jit(model.apply)(params, x)
     assert len(calls) == 4  # two in the block, and each sub-pixel one, which pads with zeros
     np.testing.assert_allclose(y, np_generator(x, params["params"], model.config), atol=1e-4)
+
+
+def test_prepared_parameters_spare_what_they_hold_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution_module, "_WINOGRAD", 0)
+    x = uniform(1, 12, 12, 3)
+    model = Generator(GeneratorConfig(features=5, res_blocks=1, upsample="nearest"))
+    params = some_params(model, x)
+    assert params.keys() == {"params"}  # what is saved and trained is not more
+    prepared = prepare(model, params, 12)
+    assert len(jax.tree.leaves(prepared["prepared"])) == 2 * 16  # both kernels of the block
+    translate = jax.jit(model.apply)
+    np.testing.assert_array_equal(translate(params, x), translate(prepared, x))
+    # It is not made again. (The block's biases are taken off by the norms that follow.)
+    without = {"ResidualBlock_0": jax.tree.map(jnp.zeros_like, params["params"]["ResidualBlock_0"])}
+    blank = prepared | {"params": params["params"] | without}
+    np.testing.assert_allclose(translate(params, x), translate(blank, x), atol=1e-5)
+    with tracing_for("cuda"):
+        assert "prepared" not in prepare(Generator(model.config), params, 12)
 
 
 def test_winograd_is_for_large_convolutions_in_float32_on_a_cpu() -> None:

@@ -56,6 +56,7 @@ def test_any_number_of_images_gives_each_its_own_avatar_and_compiles_three_progr
 
     monkeypatch.setattr(generator.Generator, "__call__", counted)
     translator = Translator.from_weights(weights)
+    traces.clear()
     photos = images(75)
     one_by_one = np.concatenate([translator(photos[i : i + 1]) for i in range(75)])
     for count in (0, 1, 2, 7, 8, 9, 31, 32, 33, 40, 41, 75):

@@ -20,6 +20,7 @@ from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.guard import Guard
 from bitmoji_jax.inference.weights import Weights, load_weights, pretrained_weights, run_weights
 from bitmoji_jax.models.batching import map_images
+from bitmoji_jax.models.layers import prepare
 from bitmoji_jax.training.train_step import AXIS, Params, make_mesh, make_networks
 
 if TYPE_CHECKING:
@@ -86,13 +87,16 @@ class Translator:
     def from_weights(cls, weights: Weights) -> "Translator":
         """Of weights in memory; they go to all devices of this process."""
         translate = make_translate(weights.config)
-        generators = jax.device_put(weights.generators, NamedSharding(make_mesh(jax.local_devices()), PartitionSpec()))
+        network, size = make_networks(weights.config)[0], weights.config.data.image_size
+        everywhere = NamedSharding(make_mesh(jax.local_devices()), PartitionSpec())
+        prepare_params = jax.jit(lambda params: prepare(network, params, size), out_shardings=everywhere)
+        generators = {name: prepare_params(params) for name, params in weights.generators.items()}
         return cls(
             {
                 "x2y": functools.partial(translate, generators["g"]),
                 "y2x": functools.partial(translate, generators["f"]),
             },
-            size=weights.config.data.image_size,
+            size=size,
             cut_out=weights.config.data.cut_out,
             images=weights.images,
             guard=weights.guard,
@@ -216,7 +220,7 @@ class Translator:
 def make_translate(config: ExperimentConfig) -> Callable[[Params, np.ndarray], np.ndarray]:
     """Returns translate(params, images): one generator over any number of images, as `Translator.x2y` says it.
 
-    `params` are on all devices of this process, which share each batch.
+    `params` are on all devices of this process, which share each batch; they may be those of `prepare`.
     """
     generator, _ = make_networks(config)
     size = config.data.image_size

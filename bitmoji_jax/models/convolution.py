@@ -18,19 +18,17 @@ Products are jitted, so that each is traced once for layers of one shape; within
 
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from bitmoji_jax.models.platform import on_cpu
-from bitmoji_jax.models.winograd import winograd_conv
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 _FEW = 3  # channels, of images; scores have 1
 
-# Multiplications of one of a kernel's nine places, pixels (padding included) x channels in x channels out, from which
+# Multiplications of one of a kernel's nine places, pixels (reflected ones too) x channels in x channels out, from which
 # Winograd is taken. XLA's time over its time, forward and with both gradients, single layers, pixels as batch x side^2:
 # 64 channels at 1x32^2 1.25 and 1.28, 128 at 1x16^2 1.2 and 1.5, 256 at 1x16^2 1.4 and 1.7, at 1x32^2 2.3 and 1.9, at
 # 1x64^2 5.6 and 3.6; just above the threshold 256 at 1x4^2 0.8 and 1.3, at 4x4^2 1.0 and 1.6; below it mostly under 1
@@ -39,45 +37,53 @@ _FEW = 3  # channels, of images; scores have 1
 _WINOGRAD = 2**21
 
 
-def conv_general_dilated(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Any, **kwargs: Any
-) -> jax.Array:
-    """`jax.lax.conv_general_dilated` for a Flax `Conv`; on a CPU, products where those are faster."""
-    if not on_cpu():
-        return jax.lax.conv_general_dilated(x, kernel, strides, padding, **kwargs)
+def convolved(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    """The convolution [N, H, W, C] with [h, w, C, D], `padding` in zeros; on a CPU, products where those are faster."""
     features, out = kernel.shape[2:]
-    if out <= _FEW < features and tuple(strides) == (1, 1):
-        return conv_few_out(x, kernel, tuple(padding))
-    if features <= _FEW:
-        return conv(x, kernel, strides[0], tuple(padding))
-    large = math.prod(x.shape[:3]) * features * out >= _WINOGRAD
+    if on_cpu() and out <= _FEW < features and stride == 1:
+        return conv_few_out(x, kernel, padding)
+    if on_cpu() and features <= _FEW:
+        return conv(x, kernel, stride, padding)
+    return _xla_conv(x, kernel, stride, padding)
+
+
+def by_winograd(x: jax.Array, kernel: jax.Array, stride: int) -> bool:
+    """Whether `winograd_conv`, of `x` padded, is faster than `convolved`."""
+    large = math.prod(x.shape[:3]) * math.prod(kernel.shape[2:]) >= _WINOGRAD
+    many = min(kernel.shape[2:]) > _FEW
     # In bfloat16 the transforms would round away what the sums are made of.
-    if large and kernel.shape[:2] == (3, 3) and tuple(strides) == (1, 1) and x.dtype == jnp.float32:
-        return winograd_conv(jnp.pad(x, ((0, 0), *padding, (0, 0))), kernel)
-    return jax.lax.conv_general_dilated(x, kernel, strides, padding, **kwargs)
+    return on_cpu() and large and many and kernel.shape[:2] == (3, 3) and stride == 1 and x.dtype == jnp.float32
 
 
-def transposed(x: jax.Array, kernel: jax.Array, *_: Any, **kwargs: Any) -> jax.Array:
-    """For a Flax `Conv`: the reference's 3x3 transposed convolution, stride 2, padding 1, output padding 1."""
+def transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The reference's 3x3 transposed convolution, stride 2, padding 1, output padding 1."""
     if not on_cpu():
-        return jax.lax.conv_general_dilated(x, kernel, (1, 1), ((1, 2), (1, 2)), **kwargs | {"lhs_dilation": (2, 2)})
+        return _xla_conv(x, kernel, 1, ((1, 2), (1, 2)), dilation=2)
     return conv_transpose(x, kernel[::-1, ::-1], 2, ((1, 0), (1, 0)))
 
 
-def doubled(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **kwargs: Any) -> jax.Array:
-    """For a Flax `Conv` of 3x3 and padding 1: the convolution of `x` doubled by repeating each pixel."""
+def doubled(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The 3x3 convolution, padding 1, of `x` doubled by repeating each pixel."""
     if not on_cpu():
-        x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
-        return jax.lax.conv_general_dilated(x, kernel, strides, padding, **kwargs)
+        return _xla_conv(jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2), kernel, 1, ((1, 1), (1, 1)))
     return conv_nearest(x, kernel)
+
+
+def _xla_conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding, dilation: int = 1) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        padding,
+        lhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
     """[N, H, W, C] with [h, w, C, D] -> [N, (H + padding - h) // stride + 1, ..., D], `padding` in zeros."""
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    return _xla_conv(x, kernel, stride, padding)
 
 
 def _conv_forward(

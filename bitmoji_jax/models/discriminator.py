@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from bitmoji_jax.config import DiscriminatorConfig
-from bitmoji_jax.models.layers import conv, instance_norm
+from bitmoji_jax.models.layers import Conv, instance_norm
 
 
 class Discriminator(nn.Module):
@@ -24,7 +24,7 @@ class Discriminator(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         k = self.config.features
         for i, (features, stride) in enumerate(((k, 2), (2 * k, 2), (4 * k, 2), (8 * k, 1))):
-            x = conv(features, 4, strides=stride, padding=1, dtype=self.dtype)(x)
+            x = Conv(features, 4, self.dtype, stride=stride, padding=1)(x)
             x = nn.leaky_relu(instance_norm(x) if i else x, 0.2)
-        x = conv(1, 4, padding=1, dtype=self.dtype)(x)
+        x = Conv(1, 4, self.dtype, padding=1)(x)
         return x.astype(jnp.float32)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from bitmoji_jax.config import GeneratorConfig
-from bitmoji_jax.models.layers import ResidualBlock, Upsample, conv, instance_norm, reflect_pad
+from bitmoji_jax.models.layers import Conv, ResidualBlock, Upsample, instance_norm, reflect_pad
 
 
 class Generator(nn.Module):
@@ -26,11 +26,11 @@ class Generator(nn.Module):
         config = self.config
         k = config.features
 
-        x = conv(k, 7, dtype=self.dtype)(reflect_pad(x, 3))
+        x = Conv(k, 7, self.dtype)(reflect_pad(x, 3))
         x = nn.relu(instance_norm(x))
         skips = [x]
         for features in (2 * k, 4 * k):
-            x = conv(features, 3, strides=2, padding=1, dtype=self.dtype)(x)
+            x = Conv(features, 3, self.dtype, stride=2, padding=1)(x)
             x = nn.relu(instance_norm(x))
             skips.append(x)
 
@@ -42,5 +42,5 @@ class Generator(nn.Module):
             if config.skips:
                 x = jnp.concatenate([x, skip], axis=-1)
 
-        x = conv(3, 7, dtype=self.dtype)(reflect_pad(x, 3))
+        x = Conv(3, 7, self.dtype)(reflect_pad(x, 3))
         return jnp.tanh(x.astype(jnp.float32))

@@ -1,24 +1,63 @@
 """The pieces both networks are made of. Images and activations are NHWC."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 
-from bitmoji_jax.models.convolution import conv_general_dilated, doubled, transposed
+from bitmoji_jax.models.convolution import by_winograd, convolved, doubled, transposed
+from bitmoji_jax.models.winograd import conv_transformed, transform_kernel, winograd_conv
+
+PREPARED = "prepared"
+"""The collection of what is made of parameters before images are seen; see `prepare`."""
 
 # The reference draws every kernel from N(0, 0.02); biases start at 0, Flax's default.
 kernel_init = nn.initializers.normal(0.02)
 
 
-def conv(features: int, size: int, padding: int = 0, **kwargs: Any) -> nn.Conv:
-    """A Flax `Conv` of size x size, zero-padded, computed as the platform does it best."""
-    return nn.Conv(
-        features,
-        (size, size),
-        **{"padding": padding, "kernel_init": kernel_init, "conv_general_dilated": conv_general_dilated} | kwargs,
-    )
+def prepare(network: nn.Module, params: Any, image_size: int) -> Any:
+    """`params`, and with them what `network` makes of them for an image [1, image_size, image_size, 3].
+
+    For many calls with the same parameters, which then need not make it again: on a CPU, the kernels that Winograd's
+    algorithm takes. On accelerators there is nothing to make.
+    """
+    return params | network.apply(params, jnp.zeros((1, image_size, image_size, 3)), mutable=[PREPARED])[1]
+
+
+class Conv(nn.Module):
+    """A convolution of size x size, `padding` in zeros, and a bias, computed as the platform does it best.
+
+    Its parameters are those of a Flax `Conv`.
+    """
+
+    features: int
+    size: int
+    dtype: Any
+    stride: int = 1
+    padding: int = 0
+    resampling: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+    """In place of stride and padding: `transposed` or `doubled`."""
+    kernel_init: Callable[..., jax.Array] = kernel_init
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", self.kernel_init, (self.size, self.size, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        if self.resampling is not None:
+            return self.resampling(x, kernel) + bias
+        padding = ((self.padding, self.padding), (self.padding, self.padding))
+        if not by_winograd(x, kernel, self.stride):
+            return convolved(x, kernel, self.stride, padding) + bias
+        x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+        if self.has_variable(PREPARED, "kernel"):
+            return conv_transformed(x, self.get_variable(PREPARED, "kernel")) + bias
+        if self.is_mutable_collection(PREPARED) and not self.is_initializing():
+            self.put_variable(PREPARED, "kernel", transform_kernel(kernel))
+        return winograd_conv(x, kernel) + bias
 
 
 def reflect_pad(x: jax.Array, size: int) -> jax.Array:
@@ -61,9 +100,9 @@ class ResidualBlock(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         features = x.shape[-1]
         y = reflect_pad(x, 1)
-        y = conv(features, 3, dtype=self.dtype)(y)
+        y = Conv(features, 3, self.dtype)(y)
         y = reflect_pad(nn.relu(instance_norm(y)), 1)
-        y = conv(features, 3, dtype=self.dtype)(y)
+        y = Conv(features, 3, self.dtype)(y)
         return x + instance_norm(y)
 
 
@@ -78,9 +117,8 @@ class Upsample(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.kind == "transpose":
             # Named as the Flax layer of the same parameters.
-            layer = conv(self.features, 3, dtype=self.dtype, conv_general_dilated=transposed, name="ConvTranspose_0")
-            return layer(x)
+            return Conv(self.features, 3, self.dtype, resampling=transposed, name="ConvTranspose_0")(x)
         if self.kind == "nearest":
-            return conv(self.features, 3, padding=1, dtype=self.dtype, conv_general_dilated=doubled)(x)
-        x = conv(4 * self.features, 3, padding=1, dtype=self.dtype, kernel_init=subpixel_kernel_init)(x)
+            return Conv(self.features, 3, self.dtype, resampling=doubled)(x)
+        x = Conv(4 * self.features, 3, self.dtype, padding=1, kernel_init=subpixel_kernel_init)(x)
         return depth_to_space(x)

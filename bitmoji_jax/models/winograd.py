@@ -25,7 +25,19 @@ Grid = Sequence[Sequence[jax.Array]]
 @jax.jit
 def winograd_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The convolution without padding: [N, H, W, C] with [3, 3, C, D] -> [N, H - 2, W - 2, D], H and W at least 3."""
-    products = _pairwise(jnp.matmul, _both(_tile, _gather(x)), _both(_kernel, kernel))
+    return conv_transformed(x, transform_kernel(kernel))
+
+
+@jax.jit
+def transform_kernel(kernel: jax.Array) -> Grid:
+    """[3, 3, C, D] to a grid of [C, D], for `conv_transformed`."""
+    return _both(_kernel, kernel)
+
+
+@jax.jit
+def conv_transformed(x: jax.Array, kernel: Grid) -> jax.Array:
+    """`winograd_conv` with a kernel transformed already, once for many calls."""
+    products = _pairwise(jnp.matmul, _both(_tile, _gather(x)), kernel)
     return _interleave(_both(_output, products), x.shape[1] - 2, x.shape[2] - 2)
 
 
@@ -37,7 +49,7 @@ def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Arra
 def _backward(residuals: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
     products = _both(_output_transposed, _deinterleave(grad))
-    tiles = _pairwise(lambda m, g: m @ g.T, products, _both(_kernel, kernel))
+    tiles = _pairwise(lambda m, g: m @ g.T, products, transform_kernel(kernel))
     kernels = _pairwise(lambda d, m: _rows(d).T @ _rows(m), _both(_tile, _gather(x)), products)
     x_grad = _scatter(_both(_tile_transposed, tiles), x.shape[1], x.shape[2])
     return x_grad, jnp.array(_both(_kernel_transposed, kernels))
