@@ -49,10 +49,10 @@ def convolved(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) ->
 
 def by_winograd(x: jax.Array, kernel: jax.Array, stride: int) -> bool:
     """Whether `winograd_conv`, of `x` padded, is faster than `convolved`."""
-    large = math.prod(x.shape[:3]) * math.prod(kernel.shape[2:]) >= _WINOGRAD
-    many = min(kernel.shape[2:]) > _FEW
+    if not on_cpu() or kernel.shape[:2] != (3, 3) or stride != 1 or min(kernel.shape[2:]) <= _FEW:
+        return False
     # In bfloat16 the transforms would round away what the sums are made of.
-    return on_cpu() and large and many and kernel.shape[:2] == (3, 3) and stride == 1 and x.dtype == jnp.float32
+    return x.dtype == jnp.float32 and math.prod(x.shape[:3]) * math.prod(kernel.shape[2:]) >= _WINOGRAD
 
 
 def transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
