@@ -2,8 +2,7 @@
 
 In one process their memory could not be told apart, and the threads of one library would wait for work beside the
 other's. So the modules that start sides import none of the libraries that are measured. A side that has no turn sleeps,
-and begins its turn with a step that is not timed: after each step XLA and PyTorch give memory back to the system, and a
-virtual machine after some seconds to its host, from where it comes back slowly. In a run step follows step.
+and begins its turn with a step that is not timed: memory and caches were others' meanwhile. In a run step follows step.
 
 Figures are medians of the turns, with the least and the greatest. Two times are taken of a step: `wall`, and `cpu`, the
 CPU time of the process over its threads: what it would take on cores that are free and perfectly shared. On a machine

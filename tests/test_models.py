@@ -17,14 +17,7 @@ from bitmoji_jax.models.batching import map_images
 from bitmoji_jax.models.convolution import Padding, conv, conv_few_out, conv_nearest, conv_transpose
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.generator import Generator
-from bitmoji_jax.models.layers import (
-    ResidualBlock,
-    Upsample,
-    depth_to_space,
-    instance_norm,
-    prepare,
-    reflect_pad,
-)
+from bitmoji_jax.models.layers import ResidualBlock, Upsample, depth_to_space, instance_norm, prepare, reflect_pad
 from bitmoji_jax.models.platform import on_cpu, tracing_for
 from bitmoji_jax.models.winograd import winograd_conv
 

@@ -105,7 +105,7 @@ class Checkpointer:
         another number of devices, its pools are re-dealt (`redeal`), and the console is told.
 
         Args:
-          state: a state of the right shapes and shardings; its values are not used.
+          state: of the right shapes and shardings, perhaps abstract; its values are not used.
           pools: likewise.
 
         Raises:

@@ -35,6 +35,7 @@ from bitmoji_jax.training.train_step import (
     Batch,
     Metrics,
     TrainState,
+    abstract_train_state,
     create_train_state,
     local,
     lower_train_step,
@@ -103,26 +104,32 @@ def _train(
     total = train_config.total_images(dataset.epoch_images)
 
     mesh = make_mesh()
-    lowered = lower_train_step(config, dataset.epoch_images, dataset.stored_size, mesh)
+    translate = make_translate(config)
+    loop_scores: LoopScores | None = None
+    best: dict[str, float] | None = None
+
     with ExitStack() as stack:
-        # Compiled while everything else is made ready.
-        compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(lowered.compile)
-        state, pools = create_train_state(config, mesh)
-        sampler = Sampler(config, dataset, workdir / "samples")
-        translate = make_translate(config)
-        loop_scores: LoopScores | None = None
-        best: dict[str, float] | None = None
         checkpoints = stack.enter_context(
             Checkpointer(workdir / "checkpoints", keep=log.keep_checkpoints, console=console)
         )
-        restored = checkpoints.restore(state, pools)
+        abstract = abstract_train_state(config, mesh)
+        restored = checkpoints.restore(*abstract)
+        start = 0
         sums: dict[str, Any] | None = None
         if restored is not None:
             state, pools = restored.state, restored.pools
+            start = int(state.images)
             sums, best = restored.progress["sums"], restored.progress.get("best")
             _check_dataset(dataset, restored.progress["sizes"])
-            console.print(f"Continuing at {int(state.images):,} of {total:,} images")
-        start = images = int(state.images)
+            console.print(f"Continuing at {start:,} of {total:,} images")
+        if start < total:
+            # Compiled while everything else is made ready, once nothing speaks against this run.
+            lowered = lower_train_step(config, dataset.epoch_images, dataset.stored_size, *abstract)
+            compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(lowered.compile)
+        if restored is None:
+            state, pools = create_train_state(config, mesh)
+        sampler = Sampler(config, dataset, workdir / "samples")
+        images = start
         batches = train_batches(
             dataset,
             config.data,
@@ -166,9 +173,10 @@ def _train(
 
         # A copy, because the first step takes the arrays of the state it starts from.
         initial = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(state) if start == 0 else None
-        train_step = compiling.result()
-        # Together: those that come to the first sum over all devices wait there for 30 s only, on CPUs.
-        ocp.multihost.get_barrier_sync_fn()(key="train step compiled", timeout_ms=_MEETING_MS)
+        if start < total:
+            train_step = compiling.result()
+            # Together: those that come to the first sum over all devices wait there for 30 s only, on CPUs.
+            ocp.multihost.get_barrier_sync_fn()(key="train step compiled", timeout_ms=_MEETING_MS)
         while images < total:
             profiler.step(state)
             started = time.perf_counter()

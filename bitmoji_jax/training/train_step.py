@@ -25,7 +25,7 @@ from bitmoji_jax.training.losses import absolute_error, discriminator_loss, leas
 
 AXIS = "data"
 
-# Images a device from which translation and identity are passes of their own, on a CPU: what both take together leaves
+# Images of a pass from which translation and identity are passes of their own, on a CPU: what both take together leaves
 # its caches. Steps are 1 to 12 % faster at batch 4, and would be 7 % slower at batch 1 (benchmarks/NOTES.md).
 _APART = 4
 
@@ -93,6 +93,18 @@ def create_train_state(config: ExperimentConfig, mesh: Mesh) -> tuple[TrainState
     """
     init_state, init_pools = _initializers(config, mesh)
     return init_state(), init_pools()
+
+
+def abstract_train_state(config: ExperimentConfig, mesh: Mesh) -> tuple[TrainState, Pools]:
+    """Shapes, types and places of what `create_train_state` makes, in `jax.ShapeDtypeStruct`s."""
+    init_state, init_pools = _initializers(config, mesh)
+    state, pools = jax.eval_shape(init_state), jax.eval_shape(init_pools)
+    return _placed(state, mesh, PartitionSpec()), _placed(pools, mesh, PartitionSpec(AXIS))
+
+
+def _placed(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
+    sharding = NamedSharding(mesh, spec)
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), tree)
 
 
 def _initializers(config: ExperimentConfig, mesh: Mesh) -> tuple[Callable[[], TrainState], Callable[[], Pools]]:
@@ -164,28 +176,21 @@ def make_train_step(
     )
 
 
-def lower_train_step(config: ExperimentConfig, epoch_images: int, image_size: int, mesh: Mesh) -> jax.stages.Lowered:
-    """The step, traced for what `create_train_state` and `train_batches` give, so that it can be compiled ahead.
+def lower_train_step(
+    config: ExperimentConfig, epoch_images: int, image_size: int, state: TrainState, pools: Pools
+) -> jax.stages.Lowered:
+    """The step, traced so that it can be compiled before there is anything to call it with.
 
-    `image_size` is that of the images in a batch, before `augment`.
+    `state` and `pools` may be abstract; `image_size` is that of the images in a batch, before `augment`.
     """
+    mesh = make_mesh()
     batch_shape = (mesh.size, config.train.batch_size // mesh.size)
-
-    def place(tree: Any, spec: PartitionSpec) -> Any:
-        sharding = NamedSharding(mesh, spec)
-        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), tree)
-
     domain = {
         "image": jax.ShapeDtypeStruct((*batch_shape, image_size, image_size, 3), jnp.uint8),
         "landmarks": jax.ShapeDtypeStruct((*batch_shape, 5, 2), jnp.float32),
     }
-    init_state, init_pools = _initializers(config, mesh)
     step: Any = make_train_step(config, epoch_images)
-    return step.lower(
-        place(jax.eval_shape(init_state), PartitionSpec()),
-        place(jax.eval_shape(init_pools), PartitionSpec(AXIS)),
-        place({"x": domain, "y": domain}, PartitionSpec(AXIS)),
-    )
+    return step.lower(state, pools, _placed({"x": domain, "y": domain}, mesh, PartitionSpec(AXIS)))
 
 
 def _make_device_step(config: ExperimentConfig, epoch_images: int) -> Callable:
@@ -195,23 +200,22 @@ def _make_device_step(config: ExperimentConfig, epoch_images: int) -> Callable:
     optimizer = make_optimizer(config.train)
     weights = config.train
 
+    def translate_both(params: Params, a: jax.Array, b: jax.Array) -> Sequence[jax.Array]:
+        """Of batches of one size."""
+        if on_cpu() and len(a) >= _APART:
+            return translate(params, a), translate(params, b)
+        # In one pass: larger products, and each kernel is read once.
+        return jnp.split(translate(params, jnp.concatenate([a, b])), 2)
+
     def generator_loss(
         generators: dict[str, Params], discriminators: dict[str, Params], real: dict[str, jax.Array]
     ) -> tuple[jax.Array, tuple[dict[str, jax.Array], Metrics]]:
         real_x, real_y = real["x"], real["y"]
-        n = real_x.shape[0]
         g, f = generators["g"], generators["f"]
         metrics = {}
         if weights.identity_weight:
-            if on_cpu() and n >= _APART:
-                fake_y, idt_y = translate(g, real_x), translate(g, real_y)
-                fake_x, idt_x = translate(f, real_y), translate(f, real_x)
-            else:
-                # Translation and identity in one pass: larger products, and each kernel is read once.
-                from_g = translate(g, jnp.concatenate([real_x, real_y]))
-                from_f = translate(f, jnp.concatenate([real_y, real_x]))
-                fake_y, idt_y = from_g[:n], from_g[n:]
-                fake_x, idt_x = from_f[:n], from_f[n:]
+            fake_y, idt_y = translate_both(g, real_x, real_y)
+            fake_x, idt_x = translate_both(f, real_y, real_x)
             metrics["identity_x"] = absolute_error(idt_x, real_x)
             metrics["identity_y"] = absolute_error(idt_y, real_y)
         else:
