@@ -25,7 +25,7 @@ import rich.console
 import rich.table
 import tyro
 
-from bitmoji_jax.data.synthetic import synthetic_dataset
+from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from experiments import demo
 
 # What JAX says with jax_log_compiles.

@@ -81,8 +81,10 @@ def start_ours(config: ExperimentConfig, batch: int, folder: Path) -> tuple[Work
     from bitmoji_jax.inference.export import export_onnx
     from bitmoji_jax.inference.translator import Translator
     from bitmoji_jax.inference.weights import Weights
-    from bitmoji_jax.models.platform import tracing_for
-    from bitmoji_jax.training.train_step import create_train_state, make_mesh, make_networks
+    from bitmoji_jax.models.networks import make_networks
+    from bitmoji_jax.ops.platform import tracing_for
+    from bitmoji_jax.parallel import make_mesh
+    from bitmoji_jax.training.train_state import create_train_state
 
     state, _ = create_train_state(config, make_mesh())
     params = jax.device_get(state.generators | state.discriminators)

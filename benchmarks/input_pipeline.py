@@ -28,7 +28,7 @@ from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.builder import Example, encode_image, write_dataset
 from bitmoji_jax.data.images import decode_image
 from bitmoji_jax.data.pipeline import Dataset, open_dataset, train_batches
-from bitmoji_jax.training.train_step import make_mesh
+from bitmoji_jax.parallel import make_mesh
 
 _BATCH = 8
 

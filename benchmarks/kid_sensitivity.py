@@ -21,11 +21,11 @@ from scipy import ndimage
 
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.pipeline import Dataset, open_dataset
-from bitmoji_jax.evaluation.diversity import coverage, nearest_neighbour_ratio
-from bitmoji_jax.evaluation.features import Features, load_efficientnet_lite0
-from bitmoji_jax.evaluation.kid import kid, low_pass
-from bitmoji_jax.evaluation.spectrum import checkerboard
 from bitmoji_jax.inference.translator import resized
+from bitmoji_jax.metrics.checkerboard import checkerboard
+from bitmoji_jax.metrics.diversity import coverage, nearest_neighbour_ratio
+from bitmoji_jax.metrics.kid import kid, low_pass
+from bitmoji_jax.models.efficientnet import Features, load_efficientnet_lite0
 
 
 @dataclasses.dataclass(frozen=True)

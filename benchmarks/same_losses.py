@@ -24,8 +24,10 @@ import tyro
 
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.pipeline import Dataset, open_dataset, train_batches
-from bitmoji_jax.models.platform import tracing_for
-from bitmoji_jax.training.train_step import create_train_state, make_mesh, make_train_step
+from bitmoji_jax.ops.platform import tracing_for
+from bitmoji_jax.parallel import make_mesh
+from bitmoji_jax.training.train_state import create_train_state
+from bitmoji_jax.training.train_step import make_train_step
 
 _LOSSES = ("loss_generators", "loss_d_x", "loss_d_y", "cycle_x", "cycle_y")
 _ROUNDING = 2.0**-24  # of a float32, relative

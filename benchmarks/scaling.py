@@ -32,7 +32,9 @@ import rich.table
 import tyro
 
 from bitmoji_jax.config import DiscriminatorConfig, ExperimentConfig, GeneratorConfig
-from bitmoji_jax.training.train_step import create_train_state, make_mesh, make_train_step
+from bitmoji_jax.parallel import make_mesh
+from bitmoji_jax.training.train_state import create_train_state
+from bitmoji_jax.training.train_step import make_train_step
 
 _BYTES = {"f64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2}
 _SIZE = 32

@@ -81,7 +81,9 @@ def start_ours(config: ExperimentConfig) -> tuple[Work, float]:
     """The step of `training/train_step.py`, on the first device."""
     import jax
 
-    from bitmoji_jax.training.train_step import create_train_state, make_mesh, make_train_step
+    from bitmoji_jax.parallel import make_mesh
+    from bitmoji_jax.training.train_state import create_train_state
+    from bitmoji_jax.training.train_step import make_train_step
 
     state, pools = create_train_state(config, make_mesh())
     batch = batch_of(config)
@@ -100,7 +102,7 @@ def start_ours(config: ExperimentConfig) -> tuple[Work, float]:
 
 def count_flop(config: ExperimentConfig, state: Any, pools: Any) -> float:
     """FLOP of a step, see above."""
-    from bitmoji_jax.models.platform import tracing_for
+    from bitmoji_jax.ops.platform import tracing_for
     from bitmoji_jax.training.train_step import make_train_step
 
     with tracing_for("tpu"):

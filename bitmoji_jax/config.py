@@ -161,20 +161,22 @@ def to_json(config: ExperimentConfig) -> str:
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
+_ADDED: dict[str, dict[str, Any]] = {"log": dataclasses.asdict(LogConfig()), "data": {"cut_out": True}}
+"""Fields that came after the first version, and what files without them mean."""
+
+
 def from_json(text: str) -> ExperimentConfig:
     """Reads what `to_json` wrote.
 
-    Fields missing from `log`, which any run may change, get their defaults, and so does `data.cut_out`, which changes
-    no training: so runs and weights of earlier versions can be used.
+    Runs and weights of earlier versions can be used: `_ADDED` says what fields mean that those lack.
 
     Raises:
       ValueError: the text is not JSON, or a field is unknown, missing, of another type or out of range.
     """
     values = json.loads(text)
-    if isinstance(values, dict) and isinstance(values.get("log"), dict):
-        values["log"] = dataclasses.asdict(LogConfig()) | values["log"]
-    if isinstance(values, dict) and isinstance(values.get("data"), dict):
-        values["data"].setdefault("cut_out", DataConfig.cut_out)
+    for section, added in _ADDED.items():
+        if isinstance(values, dict) and isinstance(values.get(section), dict):
+            values[section] = added | values[section]
     return _build(ExperimentConfig, values, "config")
 
 

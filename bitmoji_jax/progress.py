@@ -1,6 +1,7 @@
-"""The progress bar of the commands that go through files. Imported by worker processes: no JAX here."""
+"""Progress for people: the bar of the commands that go through files, durations. Worker processes import it: no JAX."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -14,3 +15,18 @@ def progress_bar(label: str, total: int, console: Console) -> Iterator[Callable[
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total)
         yield lambda: progress.advance(task)
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds in words of two units at most: 42 s, 3 min, 1 h 20 min, 3 days 4 h."""
+    if not math.isfinite(seconds):
+        return "?"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} days {hours % 24} h"

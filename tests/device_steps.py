@@ -19,7 +19,9 @@ from bitmoji_jax.config import (  # noqa: E402
     GeneratorConfig,
     TrainConfig,
 )
-from bitmoji_jax.training.train_step import create_train_state, make_mesh, make_train_step  # noqa: E402
+from bitmoji_jax.parallel import make_mesh  # noqa: E402
+from bitmoji_jax.training.train_state import create_train_state  # noqa: E402
+from bitmoji_jax.training.train_step import make_train_step  # noqa: E402
 
 GLOBAL_BATCH = 8
 STEPS = 4

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bitmoji_jax.data.augment import augment, resize, to_float, to_uint8
+from bitmoji_jax.data.augment import augment
+from bitmoji_jax.ops.image import resize, to_float, to_uint8
 
 jitted_augment = jax.jit(augment, static_argnames=("size", "crop_margin", "flip"))
 NOWHERE = np.full((5, 2), np.nan, np.float32)

@@ -13,9 +13,10 @@ import rich.console
 
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.errors import InputError, RunError
+from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training.checkpoint import Checkpointer, redeal
 from bitmoji_jax.training.image_pool import ImagePool
-from bitmoji_jax.training.train_step import create_train_state, make_mesh
+from bitmoji_jax.training.train_state import create_train_state
 
 PROGRESS = {"sums": {"steps": 1, "totals": {"cycle_x": 0.1}}, "sizes": {"trainA": 12}}
 

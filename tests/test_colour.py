@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bitmoji_jax.evaluation.colour import (
+from bitmoji_jax.metrics.colour import (
     ITA_GROUPS,
     delta_e,
     individual_typology_angle,

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bitmoji_jax.models.depthwise import depthwise_conv, shifted_depthwise_conv
+from bitmoji_jax.ops.depthwise import depthwise_conv, shifted_depthwise_conv
 
 
 @pytest.mark.parametrize("size", [7, 8])

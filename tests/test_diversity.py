@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bitmoji_jax.evaluation.diversity import coverage, nearest_neighbour_ratio
+from bitmoji_jax.metrics.diversity import coverage, nearest_neighbour_ratio
 
 BOTH = pytest.mark.parametrize("score", [nearest_neighbour_ratio, coverage])
 

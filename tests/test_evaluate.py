@@ -12,7 +12,7 @@ import pytest
 from bitmoji_jax.cli import main
 from bitmoji_jax.config import DataConfig, ExperimentConfig
 from bitmoji_jax.data import pipeline
-from bitmoji_jax.data.synthetic import synthetic_dataset
+from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation.evaluate import evaluate
 from bitmoji_jax.training.train_loop import train

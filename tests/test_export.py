@@ -17,16 +17,17 @@ import pytest
 
 from bitmoji_jax import cli
 from bitmoji_jax.config import DataConfig, ExperimentConfig, GeneratorConfig, TrainConfig, from_json
-from bitmoji_jax.data.augment import to_float, to_uint8
-from bitmoji_jax.data.drawing.photo import render_photo
-from bitmoji_jax.data.drawing.spec import sample_nuisance, sample_spec
+from bitmoji_jax.data.synthetic.photo import render_photo
+from bitmoji_jax.data.synthetic.spec import sample_nuisance, sample_spec
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.export import export_onnx, export_stablehlo
 from bitmoji_jax.inference.export_stablehlo import PLATFORMS, load_exported
-from bitmoji_jax.inference.translator import Translator, resized
+from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import Weights, pretrained_weights, save_weights
-from bitmoji_jax.models.platform import tracing_for
-from bitmoji_jax.training.train_step import make_networks
+from bitmoji_jax.models.networks import make_networks
+from bitmoji_jax.ops.batching import resized
+from bitmoji_jax.ops.image import to_float, to_uint8
+from bitmoji_jax.ops.platform import tracing_for
 
 SIZE = 32
 EXPORTS = {"stablehlo": export_stablehlo, "onnx": export_onnx}

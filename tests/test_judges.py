@@ -12,7 +12,7 @@ from bitmoji_jax.evaluation import judge_cache
 from bitmoji_jax.evaluation import judges as judges_module
 from bitmoji_jax.evaluation.judge_cache import load_judges
 from bitmoji_jax.evaluation.judges import Judges, train_judges
-from bitmoji_jax.evaluation.scores import nme
+from bitmoji_jax.metrics.images import nme
 
 SIZE = 32
 STEPS = 120

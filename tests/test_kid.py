@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bitmoji_jax.evaluation.kid import kid, low_pass
+from bitmoji_jax.metrics.kid import kid, low_pass
 
 
 @pytest.fixture

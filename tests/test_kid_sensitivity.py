@@ -24,7 +24,7 @@ from benchmarks.kid_sensitivity import (
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.builder import SPLITS, Example, encode_image, write_dataset
 from bitmoji_jax.data.pipeline import open_dataset
-from bitmoji_jax.evaluation.spectrum import checkerboard
+from bitmoji_jax.metrics.checkerboard import checkerboard
 from tests.tiny_images import COUNTS, SIZE, index_of, tiny_image
 
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from bitmoji_jax.config import DiscriminatorConfig, GeneratorConfig
-from bitmoji_jax.models import convolution as convolution_module
 from bitmoji_jax.models import discriminator as discriminator_module
 from bitmoji_jax.models import layers as layers_module
-from bitmoji_jax.models.batching import map_images
-from bitmoji_jax.models.convolution import Padding, conv, conv_few_out, conv_nearest, conv_transpose
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.generator import Generator
 from bitmoji_jax.models.layers import ResidualBlock, Upsample, depth_to_space, instance_norm, prepare, reflect_pad
-from bitmoji_jax.models.platform import on_cpu, tracing_for
-from bitmoji_jax.models.winograd import winograd_conv
+from bitmoji_jax.ops import conv as convolution_module
+from bitmoji_jax.ops.batching import map_images
+from bitmoji_jax.ops.conv import Padding, conv, conv_few_out, conv_nearest, conv_transpose
+from bitmoji_jax.ops.platform import on_cpu, tracing_for
+from bitmoji_jax.ops.winograd import winograd_conv
 
 UPSAMPLINGS = ("transpose", "nearest", "subpixel")
 ALL_GENERATORS = pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from bitmoji_jax.data.pipeline import Dataset
-from bitmoji_jax.evaluation.paired import paired_error
+from bitmoji_jax.metrics.paired import paired_error
 
 SIZE = 8
 

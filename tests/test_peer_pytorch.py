@@ -13,7 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from benchmarks.peer_pytorch import CycleGAN, Discriminator, Generator  # noqa: E402
 from benchmarks.train_step import cell_config, count_flop  # noqa: E402
 from bitmoji_jax.config import ExperimentConfig, GeneratorConfig  # noqa: E402
-from bitmoji_jax.training.train_step import create_train_state, make_mesh, make_train_step  # noqa: E402
+from bitmoji_jax.parallel import make_mesh  # noqa: E402
+from bitmoji_jax.training.train_state import create_train_state  # noqa: E402
+from bitmoji_jax.training.train_step import make_train_step  # noqa: E402
 
 
 def parameter_count(network: Any) -> int:

@@ -10,9 +10,9 @@ import pytest
 from bitmoji_jax import Translator
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.pipeline import open_dataset
-from bitmoji_jax.data.synthetic import synthetic_dataset
-from bitmoji_jax.evaluation.scores import colour_inversion, cycle_psnr, does_nothing
+from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.inference.weights import pretrained_weights
+from bitmoji_jax.metrics.images import colour_inversion, cycle_psnr, does_nothing
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from bitmoji_jax.config import ExperimentConfig
-from bitmoji_jax.data.augment import to_float, to_uint8
 from bitmoji_jax.data.builder import encode_image
 from bitmoji_jax.data.pipeline import Dataset, open_dataset
 from bitmoji_jax.models.generator import Generator
+from bitmoji_jax.ops.image import to_float, to_uint8
 from bitmoji_jax.training.samples import COLUMNS, Sampler, make_grid, sample_images, save_picture
 from tests.tiny_images import COUNTS, SIZE, index_of, tiny_image
 

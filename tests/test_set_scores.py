@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bitmoji_jax.evaluation import set_scores
-from bitmoji_jax.evaluation.kid import Kid
 from bitmoji_jax.evaluation.subject import Subject
+from bitmoji_jax.metrics.kid import Kid
 
 SIZE = 16
 

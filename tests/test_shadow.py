@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bitmoji_jax.evaluation.shadow import cast_shadow
+from bitmoji_jax.metrics.shadow import cast_shadow
 
 SIZES = [16, 33, 64, 128]
 
@@ -103,5 +103,5 @@ def test_no_photos_give_none() -> None:
     ],
 )
 def test_bad_input_is_refused(photos: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="photos are"):
+    with pytest.raises(ValueError, match="not uint8"):
         cast_shadow(photos)

@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitmoji_jax.data import synthetic, synthetic_examples
 from bitmoji_jax.data.builder import SPLITS, Example, decode_image, read_split
-from bitmoji_jax.data.drawing import spec as names
-from bitmoji_jax.data.drawing.avatar import avatar_landmarks, render_avatar
-from bitmoji_jax.data.drawing.layers import View, hair_layer, library_part, rasterise
-from bitmoji_jax.data.drawing.photo import render_photo
-from bitmoji_jax.data.drawing.pose import photo_landmarks
-from bitmoji_jax.data.drawing.spec import AvatarSpec, Nuisance, sample_nuisance, sample_spec
-from bitmoji_jax.data.drawing.workers import list_jobs
-from bitmoji_jax.data.synthetic import synthetic_dataset
+from bitmoji_jax.data.synthetic import dataset as synthetic
+from bitmoji_jax.data.synthetic import examples as synthetic_examples
+from bitmoji_jax.data.synthetic import spec as names
+from bitmoji_jax.data.synthetic.avatar import avatar_landmarks, render_avatar
+from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
+from bitmoji_jax.data.synthetic.layers import View, hair_layer, library_part, rasterise
+from bitmoji_jax.data.synthetic.photo import render_photo
+from bitmoji_jax.data.synthetic.pose import photo_landmarks
+from bitmoji_jax.data.synthetic.spec import AvatarSpec, Nuisance, sample_nuisance, sample_spec
+from bitmoji_jax.data.synthetic.workers import list_jobs
 from bitmoji_jax.errors import InputError
 
 SIZE = 64
@@ -306,7 +307,7 @@ def test_numbers_out_of_range(size: int, images: int, tmp_path: Path) -> None:
 
 
 def test_workers_do_not_import_jax() -> None:
-    code = "import sys, bitmoji_jax.data.drawing.workers; sys.exit('jax' in sys.modules)"
+    code = "import sys, bitmoji_jax.data.synthetic.workers; sys.exit('jax' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
 

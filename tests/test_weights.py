@@ -11,8 +11,9 @@ from bitmoji_jax.config import ExperimentConfig, to_json
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.guard import fit_guard
 from bitmoji_jax.inference.weights import BEST, Weights, load_weights, run_weights, save_weights
+from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training.train_loop import train
-from bitmoji_jax.training.train_step import create_train_state, make_mesh
+from bitmoji_jax.training.train_state import create_train_state
 
 
 @pytest.fixture

@@ -4,25 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bitmoji_jax.ops.image import to_float
+
 # Mirroring swaps left with right: eyes and mouth corners change places, the nose stays.
 _MIRRORED_LANDMARKS = np.array([1, 0, 2, 4, 3])
-
-
-def to_float(images: jax.Array) -> jax.Array:
-    """uint8 [0, 255] -> float32 [-1, 1]."""
-    return images.astype(jnp.float32) / 127.5 - 1.0
-
-
-def to_uint8(images: jax.Array) -> jax.Array:
-    """float [-1, 1] -> uint8 [0, 255], rounded; values outside are clipped."""
-    return jnp.clip(jnp.round((images + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
-
-
-def resize(images: jax.Array, size: int) -> jax.Array:
-    """Float images [N, H, W, 3] resized to [N, size, size, 3], with antialiasing."""
-    if images.shape[1:3] == (size, size):
-        return images
-    return jax.image.resize(images, (images.shape[0], size, size, 3), "linear", antialias=True)
 
 
 def augment(

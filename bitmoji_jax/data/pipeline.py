@@ -1,6 +1,7 @@
 """The way of images from a TFDS dataset to the devices: two shuffled streams, zipped, batched, prefetched."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -8,14 +9,15 @@ import grain
 import jax
 import numpy as np
 import tensorflow_datasets as tfds
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 from PIL import Image
 
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.builder import GENDERS, SPLITS, attributes_of
 from bitmoji_jax.data.images import decode_image
-from bitmoji_jax.data.synthetic import synthetic_dataset
+from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.parallel import SHARDED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +110,22 @@ def open_dataset(config: DataConfig) -> Dataset:
     return Dataset(splits, stored_size)
 
 
+def read_pair(dataset: Dataset, indices: tuple[int, int]) -> dict[str, dict[str, np.ndarray]]:
+    """What the train step sees of a photo and an avatar. Here alone it is said what a batch is made of."""
+    rows = {"x": dataset.read("trainA", indices[0]), "y": dataset.read("trainB", indices[1])}
+    return {domain: {name: row[name] for name in ("image", "landmarks")} for domain, row in rows.items()}
+
+
+def abstract_batch(dataset: Dataset, batch_size: int, mesh: Mesh) -> Any:
+    """Shapes, types and places of a batch of `train_batches`."""
+    return jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(
+            (mesh.size, batch_size // mesh.size, *a.shape), a.dtype, sharding=NamedSharding(mesh, SHARDED)
+        ),
+        read_pair(dataset, (0, 0)),
+    )
+
+
 def train_batches(
     dataset: Dataset, config: DataConfig, *, batch_size: int, seed: int, mesh: Mesh, start: int = 0
 ) -> Iterator[Any]:
@@ -130,14 +148,10 @@ def train_batches(
     """
     local_batch = batch_size // jax.process_count()
     local_devices = mesh.local_mesh.size
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    sharding = NamedSharding(mesh, SHARDED)
 
     def stream(split: str, seed: int) -> grain.MapDataset:
         return grain.MapDataset.range(len(dataset.splits[split])).shuffle(seed=seed).repeat()
-
-    def read_pair(indices: tuple[int, int]) -> dict[str, dict[str, np.ndarray]]:
-        rows = {"x": dataset.read("trainA", indices[0]), "y": dataset.read("trainB", indices[1])}
-        return {domain: {name: row[name] for name in ("image", "landmarks")} for domain, row in rows.items()}
 
     def to_devices(batch: Any) -> Any:
         split = jax.tree.map(lambda a: a.reshape(local_devices, -1, *a.shape[1:]), batch)
@@ -145,7 +159,7 @@ def train_batches(
 
     seed_x, seed_y = (int(s) for s in np.random.SeedSequence(seed).generate_state(2, np.uint32))
     pairs = grain.experimental.ZipMapDataset([stream("trainA", seed_x), stream("trainB", seed_y)])
-    batches = pairs.map(read_pair).batch(local_batch, drop_remainder=True)
+    batches = pairs.map(functools.partial(read_pair, dataset)).batch(local_batch, drop_remainder=True)
     # Batches of a process are dealt out in turn, so that joined they are the batches of a single process.
     first = jax.process_index() + start * jax.process_count()
     batches = batches[first :: jax.process_count()]

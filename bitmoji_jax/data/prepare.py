@@ -4,16 +4,16 @@ import collections
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from bitmoji_jax.data.builder import SPLITS, Example, check_free, scratch_folder, write_dataset
 from bitmoji_jax.data.decoding import Decoded, LeftOut, decode_files
-from bitmoji_jax.data.files import list_files
 from bitmoji_jax.data.labels import Label, attribute_types, read_labels
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.files import list_files
+from bitmoji_jax.host import available_cores
 
 REPORT = "prepare_report.json"
 _TEST_SHARE = 0.1
@@ -95,7 +95,7 @@ def prepare(
 
     with scratch_folder(out) as scratch, (scratch / "spool").open("w+b") as spool:
         files = {side: listing.files for side, listing in listings.items()}
-        decoded, left_out = decode_files(files, size, workers or _cores(), spool)
+        decoded, left_out = decode_files(files, size, workers or available_cores(), spool)
         dropped = [each for each in left_out if each.reason != "not an image"]
         skipped = [each for each in left_out if each.reason == "not an image"]
         for side, listing in listings.items():
@@ -159,8 +159,3 @@ def _by_reason(left_out: Iterable[LeftOut]) -> str:
     counts = collections.Counter(each.reason for each in left_out)
     reasons = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
     return f"{counts.total()} ({reasons})" if reasons else "0"
-
-
-def _cores() -> int:
-    """The cores that this process may use, where the system tells."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

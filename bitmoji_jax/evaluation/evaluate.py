@@ -21,7 +21,6 @@ from bitmoji_jax.config import DataConfig, ExperimentConfig
 from bitmoji_jax.data.pipeline import Dataset, open_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation import photo_scores, set_scores
-from bitmoji_jax.evaluation.features import Features, load_efficientnet_lite0
 from bitmoji_jax.evaluation.held_out import HeldOut, read_held_out
 from bitmoji_jax.evaluation.inception import Inception, load_inception
 from bitmoji_jax.evaluation.judge_cache import load_judges
@@ -30,8 +29,10 @@ from bitmoji_jax.evaluation.reference import Reference, take_reference
 from bitmoji_jax.evaluation.report import write_report
 from bitmoji_jax.evaluation.results import Evaluation, PerImage, RunResult, Score
 from bitmoji_jax.evaluation.subject import Subject
-from bitmoji_jax.inference.translator import Translator, resized
+from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import Weights, run_weights
+from bitmoji_jax.models.efficientnet import Features, load_efficientnet_lite0
+from bitmoji_jax.ops.batching import resized
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

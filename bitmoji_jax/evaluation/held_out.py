@@ -7,8 +7,8 @@ import numpy as np
 
 from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.evaluation.colour import ITA_GROUPS, individual_typology_angle, ita_group, srgb_to_lab
-from bitmoji_jax.evaluation.regions import hair_colour, skin_colour
+from bitmoji_jax.metrics.colour import ITA_GROUPS, individual_typology_angle, ita_group, srgb_to_lab
+from bitmoji_jax.metrics.face_colour import hair_colour, skin_colour
 
 _SHOWN = ("glasses", "hat", "shadow")  # attributes of 0 or 1 that tell what an image shows
 

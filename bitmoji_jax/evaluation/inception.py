@@ -21,7 +21,7 @@ from flax import linen as nn
 
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation.torch_file import read_tensors
-from bitmoji_jax.models.batching import map_images
+from bitmoji_jax.ops.batching import map_images
 
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
 _SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"

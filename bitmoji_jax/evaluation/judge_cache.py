@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.evaluation import judges as judges_module
 from bitmoji_jax.evaluation.judges import STEPS, Judges, train_judges
 from bitmoji_jax.evaluation.results import JudgeCard
+from bitmoji_jax.files import write_atomic
 
 
 def load_judges(dataset: Dataset, console: Console, *, steps: int = STEPS) -> Judges:
@@ -53,12 +53,7 @@ def _write(path: Path, judges: Judges) -> None:
     cards = [dataclasses.asdict(card) for card in judges.cards]
     record = json.dumps({"cards": cards, "missing": judges.missing, "sha256": _digest(tensors)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        unfinished.write_bytes(safetensors.numpy.save(tensors, {"judges": record}))
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_atomic(path, safetensors.numpy.save(tensors, {"judges": record}))
 
 
 def _read(path: Path) -> Judges:

@@ -11,7 +11,7 @@ reported beside every score they give.
 import dataclasses
 import functools
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
@@ -23,10 +23,11 @@ import optax
 from PIL import Image
 from scipy import ndimage
 
-from bitmoji_jax.data.augment import resize
 from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.evaluation.results import JudgeCard
-from bitmoji_jax.evaluation.scores import nme
+from bitmoji_jax.metrics.images import nme
+from bitmoji_jax.ops.batching import in_batches
+from bitmoji_jax.ops.image import check_images, resize
 
 _SIZE = 64
 _BATCH = 32
@@ -84,9 +85,8 @@ class Judges:
             raise LookupError(f"there is no judge {name}: {self.missing.get(name, 'no such name')}")
 
     def _answer(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
-            raise ValueError(f"judges see uint8 images [N, S, S, 3], not {images.dtype} {list(images.shape)}")
-        return _in_batches(functools.partial(_answer, self.params), images)
+        check_images(images)
+        return in_batches(functools.partial(_answer, self.params), images, [_BATCH])
 
 
 def train_judges(dataset: Dataset, *, seed: int = 0, steps: int = STEPS) -> Judges:
@@ -145,7 +145,9 @@ def _rows(dataset: Dataset, part: str) -> _Rows:
         for start in range(0, len(every), _BATCH):
             batch = every[start : start + _BATCH]
             read = list(pool.map(lambda row: dataset.read(row[1], row[2]), batch))
-            rows.images[start : start + _BATCH] = _in_batches(_shrink, np.stack([row["image"] for row in read]))
+            rows.images[start : start + _BATCH] = in_batches(
+                _shrink, np.stack([row["image"] for row in read]), [_BATCH]
+            )
             for n, ((domain, _, _), row) in enumerate(zip(batch, read, strict=True), start):
                 rows.points[n, domain] = row["landmarks"]
                 if domain == 1:
@@ -246,7 +248,7 @@ def _measure(params: Mapping[str, Any], rows: _Rows, missing: Mapping[str, str])
     answers = {}
     if params:
         answer = functools.partial(_answer, params)
-        answers = {name: _in_batches(answer, images) for name, images in _spoilt(rows.images).items()}
+        answers = {name: in_batches(answer, images, [_BATCH]) for name, images in _spoilt(rows.images).items()}
     for i, domain in enumerate("xy"):
         if (name := f"landmarks_{domain}") not in missing:
             errors = {k: nme(points[:, i], rows.points[:, i]) for k, (points, _) in answers.items()}
@@ -282,15 +284,6 @@ def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=int(quality))
     return np.asarray(Image.open(file))
-
-
-def _in_batches(function: Callable[[np.ndarray], Any], images: np.ndarray) -> Any:
-    # All equally long, so that `function` is compiled once.
-    parts = []
-    for start in range(0, max(len(images), 1), _BATCH):
-        part = images[start : start + _BATCH]
-        parts.append(function(np.pad(part, ((0, _BATCH - len(part)), (0, 0), (0, 0), (0, 0)))))
-    return jax.tree.map(lambda *arrays: np.concatenate(arrays)[: len(images)], *parts)
 
 
 @jax.jit

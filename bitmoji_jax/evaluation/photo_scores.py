@@ -8,12 +8,12 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from bitmoji_jax.evaluation.colour import delta_e, srgb_to_lab
-from bitmoji_jax.evaluation.regions import hair_colour, skin_colour
 from bitmoji_jax.evaluation.results import Group, JudgeCard, PerImage, Score, taken
-from bitmoji_jax.evaluation.scores import cycle_psnr, high_frequency_hiding, nme, shadow_sensitivity
-from bitmoji_jax.evaluation.shadow import cast_shadow
 from bitmoji_jax.evaluation.subject import Subject
+from bitmoji_jax.metrics.colour import delta_e, srgb_to_lab
+from bitmoji_jax.metrics.face_colour import hair_colour, skin_colour
+from bitmoji_jax.metrics.images import cycle_psnr, high_frequency_hiding, nme, shadow_sensitivity
+from bitmoji_jax.metrics.shadow import cast_shadow
 
 _JPEG_QUALITY = 75
 _ANOTHERS = "another photo's avatar"

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 
 from bitmoji_jax.data.pipeline import Dataset
-from bitmoji_jax.evaluation.features import Features
 from bitmoji_jax.evaluation.held_out import HeldOut
-from bitmoji_jax.evaluation.kid import Kid, kid, low_pass
-from bitmoji_jax.inference.translator import resized
+from bitmoji_jax.metrics.kid import Kid, kid, low_pass
+from bitmoji_jax.models.efficientnet import Features
+from bitmoji_jax.ops.batching import resized
 
 DOMAINS = ("x", "y")
 _FLOOR_IMAGES = 200  # enough for a number that is about 0, and features are what an evaluation spends its time on

@@ -1,7 +1,6 @@
 """Draws an evaluation as one HTML page that needs nothing else: no network, no script, no other file."""
 
 import html
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from bitmoji_jax.evaluation.report_pictures import cases_section, summary_sectio
 from bitmoji_jax.evaluation.report_style import STYLE
 from bitmoji_jax.evaluation.report_tables import groups_section, judges_section, scores_section
 from bitmoji_jax.evaluation.results import Evaluation, RunResult, scores_json
-from bitmoji_jax.training.metrics import format_duration
+from bitmoji_jax.files import write_atomic
+from bitmoji_jax.progress import format_duration
 
 _SECTIONS = (
     ("random", "Photos and avatars at random", summary_section),
@@ -37,17 +37,7 @@ def write_report(evaluation: Evaluation, out: Path) -> None:
     files = {"index.html": _page(evaluation), "scores.json": scores_json(evaluation)}
     out.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        _write_whole(out / name, text)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    try:
-        # A run's folder may have a name that is no Unicode.
-        partial.write_bytes(text.encode("utf-8", "replace"))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        write_atomic(out / name, text)
 
 
 def _page(evaluation: Evaluation) -> str:

@@ -1,13 +1,13 @@
 """Scores of the outputs as a set: do they look like avatars, are they varied, what is wrong with all of them?"""
 
-from bitmoji_jax.evaluation.diversity import coverage, nearest_neighbour_ratio
-from bitmoji_jax.evaluation.features import Features
 from bitmoji_jax.evaluation.fid import fid
-from bitmoji_jax.evaluation.kid import kid, low_pass
 from bitmoji_jax.evaluation.results import Score, taken
-from bitmoji_jax.evaluation.scores import Alarm, colour_inversion, does_nothing
-from bitmoji_jax.evaluation.spectrum import checkerboard
 from bitmoji_jax.evaluation.subject import Subject
+from bitmoji_jax.metrics.checkerboard import checkerboard
+from bitmoji_jax.metrics.diversity import coverage, nearest_neighbour_ratio
+from bitmoji_jax.metrics.images import Alarm, colour_inversion, does_nothing
+from bitmoji_jax.metrics.kid import kid, low_pass
+from bitmoji_jax.models.efficientnet import Features
 
 _TO_THOUSANDTHS = 1000.0  # KID is printed so
 

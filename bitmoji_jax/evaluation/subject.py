@@ -5,11 +5,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bitmoji_jax.evaluation.features import Features
 from bitmoji_jax.evaluation.held_out import HeldOut
 from bitmoji_jax.evaluation.judges import Judges
 from bitmoji_jax.evaluation.reference import Reference
 from bitmoji_jax.inference.translator import Translator
+from bitmoji_jax.models.efficientnet import Features
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bitmoji_jax.faces.layers import Params, blaze_block, conv, pointwise
-from bitmoji_jax.models.batching import map_images
+from bitmoji_jax.ops.batching import map_images
 
 SIZE = 128
 """Side of the input in pixels."""

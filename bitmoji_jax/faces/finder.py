@@ -1,6 +1,7 @@
 """Faces of any size and rotation in a photo of any size."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from bitmoji_jax.faces import detector, mesh
 from bitmoji_jax.faces.framing import yaw
 from bitmoji_jax.faces.layers import load_params
 from bitmoji_jax.faces.resample import apply, shrink, square_matrix, warp
+from bitmoji_jax.ops.batching import in_batches
 
 _SCORE = 0.5  # least of the detector's for a closer look
 _LOOKS = 16  # most closer looks at a time
@@ -95,22 +97,16 @@ def _detect(windows: np.ndarray, corners: np.ndarray, side: float, turns: int) -
     params = load_params("detector")
     windows = np.rot90(windows, turns, axes=(1, 2))
     found = [np.empty((0, 17), np.float32)]
-    start = 0
-    while start < len(windows):
-        count = next(count for count in _BATCHES if len(windows) - start >= 0.5 * count)
-        part = windows[start : start + count]
-        padded = np.pad(part, ((0, count - len(part)), (0, 0), (0, 0), (0, 0)))
-        batch = np.array(detector.detect_batch(params, padded))
-        for corner, rows in zip(corners[start : start + count], batch, strict=False):
-            rows = rows[rows[:, 0] > _SCORE]
-            points = rows[:, 1:].reshape(-1, 8, 2)
-            size = points[:, 1].copy()
-            for _ in range(turns):
-                points = np.stack([1 - points[..., 1], points[..., 0]], axis=-1)
-            points = points * side + corner
-            points[:, 1] = size * side
-            found.append(np.concatenate([rows[:, :1], points.reshape(-1, 16)], axis=1))
-        start += len(part)
+    detected = in_batches(functools.partial(detector.detect_batch, params), windows, _BATCHES)
+    for corner, rows in zip(corners, detected, strict=True):
+        rows = rows[rows[:, 0] > _SCORE]
+        points = rows[:, 1:].reshape(-1, 8, 2)
+        size = points[:, 1].copy()
+        for _ in range(turns):
+            points = np.stack([1 - points[..., 1], points[..., 0]], axis=-1)
+        points = points * side + corner
+        points[:, 1] = size * side
+        found.append(np.concatenate([rows[:, :1], points.reshape(-1, 16)], axis=1))
     return np.concatenate(found)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import safetensors.numpy
 
 from bitmoji_jax.errors import RunError
-from bitmoji_jax.models.depthwise import depthwise_conv
+from bitmoji_jax.ops.depthwise import depthwise_conv
 
 WEIGHTS = Path(__file__).parent / "weights.safetensors"
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from bitmoji_jax.faces.layers import Params, blaze_block, conv, pointwise, prelu
-from bitmoji_jax.models.batching import map_images
+from bitmoji_jax.ops.batching import map_images
 
 SIZE = 192
 """Side of the input in pixels."""

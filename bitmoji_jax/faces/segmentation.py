@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from bitmoji_jax.faces.layers import Params, conv, depthwise, pointwise
-from bitmoji_jax.models.batching import map_images
+from bitmoji_jax.ops.batching import map_images
 
 SIZE = 256
 """Side of the input in pixels."""

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.files import write_atomic
 from bitmoji_jax.inference.export_stablehlo import to_stablehlo
 from bitmoji_jax.inference.weights import Weights
 
@@ -16,7 +17,7 @@ def export_stablehlo(weights: Weights, path: str | os.PathLike[str]) -> None:
       InputError: the file is there already, or its folder is not, or the extra `export` is not installed.
     """
     file = _new(path)
-    _write(file, to_stablehlo(_shareable(weights)))
+    write_atomic(file, to_stablehlo(_shareable(weights)))
 
 
 def export_onnx(weights: Weights, path: str | os.PathLike[str]) -> None:
@@ -30,7 +31,7 @@ def export_onnx(weights: Weights, path: str | os.PathLike[str]) -> None:
         from bitmoji_jax.inference.export_onnx import to_onnx
     except ModuleNotFoundError as error:
         raise InputError("ONNX files need the extra `export`: pip install 'bitmoji-jax[export]'") from error
-    _write(file, to_onnx(_shareable(weights)))
+    write_atomic(file, to_onnx(_shareable(weights)))
 
 
 def _shareable(weights: Weights) -> Weights:
@@ -47,12 +48,3 @@ def _new(path: str | os.PathLike[str]) -> Path:
     if not file.parent.is_dir():
         raise InputError(f"there is no folder {file.parent} for {file.name}: make it first")
     return file
-
-
-def _write(file: Path, contents: bytes) -> None:
-    partial = file.with_name(file.name + ".partial")
-    try:
-        partial.write_bytes(contents)
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -17,13 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from bitmoji_jax.config import ExperimentConfig, from_json, to_json
-from bitmoji_jax.data.augment import to_float, to_uint8
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.inference.translator import in_batches, resized
 from bitmoji_jax.inference.weights import Weights
-from bitmoji_jax.models.batching import map_images
-from bitmoji_jax.models.platform import tracing_for
-from bitmoji_jax.training.train_step import Params, make_networks
+from bitmoji_jax.models.networks import Params, make_networks
+from bitmoji_jax.ops.batching import in_batches, map_images, resized
+from bitmoji_jax.ops.image import to_float, to_uint8
+from bitmoji_jax.ops.platform import tracing_for
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -106,7 +105,7 @@ class ExportedGenerator:
 
     def __call__(self, photos: np.ndarray) -> np.ndarray:
         """Raises ValueError where the images are not uint8, square or RGB."""
-        return in_batches(self.translate_batch, resized(photos, self.size), self.size)
+        return in_batches(self.translate_batch, resized(photos, self.size))
 
 
 def load_exported(path: str | os.PathLike[str]) -> ExportedGenerator:

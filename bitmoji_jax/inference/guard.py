@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bitmoji_jax.data.augment import resize
+from bitmoji_jax.ops.image import resize
 
 _CELLS = 4  # a side: palette and layout, which need few images to know how they vary
 _SHRINKAGE = 0.05  # of the mean variance, added to each, so that rare directions do not decide

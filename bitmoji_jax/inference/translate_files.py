@@ -15,10 +15,11 @@ import numpy as np
 import rich.console
 from PIL import Image
 
-from bitmoji_jax.data.files import list_files
 from bitmoji_jax.data.images import UnusableImageError, load_photo, load_square
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.faces.align import AlignedFace, FaceError
+from bitmoji_jax.files import list_files
+from bitmoji_jax.host import available_cores
 from bitmoji_jax.inference.picture import before_after, transparent
 from bitmoji_jax.inference.translator import Portrait, Translator
 from bitmoji_jax.progress import progress_bar
@@ -193,7 +194,7 @@ def _faces(
 
 def _ahead(decode: Callable[[Path], np.ndarray], jobs: Sequence[_Job]) -> Iterator[tuple[_Job, Future[np.ndarray]]]:
     """Decodes in as many threads as there are cores, and so many photos ahead: a photo takes up to 12 MB."""
-    threads = os.cpu_count() or 1
+    threads = available_cores()
     with ThreadPoolExecutor(threads) as pool:
         waiting: collections.deque[tuple[_Job, Future[np.ndarray]]] = collections.deque()
         try:

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 from PIL import Image
 
 from bitmoji_jax.config import ExperimentConfig
-from bitmoji_jax.data.augment import resize, to_float, to_uint8
 from bitmoji_jax.data.images import UnusableImageError, load_photo
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.guard import Guard
 from bitmoji_jax.inference.weights import Weights, load_weights, pretrained_weights, run_weights
-from bitmoji_jax.models.batching import map_images
 from bitmoji_jax.models.layers import prepare
-from bitmoji_jax.training.train_step import AXIS, Params, make_mesh, make_networks
+from bitmoji_jax.models.networks import Params, make_networks
+from bitmoji_jax.ops.batching import BATCHES, in_batches, map_images, resized
+from bitmoji_jax.ops.image import check_images, resize, to_float, to_uint8
+from bitmoji_jax.parallel import REPLICATED, SHARDED, make_mesh
 
 if TYPE_CHECKING:
     from bitmoji_jax.faces.align import AlignedFace
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 Translate = Callable[[np.ndarray], np.ndarray]
 """uint8 images [N, H, H, 3], any N and H -> uint8 [N, S, S, 3]."""
 
-_BATCHES = (32, 8, 1)  # sizes a device that programs are compiled for; the largest bounds memory
-_LEAST_FILLED = 0.75  # of a batch; what is missing is padding, computed and thrown away
 _CROP_SIZE = 256  # of a face found in a photo: more than G needs, so that the crop can be shown
 
 
@@ -88,7 +87,7 @@ class Translator:
         """Of weights in memory; they go to all devices of this process."""
         translate = make_translate(weights.config)
         network, size = make_networks(weights.config)[0], weights.config.data.image_size
-        everywhere = NamedSharding(make_mesh(jax.local_devices()), PartitionSpec())
+        everywhere = NamedSharding(make_mesh(jax.local_devices()), REPLICATED)
         prepare_params = jax.jit(lambda params: prepare(network, params, size), out_shardings=everywhere)
         generators = {name: prepare_params(params) for name, params in weights.generators.items()}
         return cls(
@@ -226,58 +225,15 @@ def make_translate(config: ExperimentConfig) -> Callable[[Params, np.ndarray], n
     size = config.data.image_size
     mesh = make_mesh(jax.local_devices())
     # Each device maps over images of its own: a loop over a batch that lies on several would send them about.
-    shared = PartitionSpec(AXIS)
 
     @jax.jit
-    @functools.partial(jax.shard_map, mesh=mesh, in_specs=(PartitionSpec(), shared), out_specs=shared)
+    @functools.partial(jax.shard_map, mesh=mesh, in_specs=(REPLICATED, SHARDED), out_specs=SHARDED)
     def translate_batch(params: Params, images: jax.Array) -> jax.Array:
         return to_uint8(map_images(lambda part: generator.apply(params, part), resize(to_float(images), size)))
 
     def translate(params: Params, images: np.ndarray) -> np.ndarray:
-        return in_batches(functools.partial(translate_batch, params), images, size, mesh.size)
+        check_images(images)
+        batches = [count * mesh.size for count in BATCHES]
+        return in_batches(functools.partial(translate_batch, params), images, batches)
 
     return translate
-
-
-def resized(images: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [N, H, H, 3] -> uint8 [N, size, size, 3], as a translator resizes what it is given."""
-    if images.shape[1:] == (size, size, 3) and images.dtype == np.uint8:
-        return images
-    return in_batches(functools.partial(_resized_batch, size=size), images, size)
-
-
-@functools.partial(jax.jit, static_argnames="size")
-def _resized_batch(images: jax.Array, size: int) -> jax.Array:
-    return to_uint8(resize(to_float(images), size))
-
-
-def in_batches(
-    compiled: Callable[[np.ndarray], jax.Array], images: np.ndarray, size: int, devices: int = 1
-) -> np.ndarray:
-    """Any number of images through a function that is compiled for each: batches of 1, 8 and 32, the last one padded.
-
-    Args:
-      compiled: uint8 [B, H, H, 3] -> uint8 [B, size, size, 3].
-      images: uint8 [N, H, H, 3].
-      size: side of the result in pixels.
-      devices: that share a batch, which is as many times longer.
-
-    Returns:
-      uint8 [N, size, size, 3].
-
-    Raises:
-      ValueError: the images are not uint8, square or RGB.
-    """
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
-        raise ValueError(f"images are {images.dtype} {list(images.shape)}, not uint8 [N, H, H, 3]")
-    results = np.empty((len(images), size, size, 3), np.uint8)
-    batches = [count * devices for count in _BATCHES]
-    start = 0
-    while start < len(images):
-        left = len(images) - start
-        batch = next((count for count in batches if left >= _LEAST_FILLED * count), batches[-1])
-        part = images[start : start + batch]
-        padded = np.pad(part, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
-        results[start : start + len(part)] = compiled(padded)[: len(part)]
-        start += len(part)
-    return results

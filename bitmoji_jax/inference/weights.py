@@ -5,7 +5,6 @@ The file is safetensors: arrays under names, and text. Reading it runs nothing, 
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ import safetensors.numpy
 
 from bitmoji_jax.config import ExperimentConfig, from_json, to_json
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.files import write_atomic
 from bitmoji_jax.inference.guard import Guard, guard_from_arrays
-from bitmoji_jax.training.train_step import Params, make_networks
+from bitmoji_jax.models.networks import Params, generator_shapes
 
 BEST = "best.safetensors"
 """Name of the file in a run's folder that holds the weights with the lowest KID."""
@@ -48,10 +48,8 @@ def save_weights(path: Path, weights: Weights, dtype: Any = jnp.float32) -> None
     arrays = {name: np.asarray(array).astype(dtype) for name, array in names.items()}
     if weights.guard is not None:
         arrays |= {_GUARD + name: array for name, array in weights.guard.arrays().items()}
-    partial = path.with_suffix(".partial")
     metadata = {"config": to_json(weights.config), "images": str(weights.images)}
-    partial.write_bytes(safetensors.numpy.save(arrays, metadata))  # save_file would deny all others to read it
-    os.replace(partial, path)
+    write_atomic(path, safetensors.numpy.save(arrays, metadata))  # save_file would deny all others to read it
 
 
 def load_weights(path: Path) -> Weights:
@@ -72,7 +70,7 @@ def load_weights(path: Path) -> Weights:
         guard = guard_from_arrays(of_guard) if of_guard else None
     except (safetensors.SafetensorError, KeyError, ValueError, json.JSONDecodeError) as error:
         raise InputError(f"{path} holds no weights of this package, or is damaged: {error!r}") from error
-    expected = flax.traverse_util.flatten_dict(_generators_of(config), sep="/")
+    expected = flax.traverse_util.flatten_dict(generator_shapes(config), sep="/")
     if {n: a.shape for n, a in arrays.items()} != {n: a.shape for n, a in expected.items()}:
         raise InputError(f"{path} holds other arrays than its configuration asks for: was it made by another version?")
     generators = {name: array.astype(np.float32) for name, array in arrays.items()}
@@ -124,7 +122,7 @@ def run_weights(run: Path, checkpoint: str | int | None = None) -> tuple[Weights
 
 def _restore(config: ExperimentConfig, folder: Path) -> Weights:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    shapes = {"images": jax.ShapeDtypeStruct((), jnp.int32), "ema": _generators_of(config)}
+    shapes = {"images": jax.ShapeDtypeStruct((), jnp.int32), "ema": generator_shapes(config)}
     item = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), shapes)
     try:
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
@@ -139,11 +137,3 @@ def _restore(config: ExperimentConfig, folder: Path) -> Weights:
     except Exception as error:  # whatever a damaged file makes Orbax, TensorStore or JSON raise
         raise InputError(f"the checkpoint in {folder.parent} can't be read: {error}") from error
     return Weights(config, int(restored["images"]), restored["ema"])
-
-
-def _generators_of(config: ExperimentConfig) -> dict[str, Any]:
-    """Shapes and types of G's and F's parameters."""
-    generator, _ = make_networks(config)
-    size = config.data.image_size
-    shapes = jax.eval_shape(lambda: generator.init(jax.random.key(0), jnp.zeros((1, size, size, 3))))
-    return {"g": shapes, "f": shapes}

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
-from bitmoji_jax.models.convolution import by_winograd, convolved, doubled, transposed
-from bitmoji_jax.models.winograd import conv_transformed, transform_kernel, winograd_conv
+from bitmoji_jax.ops.conv import by_winograd, convolved, doubled, transposed
+from bitmoji_jax.ops.winograd import conv_transformed, transform_kernel, winograd_conv
 
 PREPARED = "prepared"
 """The collection of what is made of parameters before images are seen; see `prepare`."""

@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 
 from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.training.image_pool import ImagePool
-from bitmoji_jax.training.train_step import Pools, TrainState
+from bitmoji_jax.training.train_state import Pools, TrainState
 
 
 class Restored(NamedTuple):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jax
 
-from bitmoji_jax.training.train_step import TrainState
+from bitmoji_jax.training.train_state import TrainState
 
 WARM_UP_STEPS = 3  # the first compiles; what is measured begins after these
 

@@ -1,7 +1,7 @@
 """Sample grids: the same test images through G and F, as training goes on."""
 
 import functools
-import os
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from bitmoji_jax.config import ExperimentConfig
-from bitmoji_jax.data.augment import resize, to_float, to_uint8
 from bitmoji_jax.data.pipeline import Dataset
-from bitmoji_jax.models.batching import map_images
-from bitmoji_jax.training.train_step import Params, TrainState, make_networks
+from bitmoji_jax.files import write_atomic
+from bitmoji_jax.models.networks import Params, make_networks
+from bitmoji_jax.ops.batching import map_images
+from bitmoji_jax.ops.image import resize, to_float, to_uint8
+from bitmoji_jax.training.train_state import TrainState
 
 COLUMNS = ("real_x", "fake_y", "rec_x", "real_y", "fake_x", "rec_y")
 _HEADER = 14  # pixels; the default font is 10 high
@@ -83,6 +85,6 @@ def make_grid(columns: dict[str, Any]) -> np.ndarray:
 def save_picture(picture: np.ndarray, path: Path) -> None:
     """Writes a PNG that is there whole or not at all."""
     path.parent.mkdir(exist_ok=True)
-    partial = path.with_suffix(".partial")
-    Image.fromarray(picture).save(partial, format="PNG")
-    os.replace(partial, path)
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="PNG")
+    write_atomic(path, file.getvalue())

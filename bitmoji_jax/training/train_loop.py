@@ -19,28 +19,23 @@ import rich.console
 
 from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.config import ExperimentConfig
-from bitmoji_jax.data.pipeline import Dataset, open_dataset, train_batches
+from bitmoji_jax.data.pipeline import Dataset, abstract_batch, open_dataset, train_batches
 from bitmoji_jax.distributed import CONTINUE
 from bitmoji_jax.errors import InputError, RunError
-from bitmoji_jax.evaluation.loop_scores import LoopScores
-from bitmoji_jax.evaluation.paired import paired_error
 from bitmoji_jax.inference.translator import make_translate
 from bitmoji_jax.inference.weights import BEST, Weights, save_weights
+from bitmoji_jax.metrics.paired import paired_error
+from bitmoji_jax.parallel import local, make_mesh
+from bitmoji_jax.progress import format_duration
 from bitmoji_jax.training.checkpoint import Checkpointer
-from bitmoji_jax.training.metrics import MetricsLog, ProgressLine, format_duration
+from bitmoji_jax.training.metrics_log import MetricsLog, ProgressLine
+from bitmoji_jax.training.objective import Metrics
 from bitmoji_jax.training.profiler import WARM_UP_STEPS, Profiler
 from bitmoji_jax.training.samples import Sampler
 from bitmoji_jax.training.stop_signal import StopSignal
-from bitmoji_jax.training.train_step import (
-    Batch,
-    Metrics,
-    TrainState,
-    abstract_train_state,
-    create_train_state,
-    local,
-    lower_train_step,
-    make_mesh,
-)
+from bitmoji_jax.training.train_state import TrainState, abstract_train_state, create_train_state
+from bitmoji_jax.training.train_step import Batch, lower_train_step
+from bitmoji_jax.training.validation import LoopScores
 from bitmoji_jax.training.workdir import claimed
 
 _LONG_RUN = 3600.0  # seconds; a plain CPU that will take longer says so
@@ -124,7 +119,8 @@ def _train(
             console.print(f"Continuing at {start:,} of {total:,} images")
         if start < total:
             # Compiled while everything else is made ready, once nothing speaks against this run.
-            lowered = lower_train_step(config, dataset.epoch_images, dataset.stored_size, *abstract)
+            batch = abstract_batch(dataset, train_config.batch_size, mesh)
+            lowered = lower_train_step(config, dataset.epoch_images, batch, *abstract)
             compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(lowered.compile)
         if restored is None:
             state, pools = create_train_state(config, mesh)

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from jax.experimental import multihost_utils
 
 from bitmoji_jax.config import ExperimentConfig, differences, from_json, to_json
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.files import write_atomic
 
 _LOCK = ".lock"
 
@@ -52,9 +52,7 @@ def _claim(stack: contextlib.ExitStack, workdir: Path, config: ExperimentConfig,
         if overwrite:
             _clear(workdir)
         _check_config(workdir, config)
-        partial = workdir / "config.partial"
-        partial.write_text(to_json(config), encoding="utf-8")
-        os.replace(partial, workdir / "config.json")
+        write_atomic(workdir / "config.json", to_json(config))
     except BlockingIOError as error:
         raise InputError(f"another process trains in {workdir}; choose another --workdir") from error
     except OSError as error:

@@ -21,7 +21,7 @@ from bitmoji_jax.web.avatars import Avatar, make_avatars
 from bitmoji_jax.web.examples import EXAMPLES
 from bitmoji_jax.web.page import Page, read_file
 from bitmoji_jax.web.problems import ProblemError
-from bitmoji_jax.web.turns import BusyError, Turns
+from bitmoji_jax.web.queue import BusyError, Turns
 from bitmoji_jax.web.upload import Wish, read_body, read_form
 
 _WORKERS = 1

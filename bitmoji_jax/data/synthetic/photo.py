@@ -8,8 +8,8 @@ same at every size.
 import numpy as np
 from scipy import ndimage
 
-from bitmoji_jax.data.drawing.face import EYE_LEFT, EYE_RIGHT, photo_features
-from bitmoji_jax.data.drawing.layers import (
+from bitmoji_jax.data.synthetic.face import EYE_LEFT, EYE_RIGHT, photo_features
+from bitmoji_jax.data.synthetic.layers import (
     body_layer,
     glasses_layer,
     hair_layer,
@@ -20,8 +20,8 @@ from bitmoji_jax.data.drawing.layers import (
     shrink,
     to_uint8,
 )
-from bitmoji_jax.data.drawing.pose import SOURCE, VIEW, Canvas, Grain, canvas_of_pixels
-from bitmoji_jax.data.drawing.spec import AvatarSpec, Nuisance
+from bitmoji_jax.data.synthetic.pose import SOURCE, VIEW, Canvas, Grain, canvas_of_pixels
+from bitmoji_jax.data.synthetic.spec import AvatarSpec, Nuisance
 
 _RELIEF = 50.0  # depth of the head
 _CURLY = {"CURLY", "FRO", "SHORT_CURLY", "SHORT_DREADS_1", "SHORT_DREADS_2"}

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any, TextIO
@@ -11,6 +10,9 @@ import numpy as np
 import rich.console
 import rich.progress
 from tensorboardX import SummaryWriter
+
+from bitmoji_jax.files import write_atomic
+from bitmoji_jax.progress import format_duration
 
 
 class MetricsLog:
@@ -117,9 +119,7 @@ def _drop_rows_after(path: Path, images: int) -> None:
             break
         if row["images"] <= images:
             rows.append(line + "\n")
-    kept = path.with_suffix(".partial")
-    kept.write_text("".join(rows), encoding="utf-8")
-    os.replace(kept, path)
+    write_atomic(path, "".join(rows))
 
 
 class ProgressLine:
@@ -160,18 +160,3 @@ class ProgressLine:
     def close(self) -> None:
         """Leaves the bar as it stands."""
         self._bar.stop()
-
-
-def format_duration(seconds: float) -> str:
-    """Seconds in words of two units at most: 42 s, 3 min, 1 h 20 min, 3 days 4 h."""
-    if not math.isfinite(seconds):
-        return "?"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min"
-    return f"{hours // 24} days {hours % 24} h"

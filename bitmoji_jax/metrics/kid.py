@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from bitmoji_jax.ops.image import check_images
+
 _LARGEST_SUBSET = 1000
 _SMALLEST_SUBSET = 2
 _SIZE_OVER_SIGMA = 32
@@ -84,8 +86,7 @@ def low_pass(images: np.ndarray) -> np.ndarray:
     Raises:
       ValueError: another shape or type.
     """
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
-        raise ValueError(f"images are {images.dtype} {images.shape}, not uint8 [N, S, S, 3]")
+    check_images(images)
     sigma = images.shape[1] / _SIZE_OVER_SIGMA
     from scipy import ndimage  # slow to import, and this module is in the way of the first step of training
 

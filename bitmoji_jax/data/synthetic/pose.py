@@ -3,9 +3,9 @@
 import numpy as np
 from scipy import ndimage
 
-from bitmoji_jax.data.drawing.face import landmarks_on_canvas
-from bitmoji_jax.data.drawing.layers import View, canvas_grid
-from bitmoji_jax.data.drawing.spec import AvatarSpec, Nuisance
+from bitmoji_jax.data.synthetic.face import landmarks_on_canvas
+from bitmoji_jax.data.synthetic.layers import View, canvas_grid
+from bitmoji_jax.data.synthetic.spec import AvatarSpec, Nuisance
 
 # The window of an unposed photo, and the wider one that is rasterised: a posed photo sees past the edge.
 VIEW, SOURCE = View(38.0, 16.5, 188.0), View(17.0, -6.5, 230.0)

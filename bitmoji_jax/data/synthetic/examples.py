@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import track
 
 from bitmoji_jax.data.builder import SPLITS, Example, encode_image
-from bitmoji_jax.data.drawing.avatar import avatar_landmarks
-from bitmoji_jax.data.drawing.pose import photo_landmarks
-from bitmoji_jax.data.drawing.workers import Job, list_jobs, render_all
+from bitmoji_jax.data.synthetic.avatar import avatar_landmarks
+from bitmoji_jax.data.synthetic.pose import photo_landmarks
+from bitmoji_jax.data.synthetic.workers import Job, list_jobs, render_all
 
 
 def draw_examples(

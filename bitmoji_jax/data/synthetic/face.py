@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from bitmoji_jax.data.drawing.layers import library_part
-from bitmoji_jax.data.drawing.spec import RGB, AvatarSpec
+from bitmoji_jax.data.synthetic.layers import library_part
+from bitmoji_jax.data.synthetic.spec import RGB, AvatarSpec
 
 LINE: RGB = (26, 21, 23)  # of an avatar's outlines
 EYE_LEFT, EYE_RIGHT, NOSE_TIP = (106.0, 108.0), (158.0, 108.0), (132.0, 134.0)

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from bitmoji_jax.data.drawing.avatar import avatar_landmarks, render_avatar
-from bitmoji_jax.data.drawing.spec import sample_spec
-from bitmoji_jax.evaluation.colour import delta_e, srgb_to_lab
-from bitmoji_jax.evaluation.regions import hair_colour, skin_colour, white_background
+from bitmoji_jax.data.synthetic.avatar import avatar_landmarks, render_avatar
+from bitmoji_jax.data.synthetic.spec import sample_spec
+from bitmoji_jax.metrics.colour import delta_e, srgb_to_lab
+from bitmoji_jax.metrics.face_colour import hair_colour, skin_colour, white_background
 
 SKIN, HAIR, SHIRT, LINE = (230, 180, 150), (90, 60, 40), (40, 80, 160), (20, 20, 20)
 LANDMARKS = np.array([[0.38, 0.5], [0.62, 0.5], [0.5, 0.62], [0.41, 0.72], [0.59, 0.72]], np.float32)

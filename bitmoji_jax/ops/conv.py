@@ -22,7 +22,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from bitmoji_jax.models.platform import on_cpu
+from bitmoji_jax.ops.platform import on_cpu
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from bitmoji_jax.evaluation.regions import white_background
+from bitmoji_jax.metrics.face_colour import white_background
+from bitmoji_jax.ops.image import check_images
 
 # Lengths are fractions of the image's side.
 _LIGHT_LEFT = 0.42  # in linear light, where the shadow is deepest
@@ -33,8 +34,7 @@ def cast_shadow(photos: np.ndarray) -> np.ndarray:
     Raises:
       ValueError: another shape or type.
     """
-    if photos.dtype != np.uint8 or photos.ndim != 4 or photos.shape[1] != photos.shape[2] or photos.shape[3] != 3:
-        raise ValueError(f"photos are {photos.dtype} {photos.shape}, not uint8 [N, S, S, 3]")
+    check_images(photos)
     left = _depth(photos.shape[1])
     shadowed = np.empty_like(photos)
     for index, photo in enumerate(photos):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitmoji_jax.evaluation.scores import (
+from bitmoji_jax.metrics.images import (
     colour_inversion,
     cycle_psnr,
     does_nothing,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bitmoji_jax.evaluation.spectrum import checkerboard
+from bitmoji_jax.metrics.checkerboard import checkerboard
 
 SIZE = 64
 SD = 8.0

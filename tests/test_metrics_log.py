@@ -13,8 +13,8 @@ import rich.console
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from bitmoji_jax.training import metrics as metrics_module
-from bitmoji_jax.training.metrics import MetricsLog, ProgressLine, format_duration
+from bitmoji_jax.training import metrics_log as metrics_module
+from bitmoji_jax.training.metrics_log import MetricsLog, ProgressLine, format_duration
 
 SPEED = {"images_per_second", "data_wait"}
 

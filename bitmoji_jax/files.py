@@ -1,4 +1,4 @@
-"""The files of a folder, by names that are safe to keep."""
+"""Files: writing one whole or not at all, and listing a folder by names that are safe to keep. No JAX here."""
 
 import dataclasses
 import os
@@ -80,3 +80,18 @@ def _mode(path: Path) -> int | str:
         return "no permission"
     except OSError:  # Also a link to itself.
         return "broken link"
+
+
+def write_atomic(path: Path, contents: bytes | str) -> None:
+    """Writes a file that is there whole or not at all: under another name first, then renamed. Text is UTF-8.
+
+    Raises:
+        OSError: the folder is not there, can't be written to, or the disk is full; `path` is then as it was.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # other processes may write the same file
+    try:
+        # A name in the text, such as a run's folder, may be no Unicode.
+        partial.write_bytes(contents.encode("utf-8", "replace") if isinstance(contents, str) else contents)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """Makes `weights.safetensors` from the networks as MediaPipe's npm packages carry them.
 
-    python -m bitmoji_jax.faces.make_weights
+    python -m tools.convert_mediapipe
 
 Needs npm and the network to fetch the packages, and ai-edge-litert (extra `dev`) to read their graphs. All weights are
 float16 there too, so nothing is lost. Sources and result are checked against the SHA-256 sums below.

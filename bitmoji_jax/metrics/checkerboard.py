@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from bitmoji_jax.ops.image import check_images
+
 _ROUNDING_VARIANCE = 1 / 12
 _NEIGHBOURS = (2, 3)
 _SMALLEST = 16
@@ -40,8 +42,7 @@ def checkerboard(images: np.ndarray) -> Checkerboard:
     Raises:
       ValueError: another shape or type, or no images.
     """
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
-        raise ValueError(f"images are {images.dtype} {images.shape}, not uint8 [N, S, S, 3]")
+    check_images(images)
     size = images.shape[1]
     if not len(images) or size < _SMALLEST or size % 4:
         raise ValueError(f"{len(images)} images of {size} px, not 1 or more of a multiple of 4 from {_SMALLEST} up")

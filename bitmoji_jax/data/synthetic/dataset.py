@@ -9,16 +9,15 @@ people.
 
 import hashlib
 import importlib.metadata
-import os
 import tempfile
 from pathlib import Path
 
 from rich.console import Console
 
 from bitmoji_jax.cache import cache_folder
-from bitmoji_jax.data import drawing
 from bitmoji_jax.data.builder import write_dataset
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.host import available_cores
 
 ATTRIBUTES: dict[str, type] = dict.fromkeys(
     ("glasses", "hat", "shadow", "skin_r", "skin_g", "skin_b", "hair_r", "hair_g", "hair_b"), float
@@ -71,16 +70,14 @@ def synthetic_dataset(
             f"cannot keep the synthetic dataset in {cache} ({error.strerror}): "
             "set XDG_CACHE_HOME to a folder that can be written to"
         ) from error
-    from bitmoji_jax.data.synthetic_examples import draw_examples  # 0.7 s, which a set in the cache need not wait for
+    from bitmoji_jax.data.synthetic.examples import draw_examples  # 0.7 s, which a set in the cache need not wait for
 
     console = Console(stderr=True, markup=False)
     console.print(
         f"The built-in dataset is synthetic, drawn heads and not photos of people: "
         f"rendering {2 * (train_images + test_images):,} images of {size} px, once, into {cache}"
     )
-    splits = draw_examples(
-        size, train_images, test_images, seed, workers=workers or _available_cores(), console=console
-    )
+    splits = draw_examples(size, train_images, test_images, seed, workers=workers or available_cores(), console=console)
     try:
         write_dataset(out, splits, size=size, attributes=ATTRIBUTES, description=_DESCRIPTION)
     except InputError:
@@ -93,17 +90,11 @@ def synthetic_dataset(
 def _renderer_digest() -> str:
     """Changes with the code that draws and the libraries it draws with, so that no cache goes stale."""
     digest = hashlib.sha256()
-    for source in sorted(Path(drawing.__file__).parent.glob("*.py")):
+    for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     for library in ("python-avatars", "resvg-py"):
         digest.update(importlib.metadata.version(library).encode())
     return digest.hexdigest()[:8]
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _is_complete(folder: Path) -> bool:

@@ -3,7 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
-from bitmoji_jax.evaluation.colour import delta_e, median_colour, srgb_to_lab
+from bitmoji_jax.metrics.colour import delta_e, median_colour, srgb_to_lab
+from bitmoji_jax.ops.image import check_images
 
 # Places are given in the face's own frame: the origin between the eyes; u to the right, in distances between the eyes;
 # v down, in distances from the eyes to the mouth. A drawn face is shorter than a photographed one: scaled along v on
@@ -160,7 +161,6 @@ def _unlike_skin(image: np.ndarray, cheeks: np.ndarray) -> np.ndarray:
 
 
 def _check(images: np.ndarray, landmarks: np.ndarray) -> None:
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
-        raise ValueError(f"images are {images.dtype} {images.shape}, not uint8 [N, S, S, 3]")
+    check_images(images)
     if landmarks.shape != (len(images), 5, 2):
         raise ValueError(f"landmarks have shape {landmarks.shape}, not [{len(images)}, 5, 2]")

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bitmoji_jax.data.drawing.avatar import render_avatar
-from bitmoji_jax.data.drawing.photo import render_photo
-from bitmoji_jax.data.drawing.spec import AvatarSpec, Nuisance, sample_nuisance, sample_spec
+from bitmoji_jax.data.synthetic.avatar import render_avatar
+from bitmoji_jax.data.synthetic.photo import render_photo
+from bitmoji_jax.data.synthetic.spec import AvatarSpec, Nuisance, sample_nuisance, sample_spec
 
 
 class Job(NamedTuple):

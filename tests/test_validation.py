@@ -8,9 +8,9 @@ import rich.console
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.pipeline import Dataset, open_dataset
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.evaluation import loop_scores
-from bitmoji_jax.evaluation.kid import kid
-from bitmoji_jax.evaluation.loop_scores import LoopScores
+from bitmoji_jax.metrics.kid import kid
+from bitmoji_jax.training import validation
+from bitmoji_jax.training.validation import LoopScores
 from tests.tiny_images import SIZE
 
 
@@ -37,7 +37,7 @@ def dataset(tiny_dataset: Path) -> Dataset:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
-    monkeypatch.setattr(loop_scores, "load_efficientnet_lite0", lambda: mean_colours)
+    monkeypatch.setattr(validation, "load_efficientnet_lite0", lambda: mean_colours)
     return Told()
 
 
@@ -67,7 +67,7 @@ def test_without_features_there_is_no_kid_and_a_line_says_so_once(
     def missing() -> None:
         raise InputError("not installed: pip install 'bitmoji-jax[eval]'")
 
-    monkeypatch.setattr(loop_scores, "load_efficientnet_lite0", missing)
+    monkeypatch.setattr(validation, "load_efficientnet_lite0", missing)
     told = Told()
     scores = LoopScores(dataset, SIZE, told.console)
     for images in (1, 2):

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
-from bitmoji_jax.data.drawing.face import LINE, avatar_features, landmarks_on_canvas
-from bitmoji_jax.data.drawing.layers import (
+from bitmoji_jax.data.synthetic.face import LINE, avatar_features, landmarks_on_canvas
+from bitmoji_jax.data.synthetic.layers import (
     Hair,
     View,
     body_layer,
@@ -18,7 +18,7 @@ from bitmoji_jax.data.drawing.layers import (
     shrink,
     to_uint8,
 )
-from bitmoji_jax.data.drawing.spec import AvatarSpec
+from bitmoji_jax.data.synthetic.spec import AvatarSpec
 
 _VIEW = View(39.5, 15.5, 185.0)
 

@@ -18,8 +18,9 @@ import numpy as np
 
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation.torch_file import read_tensors
-from bitmoji_jax.models.batching import map_images
-from bitmoji_jax.models.depthwise import depthwise_conv
+from bitmoji_jax.ops.batching import in_batches, map_images
+from bitmoji_jax.ops.depthwise import depthwise_conv
+from bitmoji_jax.ops.image import check_images
 
 Features = Callable[[np.ndarray], np.ndarray]
 """uint8 images [N, S, S, 3], any N and S -> float32 [N, D]."""
@@ -40,14 +41,8 @@ class EfficientNetLite0:
         self.params = params
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
-            raise ValueError(f"features are of uint8 images [N, S, S, 3], not {images.dtype} {list(images.shape)}")
-        features = np.empty((len(images), self.params["classes"]["kernel"].shape[0]), np.float32)
-        for start in range(0, len(images), _BATCH):
-            part = images[start : start + _BATCH]
-            filled = np.pad(part, ((0, _BATCH - len(part)), (0, 0), (0, 0), (0, 0)))
-            features[start : start + _BATCH] = np.asarray(_compiled_features(self.params, filled))[: len(part)]
-        return features
+        check_images(images)
+        return in_batches(functools.partial(_compiled_features, self.params), images, [_BATCH])
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Features [N, 1280] -> float32 [N, 1000], one logit for each ImageNet class, in the order of the synsets."""

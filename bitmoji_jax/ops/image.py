@@ -1,0 +1,28 @@
+"""Images as arrays: their check, and conversion between the uint8 of files and the float32 of networks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def check_images(images: np.ndarray) -> None:
+    """Raises ValueError unless `images` are uint8 [N, S, S, 3]: square RGB images, any N and S."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
+        raise ValueError(f"images are {images.dtype} {list(images.shape)}, not uint8 [N, S, S, 3]")
+
+
+def to_float(images: jax.Array) -> jax.Array:
+    """uint8 [0, 255] -> float32 [-1, 1]."""
+    return images.astype(jnp.float32) / 127.5 - 1.0
+
+
+def to_uint8(images: jax.Array) -> jax.Array:
+    """float [-1, 1] -> uint8 [0, 255], rounded; values outside are clipped."""
+    return jnp.clip(jnp.round((images + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
+
+
+def resize(images: jax.Array, size: int) -> jax.Array:
+    """Float images [N, H, W, 3] resized to [N, size, size, 3], with antialiasing."""
+    if images.shape[1:3] == (size, size):
+        return images
+    return jax.image.resize(images, (images.shape[0], size, size, 3), "linear", antialias=True)
