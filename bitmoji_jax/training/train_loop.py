@@ -67,7 +67,7 @@ def train(
       Interrupted: a signal came, and the run was saved.
     """
     workdir = Path(workdir)
-    # Without markup: what stands in brackets, in a path or in bitmoji-jax[eval], is to be seen.
+    # Without markup: what stands in brackets, in a path, is to be seen.
     console = rich.console.Console(quiet=jax.process_index() > 0, highlight=False, soft_wrap=True, markup=False)
     _check_batch(config)
     use_compilation_cache()
@@ -162,7 +162,7 @@ def _train(
             x2y, y2x = (functools.partial(translate, ema[name]) for name in ("g", "f"))
             scores = loop_scores(x2y, images)
             metrics_log.add_scores(images, scores)
-            if "kid" in scores and (best is None or scores["kid"] < best["kid"]):
+            if best is None or scores["kid"] < best["kid"]:
                 best = {"kid": scores["kid"], "images": images}
                 guard = loop_scores.guard(x2y, y2x)
                 save_weights(workdir / BEST, Weights(config, images, jax.device_get(ema), guard))
