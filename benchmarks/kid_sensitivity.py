@@ -2,14 +2,15 @@
 
     python -m benchmarks.kid_sensitivity --data DIR
 
-prints a table: KID × 1000 as it is and after `low_pass`, nearest_neighbour_ratio, coverage and checkerboard of each
-faulty set against the avatars of testB. The first two rows are the floor and the ceiling of what outputs may score.
+prints a table: by both feature networks, KID × 1000 as it is and after `low_pass`, nearest_neighbour_ratio and
+coverage, then checkerboard, of each faulty set against the avatars of testB. The first two rows are the floor and the
+ceiling of what outputs may score.
 """
 
 import dataclasses
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from bitmoji_jax.metrics.diversity import coverage, nearest_neighbour_ratio
 from bitmoji_jax.metrics.kid import kid, low_pass
 from bitmoji_jax.models.efficientnet import load_efficientnet_lite0
 from bitmoji_jax.models.features import Features
+from bitmoji_jax.models.squeezenet import load_squeezenet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,15 +46,22 @@ class Options:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """A case and its scores; both KIDs are times 1000, `coverage` is a percentage."""
+class NetworkScores:
+    """Scores by one network; both KIDs are times 1000, `coverage` is a percentage."""
 
-    case: str
-    images: int
     kid: float
     kid_low_pass: float
     neighbour_ratio: float
     coverage: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A case and its scores."""
+
+    case: str
+    images: int
+    networks: dict[str, NetworkScores]
     period_2: float
     period_4: float
 
@@ -174,43 +183,48 @@ def cases(dataset: Dataset, size: int, seed: int = 0) -> tuple[np.ndarray, dict[
     return reals, sets | modes_lost(fresh)
 
 
-def measure(reals: np.ndarray, sets: dict[str, np.ndarray], features: Features) -> list[Row]:
+def measure(reals: np.ndarray, sets: Mapping[str, np.ndarray], networks: Mapping[str, Features]) -> list[Row]:
     """A row for each set against `reals`."""
-    real_features, real_low_pass = features(reals), features(low_pass(reals))
-    rows = []
-    for name, images in track(sets.items(), console=Console(stderr=True), description="Scoring", transient=True):
-        own = features(images)
-        spectrum = checkerboard(images)
-        rows.append(
-            Row(
-                name,
-                len(images),
-                1000 * kid(own, real_features).mean,
-                1000 * kid(features(low_pass(images)), real_low_pass).mean,
-                nearest_neighbour_ratio(own, real_features),
-                100 * coverage(own, real_features),
-                spectrum.period_2,
-                spectrum.period_4,
-            )
+    real_features = {name: (features(reals), features(low_pass(reals))) for name, features in networks.items()}
+
+    def score(network: str, images: np.ndarray) -> NetworkScores:
+        own, blurred = networks[network](images), networks[network](low_pass(images))
+        real, real_blurred = real_features[network]
+        return NetworkScores(
+            1000 * kid(own, real).mean,
+            1000 * kid(blurred, real_blurred).mean,
+            nearest_neighbour_ratio(own, real),
+            100 * coverage(own, real),
         )
+
+    rows = []
+    for case, images in track(sets.items(), console=Console(stderr=True), description="Scoring", transient=True):
+        spectrum = checkerboard(images)
+        scores = {network: score(network, images) for network in networks}
+        rows.append(Row(case, len(images), scores, spectrum.period_2, spectrum.period_4))
     return rows
 
 
 def table(rows: list[Row]) -> str:
     """Plain text in columns."""
-    lines = [f"{'':28}{'images':>7}{'KID':>9}{'low-pass':>9}{'neighb.':>9}{'cover %':>9}{'per. 2':>8}{'per. 4':>8}"]
-    lines += [
-        f"{row.case:28}{row.images:7}{row.kid:9.1f}{row.kid_low_pass:9.1f}{row.neighbour_ratio:9.2f}"
-        f"{row.coverage:9.1f}{row.period_2:8.2f}{row.period_4:8.2f}"
-        for row in rows
+    columns = f"{'KID':>8}{'low-pass':>9}{'neighb.':>8}{'cover %':>8}"
+    lines = [
+        " " * 34 + "".join(f"{name:>{len(columns)}}" for name in rows[0].networks),
+        f"{'':27}{'images':>7}" + columns * len(rows[0].networks) + f"{'per. 2':>8}{'per. 4':>8}",
     ]
+    for row in rows:
+        scores = "".join(
+            f"{s.kid:8.1f}{s.kid_low_pass:9.1f}{s.neighbour_ratio:8.2f}{s.coverage:8.1f}" for s in row.networks.values()
+        )
+        lines.append(f"{row.case:27}{row.images:7}{scores}{row.period_2:8.2f}{row.period_4:8.2f}")
     return "\n".join(lines)
 
 
 def main(options: Options) -> None:
     """Measures, prints and writes."""
     dataset = open_dataset(DataConfig(dir=options.data, image_size=options.size))
-    rows = measure(*cases(dataset, options.size, options.seed), load_efficientnet_lite0())
+    networks = {"EfficientNet-Lite0": load_efficientnet_lite0(), "SqueezeNet": load_squeezenet()}
+    rows = measure(*cases(dataset, options.size, options.seed), networks)
     print(table(rows))
     if options.json is not None:
         figures = {

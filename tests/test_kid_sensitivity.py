@@ -155,14 +155,18 @@ def test_a_table_and_a_file(
     def features(images: np.ndarray) -> np.ndarray:
         return images[:, ::4, ::4].reshape(len(images), -1) / np.float32(255)
 
-    monkeypatch.setattr(kid_sensitivity, "load_efficientnet_lite0", lambda: features)
+    for load in ("load_efficientnet_lite0", "load_squeezenet"):
+        monkeypatch.setattr(kid_sensitivity, load, lambda: features)
     main(Options(data=str(with_glasses), size=SIZE, json=tmp_path / "figures.json"))
     printed = capsys.readouterr().out
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["size"] == SIZE
-    rows = {row.pop("case"): row for row in figures["rows"]}
+    rows, networks = {row.pop("case"): row for row in figures["rows"]}, {}
     for case, row in rows.items():
         assert case in printed
-        assert np.isfinite(list(row.values())).all()
-    assert rows["the mean image N times"]["neighbour_ratio"] == 0
-    assert rows["blur, sigma 2 px"]["kid"] > rows["other real avatars"]["kid"]
+        scores = [*row.pop("networks").values(), row]
+        assert len(scores) == 3
+        assert all(np.isfinite(list(values.values())).all() for values in scores)
+        networks[case] = scores[0]
+    assert networks["the mean image N times"]["neighbour_ratio"] == 0
+    assert networks["blur, sigma 2 px"]["kid"] > networks["other real avatars"]["kid"]

@@ -17,7 +17,10 @@ def kid_scores(subject: Subject) -> list[Score]:
     scores = []
     for network, features in subject.networks.items():
         reference = subject.reference.networks[network]
-        prefix, by = ("kid", "") if network == EFFICIENTNET else (f"kid_{network.lower()}", f" by {network}")
+        if network == EFFICIENTNET:
+            prefix, by, faults = "kid", "", "fine noise and blur"
+        else:
+            prefix, by, faults = f"kid_{network.lower()}", f" by {network}", "blur and traces of JPEG"
         for domain, who, untouched in (
             ("y", "avatars", "untranslated photos"),
             ("x", "photos made of avatars", "untranslated avatars"),
@@ -31,7 +34,7 @@ def kid_scores(subject: Subject) -> list[Score]:
                     kid(plain, reference.features[domain]),
                     reference.floor[domain],
                     reference.ceiling,
-                    "these features see fine noise and blur before all else",
+                    f"these features see {faults} before all else",
                 ),
                 (
                     f"{prefix}_{domain}_low_pass",

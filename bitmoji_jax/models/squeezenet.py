@@ -1,10 +1,14 @@
 """SqueezeNet v1.1, trained on ImageNet: features for KID by a network that no run is trained with.
 
-Fire modules (a 1x1 convolution to few channels, then 1x1 and 3x3 side by side) without norms, shortcuts or depthwise
-convolutions, so it has no part in common with EfficientNet.
+It is made of fire modules (a 1x1 convolution to few channels, then 1x1 and 3x3 side by side), without norms, shortcuts
+or depthwise convolutions: no part is as in EfficientNet.
 
 The network is Iandola et al.'s (arXiv 1602.07360; github.com/forresti/SqueezeNet), BSD and MIT, see NOTICE;
-tools/convert_squeezenet.py made the float16 weights.
+tools/convert_squeezenet.py made the float16 weights. With its layer of classes the network names scikit-image's photos
+rightly: cat (Egyptian cat), coffee (espresso), camera (tripod); not the rocket (drilling platform).
+
+Not to be trusted: on blur, JPEG and patterns of 4 pixels, which move KID by these features further than photos in place
+of avatars do, or nearly so (benchmarks/NOTES.md, "KID by two networks").
 """
 
 import functools
@@ -20,6 +24,11 @@ from bitmoji_jax.models.features import Features, Params, load_params, make_feat
 WEIGHTS = Path(__file__).parent / "squeezenet.safetensors"
 
 _MEANS = np.array([104.006, 116.669, 122.679], np.float32)  # blue, green, red
+SCALE = 8.0
+"""Brings the mean square of the features of faces and avatars from 12 and 22 to 0.2 and 0.3, EfficientNet's is 0.2.
+
+KID's kernel, (x·y/d + 1)³, compares the first three moments; of far larger features it would see the third alone.
+"""
 
 
 @functools.cache
@@ -33,7 +42,7 @@ def load_squeezenet() -> Features:
 
 
 def pooled_features(params: Params, images: jax.Array) -> jax.Array:
-    """Images [N, H, W, 3] in [0, 255] -> means over the image [N, 512]; the network was trained at 227 px."""
+    """Images [N, H, W, 3] in [0, 255] -> means over the image, scaled, [N, 512]; the network was trained at 227 px."""
     x = _conv(images[..., ::-1] - _MEANS, params["conv1"], stride=2)
     for module in range(2, 10):
         if module in (2, 4, 6):
@@ -42,7 +51,7 @@ def pooled_features(params: Params, images: jax.Array) -> jax.Array:
         x = jnp.concatenate(
             [_conv(squeezed, params[f"fire{module}.expand1x1"]), _conv(squeezed, params[f"fire{module}.expand3x3"])], -1
         )
-    return jnp.mean(x, axis=(1, 2))
+    return jnp.mean(x, axis=(1, 2)) / SCALE
 
 
 def _conv(x: jax.Array, layer: Mapping[str, jax.Array], stride: int = 1) -> jax.Array:
