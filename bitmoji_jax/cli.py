@@ -66,20 +66,16 @@ def evaluate(
     data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     checkpoint: Annotated[str | None, tyro.conf.arg(metavar="best|latest|IMAGES")] = None,
-    inception: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
 ) -> None:
     """Judge runs on test images, and write a report: index.html and scores.json.
 
-    Needs the extra `eval`: pip install 'bitmoji-jax[eval]'. Scores that need labels are taken as far as the
-    dataset has them.
+    Scores that need labels are taken as far as the dataset has them.
 
     Args:
         run: The folder of a run; repeat the flag to set several side by side.
         data: A dataset made by `prepare`; by default the one the runs were trained with.
         out: The report's folder; by default report/ in the first run's.
         checkpoint: Of every run; by default the one of the lowest KID, or the latest where none was taken.
-        inception: Weights of the Inception network that FID is defined by, a file for PyTorch as pytorch-fid has
-            it; without it there is no FID.
     """
     from bitmoji_jax.evaluation.evaluate import evaluate as evaluate_runs
 
@@ -90,7 +86,6 @@ def evaluate(
         run[0] / "report" if out is None else out,
         data=data,
         checkpoint=_checkpoint(checkpoint),
-        inception=inception,
     )
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.faces import detector, layers, mesh, segmentation
 from bitmoji_jax.faces.layers import WEIGHTS, load_params, patch_conv, xla_conv
-from tools import convert_mediapipe
+from tools import convert_mediapipe, packages
 
 NETWORKS: dict[str, tuple[Callable[..., jax.Array], int]] = {
     "detector": (detector.detector, detector.SIZE),
@@ -86,7 +86,7 @@ def test_boxes_of_one_face_are_joined_by_score() -> None:
 
 
 def test_the_file_of_weights_is_the_one_that_make_weights_makes() -> None:
-    assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() == convert_mediapipe._SHA256
+    assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() == convert_mediapipe.SHA256
     names = {name: set(load_params(name)) for name in NETWORKS}
     assert names == {name: set(source.layers) for name, source in convert_mediapipe.SOURCES.items()}
 
@@ -100,12 +100,12 @@ def test_damaged_weights_are_said_to_be(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_changed_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(package: convert_mediapipe.Package, folder: Path) -> None:
+    def download(package: packages.Package, folder: Path) -> None:
         (folder / package.archive).write_bytes(b"something else")
 
-    monkeypatch.setattr(convert_mediapipe, "_download", download)
+    monkeypatch.setattr(packages, "_download", download)
     with pytest.raises(RunError, match="SHA-256"):
-        convert_mediapipe.fetch(tmp_path)
+        convert_mediapipe.download(tmp_path)
 
 
 # What follows needs the networks as published.
@@ -116,7 +116,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     if importlib.util.find_spec("ai_edge_litert") is None:
         pytest.skip("needs ai-edge-litert: pip install 'bitmoji-jax[dev]'")
     try:
-        return convert_mediapipe.fetch(tmp_path_factory.mktemp("npm"))
+        return convert_mediapipe.download(tmp_path_factory.mktemp("npm"))
     except InputError as error:
         pytest.skip(str(error))
 
@@ -125,7 +125,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_make_weights_makes_the_file_again(
     models: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert_mediapipe, "fetch", lambda _: models)
+    monkeypatch.setattr(convert_mediapipe, "download", lambda _: models)
     convert_mediapipe.make_weights(tmp_path / "weights")
     assert (tmp_path / "weights").read_bytes() == WEIGHTS.read_bytes()
 

@@ -1,8 +1,8 @@
 """Weights and layers of the three networks for faces.
 
-The networks are Google's (MediaPipe, Apache-2.0, see NOTICE); `make_weights` says where their weights come from. They
-are written out as the blocks they are made of, not run by an interpreter of TFLite graphs: three regular networks are
-shorter that way, and a reader sees what is computed.
+The networks are Google's (MediaPipe, Apache-2.0, see NOTICE); tools/convert_mediapipe.py says where their weights come
+from. They are written out as the blocks they are made of, not run by an interpreter of TFLite graphs: three regular
+networks are shorter that way, and a reader sees what is computed.
 """
 
 import functools
@@ -12,9 +12,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 
-from bitmoji_jax.errors import RunError
+from bitmoji_jax.files import read_weights
 from bitmoji_jax.ops.depthwise import depthwise_conv
 
 WEIGHTS = Path(__file__).parent / "weights.safetensors"
@@ -30,15 +29,11 @@ def load_params(network: str) -> Params:
     Raises:
       RunError: the file is missing or damaged.
     """
-    try:
-        arrays = safetensors.numpy.load_file(WEIGHTS)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise RunError(f"{WEIGHTS} is missing or damaged, install the package anew: {error}") from error
     params: dict[str, dict[str, np.ndarray]] = {}
-    for name, array in arrays.items():
+    for name, array in read_weights(WEIGHTS).items():
         owner, layer, kind = name.split("/")
         if owner == network:
-            params.setdefault(layer, {})[kind] = array.astype(np.float32)
+            params.setdefault(layer, {})[kind] = array
     # All at once: one by one JAX would compile a program for each shape, seconds in all.
     return jax.device_put(params)
 
