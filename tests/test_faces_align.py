@@ -10,8 +10,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from bitmoji_jax.faces.align import AlignedFace, FaceError, align
-from bitmoji_jax.faces.framing import crop_matrix
+from bitmoji_jax.faces.align import AlignedFace, FaceError, align, crop_matrix
 from bitmoji_jax.faces.resample import apply, invert, square_matrix, warp
 
 SIZE = 64

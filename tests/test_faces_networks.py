@@ -15,7 +15,8 @@ from PIL import Image
 
 from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.faces import detector, layers, mesh, segmentation
-from bitmoji_jax.faces.layers import WEIGHTS, load_params, patch_conv, xla_conv
+from bitmoji_jax.faces.layers import WEIGHTS, load_params, patch_conv
+from bitmoji_jax.ops.conv import xla_conv
 from tools import convert_mediapipe
 
 NETWORKS: dict[str, tuple[Callable[..., jax.Array], int]] = {
