@@ -1,20 +1,16 @@
 """Faces of any size and rotation in a photo of any size."""
 
 import dataclasses
-import functools
 import math
 
 import numpy as np
 from PIL import Image
 
 from bitmoji_jax.faces import detector, mesh
-from bitmoji_jax.faces.layers import load_params
 from bitmoji_jax.faces.resample import apply, shrink, square_matrix, warp
-from bitmoji_jax.ops.batching import in_batches
 
 _MIN_SCORE = 0.5  # of the detector, for the mesh to be measured
 _MAX_MEASURED = 16  # detections of one scale
-_BATCHES = (16, 1)  # numbers of windows that the detector is compiled for
 _MIN_WINDOW = 96  # pixels
 _MARGIN = 1.5  # side of the window for faces that fill the photo, in longer sides of the photo
 _SURE = 0.75  # confidence from which the search ends
@@ -90,7 +86,7 @@ def _detect(windows: np.ndarray, corners: np.ndarray, side: float, upside_down: 
     """Rows of `detector` above `_MIN_SCORE`, [N, 17], in pixels of the photo, as `corners` [M, 2] and `side` are."""
     if upside_down:
         windows = windows[:, ::-1, ::-1]
-    found = in_batches(functools.partial(detector.detect_batch, load_params("detector")), windows, _BATCHES)
+    found = np.stack([detector.detect(window) for window in windows])
     window, anchor = np.nonzero(found[..., 0] > _MIN_SCORE)
     rows = found[window, anchor]
     points = rows[:, 1:].reshape(-1, 8, 2)
@@ -101,13 +97,12 @@ def _detect(windows: np.ndarray, corners: np.ndarray, side: float, upside_down: 
 
 def _measure(photo: np.ndarray, row: np.ndarray) -> Face:
     """Measures the mesh of a detected face; each pass crops by the points of the one before, until they converge."""
-    params = load_params("mesh")
     eyes = row[7:9] - row[5:7]
     centre, side, angle = row[1:3], _ROI * row[3:5].max(), math.atan2(eyes[1], eyes[0])
     last = np.full((468, 2), np.inf)
     for _ in range(4):
         matrix = square_matrix(centre, side, angle, mesh.SIZE)
-        found = np.asarray(mesh.mesh_batch(params, warp(photo, matrix, mesh.SIZE, draft=True)[None]))[0]
+        found = mesh.measure(warp(photo, matrix, mesh.SIZE, draft=True))
         points, logit = found[:468], float(found[468, 0])
         placed = apply(matrix, points[:, :2])
         if np.abs(placed - last).mean() < _CONVERGED * side:

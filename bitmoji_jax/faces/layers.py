@@ -15,10 +15,8 @@ import numpy as np
 import safetensors.numpy
 
 from bitmoji_jax.errors import RunError
-from bitmoji_jax.ops.batching import map_images
 from bitmoji_jax.ops.conv import xla_conv
 from bitmoji_jax.ops.depthwise import depthwise_conv
-from bitmoji_jax.ops.platform import on_cpu
 
 WEIGHTS = Path(__file__).parent / "weights.safetensors"
 
@@ -30,11 +28,7 @@ Params = Mapping[str, Layer]
 
 @functools.cache
 def load_params(network: str) -> Params:
-    """Reads the parameters of "detector", "mesh" or "segmentation", as float32, once from the package's float16 file.
-
-    Raises:
-      RunError: the file is missing or damaged.
-    """
+    """Reads the parameters of "detector", "mesh" or "segmentation", as float32; RunError where the file is damaged."""
     try:
         arrays = safetensors.numpy.load_file(WEIGHTS)
     except (OSError, safetensors.SafetensorError) as error:
@@ -44,38 +38,15 @@ def load_params(network: str) -> Params:
     return jax.device_put(jax.tree.map(lambda array: array.astype(np.float32), params))
 
 
-def compiled(network: Callable[[Params, jax.Array], jax.Array]) -> Callable[[Params, np.ndarray], jax.Array]:
-    """Compiles a network of float images in [0, 1] for uint8 images [N, size, size, 3]: one by one on a CPU."""
-
-    @jax.jit
-    def of_uint8(params: Params, images: jax.Array) -> jax.Array:
-        return map_images(functools.partial(network, params), images.astype(jnp.float32) / 255)
-
-    return of_uint8
+def for_one_image(network: Callable[[Params, jax.Array], jax.Array], name: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Compiles a network with its weights for one image: uint8 [size, size, 3] instead of float [N, size, size, 3]."""
+    compiled = jax.jit(lambda params, image: network(params, image[None].astype(jnp.float32) / 255)[0])
+    return lambda image: np.asarray(compiled(load_params(name), image))
 
 
 def conv(x: jax.Array, layer: Layer, stride: int) -> jax.Array:
     """Convolution with "SAME" padding, and bias."""
-    convolve = patch_conv if on_cpu() else xla_conv
-    return convolve(x, layer["kernel"], stride) + layer["bias"]
-
-
-def patch_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Computes `xla_conv` with "SAME" padding as one product with all patches: faster on a CPU for few channels in.
-
-    The detector takes 3.3 ms with it and 6.8 without (least of 40 interleaved calls, one image, jax 0.10.2 on two cores
-    of an Intel Xeon with AVX-512, under load, 2026-11-25).
-    """
-    height, width, _, out = kernel.shape
-    rows, columns = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
-    pads = jax.lax.padtype_to_pads(x.shape[1:3], (height, width), (stride, stride), "SAME")
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    taps = [
-        x[:, i : i + stride * (rows - 1) + 1 : stride, j : j + stride * (columns - 1) + 1 : stride]
-        for i in range(height)
-        for j in range(width)
-    ]
-    return jnp.concatenate(taps, axis=-1) @ kernel.reshape(-1, out)
+    return xla_conv(x, layer["kernel"], stride) + layer["bias"]
 
 
 def pointwise(x: jax.Array, layer: Layer) -> jax.Array:

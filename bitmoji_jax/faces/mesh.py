@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bitmoji_jax.faces.layers import Params, blaze_block, compiled, conv, pointwise, prelu
+from bitmoji_jax.faces.layers import Params, blaze_block, conv, for_one_image, pointwise, prelu
 
 SIZE = 192
 """Side of the input in pixels."""
@@ -44,4 +44,4 @@ def _head(x: jax.Array, params: Params, name: str) -> jax.Array:
     return x.reshape(len(x), -1) @ out["kernel"].reshape(-1, out["bias"].shape[0]) + out["bias"]
 
 
-mesh_batch = compiled(mesh)
+measure = for_one_image(mesh, "mesh")

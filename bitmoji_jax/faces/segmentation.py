@@ -3,15 +3,13 @@
 The network has MobileNetV3 blocks, and a decoder with gated skips.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from bitmoji_jax.faces.layers import Layer, Params, compiled, conv, depthwise, load_params, pointwise
+from bitmoji_jax.faces.layers import Layer, Params, conv, depthwise, for_one_image, pointwise
 from bitmoji_jax.faces.resample import apply, inside, warp
 
 SIZE = 256
@@ -38,8 +36,7 @@ def person_matte(photo: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray
     share_inside = inside(_view(matrix, size, _WIDE, 32), 32, photo.shape[1], photo.shape[0]).mean()
     margin = _WIDE if share_inside > _ENOUGH_INSIDE else 1.0
     image = warp(photo, _view(matrix, size, margin, SIZE), SIZE, draft=True)
-    probability = np.asarray(segment_batch(load_params("segmentation"), image[None])[0])
-    share = np.clip((probability - _BACKGROUND) / (_PERSON - _BACKGROUND), 0, 1)
+    share = np.clip((segment(image) - _BACKGROUND) / (_PERSON - _BACKGROUND), 0, 1)
     matte = _connected_to_face(share * share * (3 - 2 * share))
     edge = SIZE * (1 - 1 / margin) / 2
     box = (edge, edge, SIZE - edge, SIZE - edge)
@@ -61,19 +58,13 @@ def _connected_to_face(matte: np.ndarray) -> np.ndarray:
     return np.where(np.isin(parts, face[face > 0]), matte, 0).astype(np.float32)
 
 
-class _Block(NamedTuple):
-    stride: int
-    hard_swish: bool  # rather than ReLU
-    gated: bool  # by squeeze and excitation
-    residual: bool
-
-
+# Stride; whether the activation is hard swish (or ReLU), gated by squeeze and excitation, residual.
 _BLOCKS = (
-    _Block(2, False, True, False),
-    _Block(2, False, False, False),
-    _Block(1, False, False, True),
-    _Block(2, True, True, False),
-    *[_Block(1, True, True, True)] * 4,
+    (2, False, True, False),
+    (2, False, False, False),
+    (1, False, False, True),
+    (2, True, True, False),
+    *[(1, True, True, True)] * 4,
 )
 _SKIPS = (0, 2)  # blocks whose output goes to the decoder, besides the stem's
 
@@ -83,25 +74,27 @@ def segmentation(params: Params, images: jax.Array) -> jax.Array:
     x = jax.nn.hard_swish(conv(images, params["stem"], 2))
     skips = [x]
     for i, block in enumerate(_BLOCKS):
-        x = _inverted_residual(x, params, f"block{i}", block)
+        x = _inverted_residual(x, params, f"block{i}", *block)
         if i in _SKIPS:
             skips.append(x)
-    gate = jax.nn.sigmoid(pointwise(_mean(x), params["pool.gate"]))
+    gate = jax.nn.sigmoid(pointwise(x.mean(axis=(1, 2), keepdims=True), params["pool.gate"]))
     x = jax.nn.relu(pointwise(x, params["pool"])) * gate
     for i, skip in enumerate(reversed(skips)):
         x = _decode(x, skip, params, f"decode{i}")
     return jax.nn.sigmoid(_double(x, params["out"]))
 
 
-def _inverted_residual(x: jax.Array, params: Params, name: str, block: _Block) -> jax.Array:
+def _inverted_residual(
+    x: jax.Array, params: Params, name: str, stride: int, hard_swish: bool, gated: bool, residual: bool
+) -> jax.Array:
     """MobileNetV3's block (arXiv 1905.02244, figure 4), with a plain sigmoid as its gate."""
-    activation = jax.nn.hard_swish if block.hard_swish else jax.nn.relu
+    activation = jax.nn.hard_swish if hard_swish else jax.nn.relu
     y = activation(pointwise(x, params[f"{name}.expand"]))
-    y = activation(depthwise(y, params[f"{name}.depthwise"], block.stride))
-    if block.gated:
+    y = activation(depthwise(y, params[f"{name}.depthwise"], stride))
+    if gated:
         y = y * _gate(y, params, name)
     y = pointwise(y, params[f"{name}.project"])
-    return x + y if block.residual else y
+    return x + y if residual else y
 
 
 def _decode(x: jax.Array, skip: jax.Array, params: Params, name: str) -> jax.Array:
@@ -116,12 +109,8 @@ def _decode(x: jax.Array, skip: jax.Array, params: Params, name: str) -> jax.Arr
 
 def _gate(x: jax.Array, params: Params, name: str) -> jax.Array:
     """Computes a factor in [0, 1] for each channel, [N, 1, 1, C] (squeeze and excitation, arXiv 1709.01507)."""
-    squeezed = jax.nn.relu(pointwise(_mean(x), params[f"{name}.squeeze"]))
+    squeezed = jax.nn.relu(pointwise(x.mean(axis=(1, 2), keepdims=True), params[f"{name}.squeeze"]))
     return jax.nn.sigmoid(pointwise(squeezed, params[f"{name}.excite"]))
-
-
-def _mean(x: jax.Array) -> jax.Array:
-    return x.mean(axis=(1, 2), keepdims=True)
 
 
 def _double(x: jax.Array, layer: Layer) -> jax.Array:
@@ -131,4 +120,4 @@ def _double(x: jax.Array, layer: Layer) -> jax.Array:
     return four.reshape(n, 2 * height, 2 * width) + layer["bias"]
 
 
-segment_batch = compiled(segmentation)
+segment = for_one_image(segmentation, "segmentation")

@@ -170,6 +170,12 @@ def conv_few_out(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array
     return conv_transpose(x, kernel[::-1, ::-1], 1, ((height - top, height - bottom), (width - left, width - right)))
 
 
+def patch_conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    """`conv` as one product with the patches that the kernel sees."""
+    height, width, _, out = kernel.shape
+    return _gather(x, height, width, stride, padding) @ kernel.reshape(-1, out)
+
+
 def conv_nearest(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Nearest-neighbour doubling, then a convolution [3, 3, C, D] padded to keep the size: -> [N, 2 H, 2 W, D]."""
 
