@@ -12,7 +12,6 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.export
@@ -43,15 +42,13 @@ def to_stablehlo(weights: Weights) -> bytes:
     """
     _check_extra()
     generator, size = weights.generators["g"], weights.config.data.image_size
+    forms = {branch: _form(platform, weights.config) for branch, platform in (("cpu", "cpu"), ("default", "cuda"))}
 
     def x2y(photos: jax.Array) -> jax.Array:
         # The weights go into both forms as an argument, so that they are stored once.
-        return jax.lax.platform_dependent(
-            generator, photos, cpu=_form("cpu", weights.config), default=_form("cuda", weights.config)
-        )
+        return jax.lax.platform_dependent(generator, photos, **forms)
 
-    (count,) = jax.export.symbolic_shape("N")
-    photos = jax.ShapeDtypeStruct((count, size, size, 3), jnp.uint8)
+    photos = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("N"), size, size, 3), jnp.uint8)
     with _without_source_locations():
         exported = jax.export.export(jax.jit(x2y), platforms=PLATFORMS)(photos)
     metadata = export_metadata(weights)
@@ -85,19 +82,11 @@ def _without_source_locations() -> Iterator[None]:
             jax.config.update(name, value)
 
 
-class ExportedGenerator(NamedTuple):
-    """G of an exported file."""
-
-    config: ExperimentConfig
-    """Of training; its `data.dir` is only the name of the dataset's folder."""
-    images: int
-    """Images of each domain seen in training."""
-    x2y: Callable[[np.ndarray], np.ndarray]
-    """As `Translator.x2y`, and compiled for the same batches."""
-
-
-def load_exported(path: str | os.PathLike[str]) -> ExportedGenerator:
+def load_exported(path: str | os.PathLike[str]) -> tuple[ExperimentConfig, int, Callable[[np.ndarray], np.ndarray]]:
     """Loads what `to_stablehlo` made. Such a file is a program: use only those from a source you trust.
+
+    Returns:
+      The configuration of training, the images seen of each domain, and G, called as `Translator.x2y`.
 
     Raises:
       InputError: there is no such file, it is damaged or of another kind, this version of JAX cannot read it, or the
@@ -117,10 +106,8 @@ def load_exported(path: str | os.PathLike[str]) -> ExportedGenerator:
     except Exception as error:  # many kinds, for a damaged file or one beyond JAX's compatibility window
         version = metadata.get("version")
         raise InputError(f"{path}, of version {version}, cannot be read by JAX {jax.__version__}: {error}") from error
-    translate_batch = jax.jit(exported.call)
-    return ExportedGenerator(
-        config, images, lambda photos: in_batches(translate_batch, resized(photos, config.data.image_size))
-    )
+    x2y = jax.jit(exported.call)
+    return config, images, lambda photos: in_batches(x2y, resized(photos, config.data.image_size))
 
 
 def _check_extra() -> None:

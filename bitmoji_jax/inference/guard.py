@@ -66,7 +66,7 @@ def fit_guard(real_avatars: np.ndarray, photos: np.ndarray, avatars: np.ndarray,
       avatars: uint8 [K, S, S, 3], G of them.
       cycled: uint8 [K, S, S, 3], F of the avatars.
     """
-    cells = _cells(real_avatars)
+    cells = np.asarray(_cells(real_avatars))
     mean = cells.mean(axis=0)
     covariance = np.cov(cells, rowvar=False)
     covariance += max(_SHRINKAGE * np.trace(covariance) / len(covariance), 1.0) * np.eye(len(covariance))
@@ -89,13 +89,9 @@ def _cycle_errors(photos: np.ndarray, cycled: np.ndarray) -> np.ndarray:
 
 
 def _distances(avatars: np.ndarray, mean: np.ndarray, whitening: np.ndarray) -> np.ndarray:
-    return np.linalg.norm((_cells(avatars) - mean) @ whitening, axis=1)
-
-
-def _cells(images: np.ndarray) -> np.ndarray:
-    return np.asarray(_resized_to_cells(images)).reshape(len(images), -1)
+    return np.linalg.norm((np.asarray(_cells(avatars)) - mean) @ whitening, axis=1)
 
 
 @jax.jit
-def _resized_to_cells(images: jax.Array) -> jax.Array:
-    return resize(images.astype(jnp.float32), _CELLS)
+def _cells(images: jax.Array) -> jax.Array:
+    return resize(images.astype(jnp.float32), _CELLS).reshape(len(images), -1)

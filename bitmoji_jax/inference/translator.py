@@ -111,9 +111,8 @@ class Translator:
         """
         if not zipfile.is_zipfile(path):
             return cls.from_weights(load_weights(Path(path)))
-        exported = load_exported(path)
-        data = exported.config.data
-        return cls({"x2y": exported.x2y}, size=data.image_size, cut_out=data.cut_out, images=exported.images)
+        config, images, x2y = load_exported(path)
+        return cls({"x2y": x2y}, size=config.data.image_size, cut_out=config.data.cut_out, images=images)
 
     @classmethod
     def pretrained(cls) -> "Translator":
