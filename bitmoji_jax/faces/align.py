@@ -41,8 +41,7 @@ class FaceError(InputError):
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(reason, detail)  # both, so that it can be pickled
-        self.reason: Reason = reason
-        self.detail = detail
+        self.reason, self.detail = reason, detail
 
     def __str__(self) -> str:
         return self.detail
@@ -115,9 +114,7 @@ def align(
 def crop_matrix(points: np.ndarray, size: int) -> np.ndarray:
     """Computes the matrix, float64 [2, 3], from a crop of `size` pixels in the training framing to the photo.
 
-    Args:
-      points: float [468, 2 or 3], a face's mesh in the photo.
-      size: side of the crop in pixels.
+    `points` are those of a face's mesh in the photo, float [468, 2 or 3].
     """
     points = points[:, :2].astype(np.float64)
     left, right = (points[list(corners)].mean(axis=0) for corners in _EYES)

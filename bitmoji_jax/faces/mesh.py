@@ -12,15 +12,10 @@ _STRIDES = (1, 1, 2, 1, 1, 2, 1, 1, 2, 1, 1, 2, 1, 1)  # of each block of the tr
 
 
 def mesh(params: Params, images: jax.Array) -> jax.Array:
-    """Finds the points of an upright face in the middle of each image, about two thirds as wide as the image.
+    """Images float [N, 192, 192, 3] in [0, 1], of an upright face two thirds as wide -> float32 [N, 469, 3].
 
-    Args:
-      params: of "mesh".
-      images: float [N, 192, 192, 3] in [0, 1].
-
-    Returns:
-      float32 [N, 469, 3]: the points (x, y, z) in pixels of the image, z away from the camera and relative to the
-      middle of the head; then the logit of there being a face, three times.
+    These are the points (x, y, z) in pixels of the image, z away from the camera and relative to the middle of the
+    head; then the logit of there being a face, three times.
     """
     x = prelu(conv(images, params["stem"], 2), params["stem.prelu"])
     for i, stride in enumerate(_STRIDES):

@@ -24,12 +24,6 @@ def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
-def invert(matrix: np.ndarray) -> np.ndarray:
-    """The matrix from the photo to the square."""
-    inverse = np.linalg.inv(matrix[:, :2])
-    return np.column_stack([inverse, -inverse @ matrix[:, 2]])
-
-
 def warp(photo: np.ndarray, matrix: np.ndarray, size: int, *, draft: bool = False) -> np.ndarray:
     """Resamples a square of a photo uint8 [H, W, 3] to uint8 [size, size, 3]; outside, the photo's edge is repeated.
 

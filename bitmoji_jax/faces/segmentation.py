@@ -28,10 +28,7 @@ _FACE = 0.2  # half the side of the square about the centre that is surely face,
 def person_matte(photo: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     """Computes how much of each pixel of a crop is the person in its middle: float32 [size, size] in [0, 1].
 
-    Args:
-      photo: uint8 [H, W, 3].
-      matrix: from the crop to the photo.
-      size: side of the crop in pixels.
+    `matrix` maps the crop, `size` pixels a side, to the photo, uint8 [H, W, 3].
     """
     share_inside = inside(_view(matrix, size, _WIDE, 32), 32, photo.shape[1], photo.shape[0]).mean()
     margin = _WIDE if share_inside > _ENOUGH_INSIDE else 1.0

@@ -57,8 +57,9 @@ class Portrait:
 class Translator:
     """G: photos to avatars (`x2y`), and F: avatars to photos (`y2x`), with averaged weights.
 
-    Made by `from_run`, `from_file`, `pretrained` or `from_weights`. `photo` and `portraits` take any photo of a person;
-    `x2y` takes faces framed like those of training. A large batch is shared by the devices of this process.
+    Made by `from_run`, `from_file`, `pretrained` or `from_weights`; InputError where they find no weights. `photo` and
+    `portraits` take any photo of a person, `x2y` takes faces framed like those of training. A large batch is shared by
+    the devices of this process.
     """
 
     def __init__(
@@ -70,14 +71,10 @@ class Translator:
         images: int = 0,
         guard: Guard | None = None,
     ) -> None:
-        """Takes functions by direction.
+        """Takes the directions "x2y" and perhaps "y2x".
 
-        Args:
-          directions: x2y, and perhaps y2x.
-          size: side of the output in pixels.
-          cut_out: whether photos are cut out onto white before they are translated.
-          images: images of each domain seen in training.
-          guard: for `Portrait.quality`.
+        `size` is the side of the output in pixels, `cut_out` whether photos are cut out onto white first, `images` the
+        number seen of each domain in training.
         """
         self.size = size
         self.cut_out = cut_out
@@ -104,11 +101,7 @@ class Translator:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> "Translator":
-        """Loads a file of weights, such as a run's best.safetensors, or an exported StableHLO file, which has no F.
-
-        Raises:
-          InputError: there is no such file, or it is neither.
-        """
+        """Loads a file of weights, such as a run's best.safetensors, or an exported StableHLO file, which has no F."""
         if not zipfile.is_zipfile(path):
             return cls.from_weights(load_weights(Path(path)))
         config, images, x2y = load_exported(path)
