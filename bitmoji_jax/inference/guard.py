@@ -35,10 +35,7 @@ class Guard:
     def typicality(self, photos: np.ndarray, avatars: np.ndarray, cycled: np.ndarray) -> np.ndarray:
         """Computes 1 where neither quantity is among the highest 5 % of training photos', from there down to 0.
 
-        Args:
-          photos: uint8 [N, S, S, 3], as the generator saw them.
-          avatars: uint8 [N, S, S, 3], G of them.
-          cycled: uint8 [N, S, S, 3], F of the avatars.
+        All are uint8 [N, S, S, 3]: photos as the generator saw them, G of the photos, F of the avatars.
 
         Returns:
           float64 [N]: the lower of the two; 0 above all training photos. 2.5 % of them are under 0.5.
@@ -60,11 +57,7 @@ class Guard:
 def fit_guard(real_avatars: np.ndarray, photos: np.ndarray, avatars: np.ndarray, cycled: np.ndarray) -> Guard:
     """Fits the statistics to training images; 200 of each are enough.
 
-    Args:
-      real_avatars: uint8 [M, S, S, 3], two or more.
-      photos: uint8 [K, S, S, 3].
-      avatars: uint8 [K, S, S, 3], G of them.
-      cycled: uint8 [K, S, S, 3], F of the avatars.
+    All are uint8 [N, S, S, 3]: two or more real avatars; photos, G of the photos, F of their avatars.
     """
     cells = np.asarray(_cells(real_avatars))
     mean = cells.mean(axis=0)

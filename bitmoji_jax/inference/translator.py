@@ -135,9 +135,7 @@ class Translator:
     def photo(self, source: Source, *, force: bool = False) -> Image.Image:
         """Makes the avatar of the largest face in a photo, an RGB image: finds, aligns, cuts out and translates it.
 
-        Args:
-          source: the photo.
-          force: whether to translate a face with faults, or the middle of the photo where there is none.
+        With `force` also of a face with faults, or of the middle of the photo where there is none.
 
         Raises:
           UnusableImageError: the file has no image that can be used.
