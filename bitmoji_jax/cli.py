@@ -17,6 +17,7 @@ import tyro
 from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.data.images import quiet_decoders
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.files import write_atomic
 
 if TYPE_CHECKING:
     from bitmoji_jax.inference.translator import Translator
@@ -170,16 +171,25 @@ def export(
     Needs the extra `export`: pip install 'bitmoji-jax[export]'.
 
     Args:
-        out: The file to write; one that is there already is not touched.
+        out: The file to write; an existing file is not overwritten.
         format: stablehlo for JAX on a CPU, a GPU or a TPU; onnx for ONNX Runtime on anything, browsers and phones
             included.
         run: The folder of a run, or a file of weights; by default those that come with the package.
         checkpoint: Of the run; by default the one of the lowest KID, or the latest where none was taken.
     """
-    from bitmoji_jax.inference.export import export_onnx, export_stablehlo
-
+    if out.exists():
+        raise InputError(f"{out} exists already: remove it first, or choose another name")
+    if not out.parent.is_dir():
+        raise InputError(f"there is no folder {out.parent} for {out.name}: create it first")
+    try:
+        if format == "onnx":
+            from bitmoji_jax.inference.export_onnx import to_onnx as serialize
+        else:
+            from bitmoji_jax.inference.export_stablehlo import to_stablehlo as serialize
+    except ModuleNotFoundError as error:
+        raise InputError("ONNX files need the extra `export`: pip install 'bitmoji-jax[export]'") from error
     weights = _weights(run, checkpoint)
-    (export_onnx if format == "onnx" else export_stablehlo)(weights, out)
+    write_atomic(out, serialize(weights))
     megabytes = out.stat().st_size / 1e6
     print(f"exported {weights.config.data.image_size} px, {weights.images:,} images seen, {megabytes:.1f} MB: {out}")
 
