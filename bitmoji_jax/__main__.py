@@ -1,8 +1,8 @@
-"""`python -m bitmoji_jax`."""
+"""Runs `python -m bitmoji_jax`."""
 
 import sys
 
-# Worker processes import this module too, under another name, and need nothing of it.
+# Worker processes import this module under another name.
 if __name__ == "__main__":
     from bitmoji_jax.cli import main
 
