@@ -70,4 +70,4 @@ def test_scaling_counts_the_gradients_and_the_metrics() -> None:
     metrics = result["all_reduced_bytes"] - sum(result["parameter_bytes"].values())
     assert 0 < metrics <= 4 * 16  # a float each
     assert metrics % 4 == 0
-    assert 0 < result["all_reduces"]["compiled"] <= result["all_reduces"]["handed_to_xla"]
+    assert 0 < result["all_reduces"]["compiled"] <= result["all_reduces"]["before_xla"]

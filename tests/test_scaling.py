@@ -14,7 +14,7 @@ def test_bytes_of_all_reduces_are_read_from_tuples_and_single_arrays() -> None:
     assert all_reduces(program) == [4 * 4 + 4 * 588 + 2 * 2, 4]
 
 
-def test_ring_takes_the_slow_link_past_a_node_and_every_lever_helps() -> None:
+def test_the_ring_takes_the_slow_link_past_a_node_and_every_improvement_helps() -> None:
     network = NETWORKS["NVLink + InfiniBand NDR"]
     assert ring_seconds(450e9, 8, network, 0) == pytest.approx(2 * 7 / 8)
     assert ring_seconds(50e9, 16, network, 0) == pytest.approx(2 * 15 / 16)
