@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from bitmoji_jax.data.synthetic.workers import list_jobs, render_job
+from bitmoji_jax.data.synthetic.jobs import list_jobs, render_job
 from bitmoji_jax.web.examples import EXAMPLES
 
 _SIZE = 256
