@@ -2,8 +2,7 @@
 
 import sys
 
-# Worker processes import this module under another name.
-if __name__ == "__main__":
-    from bitmoji_jax.cli import main
+from bitmoji_jax.cli import main
 
+if __name__ == "__main__":
     sys.exit(main())

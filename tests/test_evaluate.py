@@ -98,7 +98,7 @@ def test_the_synthetic_set_has_the_exact_error(
         ([], "--run"),
         (["--run", "nowhere"], "nowhere holds no run"),
         (["--run", "{shallow}", "--checkpoint", "5"], "has no checkpoint 5"),
-        (["--run", "{shallow}", "--data", "nowhere"], "can't open the dataset nowhere"),
+        (["--run", "{shallow}", "--data", "nowhere"], "cannot open the dataset nowhere"),
         (["--run", "{shallow}", "--run", "{shallow}"], "named twice"),
     ],
 )

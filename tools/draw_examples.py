@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 import bitmoji_jax.web
-from bitmoji_jax.data.synthetic.workers import list_jobs, render_job
+from bitmoji_jax.data.synthetic.jobs import list_jobs, render_job
 from bitmoji_jax.web.page import EXAMPLES
 
 _SIZE = 256
