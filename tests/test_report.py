@@ -27,7 +27,7 @@ from bitmoji_jax.evaluation.results import (
     Better,
     Evaluation,
     Group,
-    JudgeCard,
+    JudgeAccuracy,
     PerImage,
     RunResult,
     Score,
@@ -107,8 +107,12 @@ def make_evaluation(*runs: RunResult, **changes: Any) -> Evaluation:
         dataset="made & faces",
         sizes={"trainA": 4639, "testA": 30},
         judges=(
-            JudgeCard("gender_y", "Gender of an avatar", "accuracy", 0.978, 412, {"noise": 0.911, "blur": 0.96}, True),
-            JudgeCard("landmarks_y", "Landmarks of an avatar", "NME", 0.12, 413, {"noise": 0.31, "JPEG": 0.13}, False),
+            JudgeAccuracy(
+                "gender_y", "Gender of an avatar", "accuracy", 0.978, 412, {"noise": 0.911, "blur": 0.96}, True
+            ),
+            JudgeAccuracy(
+                "landmarks_y", "Landmarks of an avatar", "NME", 0.12, 413, {"noise": 0.31, "JPEG": 0.13}, False
+            ),
         ),
         runs=runs or (make_run(),),
     )
@@ -594,7 +598,7 @@ def nasty_evaluation() -> Evaluation:
             rows=(),
         ),
         make_run("surrogate \udcff", photos=pictures(3, "photo"), avatars=pictures(3, "avatar"), per_image=(), rows=()),
-        judges=(JudgeCard(evil, evil, "accuracy", math.nan, 0, {evil: math.nan}, False),),
+        judges=(JudgeAccuracy(evil, evil, "accuracy", math.nan, 0, {evil: math.nan}, False),),
         dataset=evil,
         machine=evil,
         command=evil,

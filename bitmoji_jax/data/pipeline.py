@@ -53,6 +53,11 @@ class Dataset:
             "attributes": attributes_of(row),
         }
 
+    def mean_image(self, split: str) -> np.ndarray:
+        """The mean of a split's images: float64 [S, S, 3], 0 to 255."""
+        count = len(self.splits[split])
+        return sum((self.read(split, i)["image"].astype(np.float64) for i in range(count)), np.zeros(())) / count
+
     def test_pairs(self) -> list[tuple[int, int]]:
         """Indices in testA and testB of each photo and its partner; empty where `paired_test` is False."""
         if not self.paired_test:

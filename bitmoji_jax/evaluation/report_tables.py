@@ -12,7 +12,7 @@ from bitmoji_jax.evaluation.report_numbers import (
     is_value,
     with_unit,
 )
-from bitmoji_jax.evaluation.results import Better, Evaluation, JudgeCard, RunResult, Score
+from bitmoji_jax.evaluation.results import Better, Evaluation, JudgeAccuracy, RunResult, Score
 
 _FEW = 20  # a group's score over fewer images says little
 _LIMITS = {"accuracy": "accuracy under 95 %", "NME": "NME over 0.1"}
@@ -205,7 +205,7 @@ def _number(value: float | None, reliable: bool) -> str:
     return format_number(value) + ("" if reliable or not is_value(value) else " †")
 
 
-def _judge_value(judge: JudgeCard, value: float | None) -> str:
+def _judge_value(judge: JudgeAccuracy, value: float | None) -> str:
     if not is_value(value):
         return MISSING
     if judge.measure == "accuracy":

@@ -5,8 +5,10 @@ output looks like an avatar; read them beside KID.
 """
 
 import dataclasses
+import io
 
 import numpy as np
+from PIL import Image
 
 _EYES = [0, 1]
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -130,6 +132,13 @@ def high_frequency_hiding(
     if not before:
         raise ValueError("the reconstructions equal the images: their error can't grow by a ratio")
     return float(after / before)
+
+
+def compress_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """Encodes and decodes an image, uint8 [H, W, 3], as JPEG of a quality from 1 to 100."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=int(quality))
+    return np.asarray(Image.open(file))
 
 
 def colour_inversion(photos: np.ndarray, avatars: np.ndarray, threshold: float = -0.1) -> Alarm:
