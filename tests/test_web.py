@@ -38,7 +38,7 @@ from bitmoji_jax.web.examples import EXAMPLES
 from bitmoji_jax.web.problems import MAX_BYTES, MAX_PIXELS
 from bitmoji_jax.web.queue import Turns
 from bitmoji_jax.web.server import make_runner
-from tests.test_report import Node, Tree
+from tests.html_tree import Node, Tree
 
 Answer = tuple[int, dict[str, str], bytes]
 

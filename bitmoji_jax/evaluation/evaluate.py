@@ -21,7 +21,7 @@ from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation import photo_scores, set_scores
 from bitmoji_jax.evaluation.inception import Inception, load_inception
 from bitmoji_jax.evaluation.judges import load_judges
-from bitmoji_jax.evaluation.report import write_report
+from bitmoji_jax.evaluation.report.page import write_report
 from bitmoji_jax.evaluation.results import Evaluation, PerImage, RunResult, Score
 from bitmoji_jax.evaluation.testset import MAIN_NETWORK, Outputs, TestSet, make_test_set, read_split
 from bitmoji_jax.host import available_cores
