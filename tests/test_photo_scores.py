@@ -183,7 +183,7 @@ def test_the_cycle_is_measured_from_the_images_that_went_in() -> None:
 def test_a_cycle_without_error_has_nothing_hidden_to_measure() -> None:
     *_, hiding = photo_scores.cycle_scores(outputs_of(PHOTOS))[0]
     assert hiding.value is None
-    assert "can't grow" in hiding.note
+    assert "cannot grow" in hiding.note
 
 
 def test_the_paired_error_is_that_from_the_partner() -> None:
