@@ -2,12 +2,15 @@
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bitmoji_jax.config import DataConfig, ExperimentConfig, GeneratorConfig, TrainConfig
+from bitmoji_jax.evaluation.report.page import write_report
 from bitmoji_jax.evaluation.results import Evaluation, Group, JudgeAccuracy, PerImage, RunResult, Score
+from tests.html_tree import Node, Tree
 
 PHOTOS, AVATARS, SIZE = 30, 12, 32
 KINDS = ("photo", "avatar", "real avatar", "made photo")
@@ -116,3 +119,8 @@ def nasty_evaluation() -> Evaluation:
     surrogate = make_run("surrogate \udcff", **few, per_image=(), rows=())
     runs = (first, empty, surrogate)
     return make_evaluation(*runs, judges=(judge,), versions={evil: evil}, sizes={evil: 0}, **texts)
+
+
+def page(evaluation: Evaluation, out: Path) -> Node:
+    write_report(evaluation, out)
+    return Tree((out / "index.html").read_text(encoding="utf-8")).stack[0]

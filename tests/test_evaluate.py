@@ -1,4 +1,4 @@
-"""The evaluate command from end to end, on runs of a few steps."""
+"""The evaluate command from end to end, on runs with random weights."""
 
 import contextlib
 import dataclasses
@@ -10,22 +10,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 from bitmoji_jax.cli import main
-from bitmoji_jax.config import (
-    DataConfig,
-    DiscriminatorConfig,
-    ExperimentConfig,
-    GeneratorConfig,
-    LogConfig,
-    TrainConfig,
-)
+from bitmoji_jax.config import DataConfig, ExperimentConfig, GeneratorConfig, TrainConfig, to_json
 from bitmoji_jax.data import pipeline
 from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation.evaluate import evaluate
-from bitmoji_jax.training.train_loop import train
+from bitmoji_jax.inference.weights import BEST, Weights, save_weights
+from bitmoji_jax.models.networks import generator_shapes
 from tests.tiny_images import SIZE
 
 pytestmark = pytest.mark.slow
@@ -36,31 +32,37 @@ class Evaluated:
     """Two runs of the synthetic set and their report."""
 
     shallow: Path
-    deep: Path
     report: Path
     output: str
 
 
-@pytest.fixture(scope="module")
-def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
-    """Trains two short runs of different depth on a small synthetic set and evaluates them side by side."""
-    folder = tmp_path_factory.mktemp("evaluated")
+def write_run(folder: Path, blocks: int) -> None:
+    """What `evaluate` reads of a run of 4 images: random weights, and metrics whose last line is unfinished."""
     config = ExperimentConfig(
         data=DataConfig(image_size=SIZE, read_threads=1),
-        discriminator=DiscriminatorConfig(features=4),
-        train=TrainConfig(batch_size=2, constant_epochs=0.5, decay_epochs=0, pool_size=4, compute_dtype="float32"),
-        log=LogConfig(metrics_every=4, samples_every=12, sample_images=2, checkpoint_every=12),
+        generator=GeneratorConfig(features=4, res_blocks=blocks),
+        train=TrainConfig(batch_size=2, constant_epochs=0.5, decay_epochs=0, compute_dtype="float32"),
     )
-    output = io.StringIO()
+    rng = np.random.default_rng(0)
+    generators = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape), generator_shapes(config))
+    (folder / "checkpoints" / "4").mkdir(parents=True)
+    (folder / "config.json").write_text(to_json(config))
+    (folder / "metrics.jsonl").write_text('{"images": 4, "epoch": 0.5, "cycle_x": 0.3}\n{"images": 8, "cyc')
+    save_weights(folder / BEST, Weights(config, 4, generators))
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """Evaluates two runs of different depth side by side, on a small synthetic set."""
+    folder, output = tmp_path_factory.mktemp("evaluated"), io.StringIO()
+    write_run(folder / "shallow", 0)
+    write_run(folder / "deep", 1)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
         small = functools.partial(synthetic_dataset, train_images=8, test_images=6, cache_dir=folder / "cache")
         patch.setattr(pipeline, "synthetic_dataset", small)
-        for name, blocks in (("shallow", 0), ("deep", 1)):
-            generator = GeneratorConfig(features=4, res_blocks=blocks)
-            train(dataclasses.replace(config, generator=generator), folder / name)
         runs = ["--run", str(folder / "shallow"), "--run", str(folder / "deep")]
-        assert main(["evaluate", *runs, "--checkpoint", "latest", "--out", str(folder / "report")]) == 0
-    return Evaluated(folder / "shallow", folder / "deep", folder / "report", output.getvalue())
+        assert main(["evaluate", *runs, "--out", str(folder / "report")]) == 0
+    return Evaluated(folder / "shallow", folder / "report", output.getvalue())
 
 
 def test_runs_are_scored_side_by_side(evaluated: Evaluated) -> None:
@@ -71,7 +73,7 @@ def test_runs_are_scored_side_by_side(evaluated: Evaluated) -> None:
     assert found["dataset"] == {"name": "synthetic", "sizes": {"trainA": 8, "trainB": 8, "testA": 6, "testB": 6}}
     assert str(evaluated.report.parent) not in text
     run = found["runs"]["deep"]
-    assert (run["checkpoint"], run["images_seen"], run["total_images"]) == ("latest", 4, 4)
+    assert (run["checkpoint"], run["images_seen"], run["total_images"]) == ("best", 4, 4)
     assert run["generator"]["res_blocks"] == 1
     assert run["parameters"] > found["runs"]["shallow"]["parameters"]
     computed = {name for name, score in run["scores"].items() if score["value"] is not None}
@@ -129,7 +131,7 @@ def test_runs_of_different_datasets_need_one_named(evaluated: Evaluated, tmp_pat
     config = json.loads((evaluated.shallow / "config.json").read_text())
     config["data"]["dir"] = "elsewhere"
     (other / "config.json").write_text(json.dumps(config))
-    (other / "checkpoints").symlink_to(evaluated.shallow / "checkpoints")
+    (other / BEST).symlink_to(evaluated.shallow / BEST)
     with pytest.raises(InputError, match=r"different datasets: name one .* --data"):
         evaluate([evaluated.shallow, other], tmp_path / "report")
 

@@ -6,9 +6,9 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any
+from pathlib import Path
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
@@ -45,49 +45,12 @@ _COLOURS = [colour for colour, variable in _VARIABLES.items() if variable.starts
 _DASHES = ((), (7, 5), (1, 5), (9, 5, 1, 5), (14, 5))  # with six colours, thirty lines differ
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _ROUND = (1, 2, 2.5, 5, 10)  # steps between ticks, times a power of ten
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "report",  # the same chart is the same text
-    "font.size": 11,
-    "lines.scale_dashes": False,
-    "lines.dash_capstyle": "round",
-    "lines.solid_capstyle": "round",
-    "axes.edgecolor": "#595959",
-    "axes.labelcolor": "#595959",
-    "axes.spines.left": False,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": "#d4d4d4",
-    "xtick.color": "#595959",
-    "ytick.color": "#595959",
-    "ytick.major.size": 0,
-}
 
 
 @dataclasses.dataclass(frozen=True)
-class LegendEntry:
-    """A run's name with the colour and dashes of its line."""
+class Line:
+    """A run's values of a metric over the images seen."""
 
-    name: str
-    colour: str
-    dashes: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Chart:
-    """A metric's curves over the images seen."""
-
-    title: str
-    remark: str
-    legend: list[LegendEntry]
-    svg: str
-    description: str
-
-
-@dataclasses.dataclass(frozen=True)
-class _Line:
     name: str
     number: int
     x: np.ndarray
@@ -98,11 +61,29 @@ class _Line:
 
     @property
     def colour(self) -> str:
+        """One of the light palette."""
         return _COLOURS[self.number % len(_COLOURS)]
 
     @property
+    def variable(self) -> str:
+        """The same as a value in CSS."""
+        return f"var({_VARIABLES[self.colour]})"
+
+    @property
     def dashes(self) -> tuple[int, ...]:
+        """Lengths of dashes and gaps; empty for a solid line."""
         return _DASHES[self.number % len(_DASHES)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """The curves of a metric, a line for each run that has it."""
+
+    title: str
+    remark: str
+    lines: list[Line]
+    svg: str
+    description: str
 
 
 def draw_charts(runs: Sequence[RunResult]) -> list[Chart]:
@@ -116,7 +97,7 @@ def draw_charts(runs: Sequence[RunResult]) -> list[Chart]:
     return charts
 
 
-def _line(name: str, number: int, rows: Sequence[Mapping[str, float]], key: str) -> _Line:
+def _line(name: str, number: int, rows: Sequence[Mapping[str, float]], key: str) -> Line:
     scale = 1000 if key in _KID else 1
     found = [
         (float(row["images"]), scale * float(row[key]) if isinstance(row[key], Real) else math.nan)
@@ -128,7 +109,7 @@ def _line(name: str, number: int, rows: Sequence[Mapping[str, float]], key: str)
     left_out = int(np.isnan(points[:, 1]).sum())
     if len(points) > MAX_POINTS and left_out < len(points):
         points = np.array([_mean(part) for part in np.array_split(points, MAX_POINTS)])
-    return _Line(name, number, points[:, 0], points[:, 1], left_out)
+    return Line(name, number, points[:, 0], points[:, 1], left_out)
 
 
 def _mean(points: np.ndarray) -> tuple[float, float]:
@@ -136,7 +117,7 @@ def _mean(points: np.ndarray) -> tuple[float, float]:
     return points[:, 0].mean(), known.mean() if len(known) else math.nan
 
 
-def _chart(key: str, title: str, lines: Sequence[_Line]) -> Chart:
+def _chart(key: str, title: str, lines: list[Line]) -> Chart:
     values = np.concatenate([line.y[np.isfinite(line.y)] for line in lines])
     # KID falls by orders of magnitude, and its last values matter most.
     log = bool(key in _KID and values.min() > 0 and values.max() > 10 * values.min())
@@ -144,29 +125,19 @@ def _chart(key: str, title: str, lines: Sequence[_Line]) -> Chart:
     remarks += [
         f"{format_count(line.left_out, 'value')} of {line.name} left out, not finite" for line in lines if line.left_out
     ]
-    legend = [
-        LegendEntry(line.name, f"var({_VARIABLES[line.colour]})", " ".join(map(str, line.dashes))) for line in lines
-    ]
     description = f"{title} over images seen. " + " ".join(map(_describe, lines))
-    return Chart(title, "; ".join(remarks), legend, _svg(key, lines, values, log), description)
+    return Chart(title, "; ".join(remarks), lines, _svg(key, lines, values, log), description)
 
 
-def _svg(key: str, lines: Sequence[_Line], values: np.ndarray, log: bool) -> str:
-    with matplotlib.rc_context(_STYLE):
+def _svg(key: str, lines: Sequence[Line], values: np.ndarray, log: bool) -> str:
+    with matplotlib.style.context(Path(__file__).with_name("report.mplstyle")):
         figure = Figure(figsize=(5.6, 3), layout="constrained")
         axes = figure.subplots()
         for line in lines:
             gaps = np.isnan(np.pad(line.y, 1, constant_values=np.nan))
             alone = np.flatnonzero(gaps[:-2] & ~gaps[1:-1] & gaps[2:])  # points without a neighbour become dots
-            axes.plot(
-                line.x,
-                line.y,
-                color=line.colour,
-                dashes=line.dashes or (None, None),
-                marker="o",
-                markersize=3,
-                markevery=alone.tolist(),
-            )
+            dashes = line.dashes or (None, None)
+            axes.plot(line.x, line.y, color=line.colour, dashes=dashes, marker="o", markevery=alone.tolist())
         if log:
             axes.set_yscale("log")
             decades = math.log10(values.max() / values.min())
@@ -189,7 +160,7 @@ def _svg(key: str, lines: Sequence[_Line], values: np.ndarray, log: bool) -> str
     return svg
 
 
-def _describe(line: _Line) -> str:
+def _describe(line: Line) -> str:
     known = np.isfinite(line.y)
     x, y = line.x[known], line.y[known]
     return (

@@ -6,10 +6,10 @@ from pathlib import Path
 import jinja2
 import markupsafe
 
+from bitmoji_jax.evaluation.report import tables
 from bitmoji_jax.evaluation.report.charts import MAX_POINTS, draw_charts
-from bitmoji_jax.evaluation.report.numbers import format_count
+from bitmoji_jax.evaluation.report.numbers import DIRECTIONS, format_count, format_number, is_value
 from bitmoji_jax.evaluation.report.pictures import cases_of, random_strips, reverse_strip
-from bitmoji_jax.evaluation.report.tables import FEW, group_tables, judge_table, score_rows
 from bitmoji_jax.evaluation.results import Evaluation, RunResult, scores_json
 from bitmoji_jax.files import write_atomic
 from bitmoji_jax.progress import format_duration
@@ -37,20 +37,23 @@ def _page(evaluation: Evaluation) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["duration"] = format_duration
-    environment.filters["svg"] = markupsafe.Markup
+    environment.tests["value"] = is_value
+    environment.filters |= {
+        "count": format_count,
+        "duration": format_duration,
+        "markup": markupsafe.Markup,  # of charts.py and report.css
+        "number": format_number,
+    }
     template = environment.from_string((folder / "report.html.jinja").read_text(encoding="utf-8"))
     runs = evaluation.runs
     return template.render(
         evaluation=evaluation,
-        style=markupsafe.Markup((folder / "report.css").read_text(encoding="utf-8")),
+        runs=runs,
+        style=(folder / "report.css").read_text(encoding="utf-8"),
+        directions=DIRECTIONS,
         shares={run.name: _share(run) for run in runs},
-        run_count=format_count(len(runs), "run"),
         strips=random_strips(runs),
-        score_rows=score_rows(runs),
-        group_tables=group_tables(runs),
-        few=FEW,
-        judge_table=judge_table(evaluation.judges),
+        tables=tables,
         charts=draw_charts(runs),
         max_points=MAX_POINTS,
         cases={run.name: cases_of(run) for run in runs},
