@@ -81,7 +81,7 @@ def start_ours(config: ExperimentConfig, batch: int, folder: Path) -> tuple[Work
     from bitmoji_jax.inference.export import export_onnx
     from bitmoji_jax.inference.translator import Translator
     from bitmoji_jax.inference.weights import Weights
-    from bitmoji_jax.models.networks import make_networks
+    from bitmoji_jax.models.networks import make_generator
     from bitmoji_jax.ops.platform import tracing_for
     from bitmoji_jax.parallel import make_mesh
     from bitmoji_jax.training.train_state import create_train_state
@@ -95,7 +95,7 @@ def start_ours(config: ExperimentConfig, batch: int, folder: Path) -> tuple[Work
         export_onnx(weights, folder / _ONNX)
     size = config.data.image_size
     with tracing_for("tpu"):
-        plain = jax.jit(make_networks(config)[0].apply)
+        plain = jax.jit(make_generator(config).apply)
         lowered: Any = plain.lower(params["g"], jnp.zeros((batch, size, size, 3)))
     flop = lowered.cost_analysis()["flops"]
     return work_of(Translator.from_weights(weights).x2y, photos(config, batch), folder), flop

@@ -24,7 +24,7 @@ from bitmoji_jax.inference.export import export_onnx, export_stablehlo
 from bitmoji_jax.inference.export_stablehlo import PLATFORMS, load_exported
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import Weights, pretrained_weights, save_weights
-from bitmoji_jax.models.networks import make_networks
+from bitmoji_jax.models.networks import make_generator
 from bitmoji_jax.ops.batching import resized
 from bitmoji_jax.ops.image import to_float, to_uint8
 from bitmoji_jax.ops.platform import tracing_for
@@ -49,7 +49,7 @@ def weights_of(generator: GeneratorConfig, compute_dtype: str = "auto") -> Weigh
         generator=generator,
         train=TrainConfig(compute_dtype=compute_dtype),  # type: ignore[arg-type]
     )
-    network, _ = make_networks(config)
+    network = make_generator(config)
     shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3))))
     rng = np.random.default_rng(0)
 
@@ -130,7 +130,7 @@ def test_accelerators_get_their_own_form(translator: Translator, tmp_path: Path)
     anywhere = [jax.export.DisabledSafetyCheck.platform()]
     photos = images(3)
     with tracing_for("cuda"):
-        network, _ = make_networks(PLAIN.config)
+        network = make_generator(PLAIN.config)
         expected = to_uint8(jax.jit(network.apply)(PLAIN.generators["g"], to_float(photos)))
     for platform in ("cuda", "tpu"):
         one = jax.export.export(jax.jit(exported.call), platforms=[platform], disabled_checks=anywhere)(photos)

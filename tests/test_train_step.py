@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bitmoji_jax.config import ExperimentConfig, TrainConfig
-from bitmoji_jax.models.networks import make_networks
+from bitmoji_jax.models.networks import make_discriminator, make_generator
 from bitmoji_jax.ops.image import to_float
 from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training import train_step as module
@@ -44,7 +44,7 @@ def test_metrics_are_the_losses_of_the_paper(config: ExperimentConfig) -> None:
     batch = make_batch(0)
     after, pools, metrics = make_train_step(config, 12)(state, pools, batch)
 
-    generator, discriminator = make_networks(config)
+    generator, discriminator = make_generator(config), make_discriminator(config)
     x, y = (np.asarray(to_float(jnp.asarray(batch[d]["image"][0]))) for d in ("x", "y"))
     g, f = (lambda image, p=before.generators[k]: np.asarray(generator.apply(p, image)) for k in ("g", "f"))
     d_x, d_y = (lambda i, p=before.discriminators[k]: np.asarray(discriminator.apply(p, i)) for k in ("d_x", "d_y"))

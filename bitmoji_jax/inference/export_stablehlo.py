@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import importlib.util
 import io
@@ -19,7 +20,7 @@ import numpy as np
 from bitmoji_jax.config import ExperimentConfig, from_json, to_json
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.weights import Weights
-from bitmoji_jax.models.networks import Params, make_networks
+from bitmoji_jax.models.networks import Params, apply_generator
 from bitmoji_jax.ops.batching import in_batches, map_images, resized
 from bitmoji_jax.ops.image import to_float, to_uint8
 from bitmoji_jax.ops.platform import tracing_for
@@ -67,8 +68,7 @@ def to_stablehlo(weights: Weights) -> bytes:
 def _form(platform: str, config: ExperimentConfig) -> Callable[[Params, jax.Array], jax.Array]:
     def translate(params: Params, photos: jax.Array) -> jax.Array:
         with tracing_for(platform):
-            generator, _ = make_networks(config)
-            return to_uint8(map_images(lambda part: generator.apply(params, part), to_float(photos)))
+            return to_uint8(map_images(functools.partial(apply_generator, config, params), to_float(photos)))
 
     return translate
 

@@ -19,7 +19,7 @@ from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.guard import Guard
 from bitmoji_jax.inference.weights import Weights, load_weights, pretrained_weights, run_weights
 from bitmoji_jax.models.layers import prepare
-from bitmoji_jax.models.networks import Params, make_networks
+from bitmoji_jax.models.networks import Params, apply_generator, make_generator
 from bitmoji_jax.ops.batching import BATCHES, in_batches, map_images, resized
 from bitmoji_jax.ops.image import check_images, resize, to_float, to_uint8
 from bitmoji_jax.parallel import REPLICATED, SHARDED, make_mesh
@@ -86,7 +86,7 @@ class Translator:
     def from_weights(cls, weights: Weights) -> "Translator":
         """Of weights in memory; they go to all devices of this process."""
         translate = make_translate(weights.config)
-        network, size = make_networks(weights.config)[0], weights.config.data.image_size
+        network, size = make_generator(weights.config), weights.config.data.image_size
         everywhere = NamedSharding(make_mesh(jax.local_devices()), REPLICATED)
         prepare_params = jax.jit(lambda params: prepare(network, params, size), out_shardings=everywhere)
         generators = {name: prepare_params(params) for name, params in weights.generators.items()}
@@ -221,7 +221,6 @@ def make_translate(config: ExperimentConfig) -> Callable[[Params, np.ndarray], n
 
     `params` are on all devices of this process, which share each batch; they may be those of `prepare`.
     """
-    generator, _ = make_networks(config)
     size = config.data.image_size
     mesh = make_mesh(jax.local_devices())
     # Each device maps over images of its own: a loop over a batch that lies on several would send them about.
@@ -229,7 +228,7 @@ def make_translate(config: ExperimentConfig) -> Callable[[Params, np.ndarray], n
     @jax.jit
     @functools.partial(jax.shard_map, mesh=mesh, in_specs=(REPLICATED, SHARDED), out_specs=SHARDED)
     def translate_batch(params: Params, images: jax.Array) -> jax.Array:
-        return to_uint8(map_images(lambda part: generator.apply(params, part), resize(to_float(images), size)))
+        return to_uint8(map_images(functools.partial(apply_generator, config, params), resize(to_float(images), size)))
 
     def translate(params: Params, images: np.ndarray) -> np.ndarray:
         check_images(images)

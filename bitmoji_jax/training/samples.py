@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.files import write_atomic
-from bitmoji_jax.models.networks import Params, make_networks
+from bitmoji_jax.models.networks import Params, apply_generator
 from bitmoji_jax.ops.batching import map_images
 from bitmoji_jax.ops.image import resize, to_float, to_uint8
 from bitmoji_jax.training.train_state import TrainState
@@ -46,10 +46,10 @@ class Sampler:
         """Reads the images; pictures go to `folder`, which is made when there is one."""
         self._folder = folder
         self._images = sample_images(dataset, config.log.sample_images)
-        generator, _ = make_networks(config)
         # One small program, called for each column, compiles faster than one for the grid.
         self._resize = jax.jit(lambda images: resize(to_float(images), config.data.image_size))
-        self._translate = jax.jit(lambda params, images: map_images(functools.partial(generator.apply, params), images))
+        generate = functools.partial(apply_generator, config)
+        self._translate = jax.jit(lambda params, images: map_images(functools.partial(generate, params), images))
         self._to_uint8 = jax.jit(to_uint8)
 
     def save(self, state: TrainState, images: int) -> dict[str, np.ndarray]:
