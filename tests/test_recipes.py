@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bitmoji_jax.inference.translator import Translator
 from tests.tiny_images import COUNTS
 
 ROOT = Path(__file__).parent.parent
@@ -31,7 +32,8 @@ from bitmoji_jax.training.train_state import create_train_state
 from bitmoji_jax.training.train_step import make_train_step
 
 words = "--exp mine --data.image-size 32 --generator.features 4 --generator.res-blocks 0 --discriminator.features 4"
-words += " --train.batch-size 1 --train.palette-weight 2 --discriminator.features-weight 0.5 --generator.foreground True"
+words += " --train.batch-size 1 --train.palette-weight 2 --discriminator.features-weight 0.5"
+words += " --generator.foreground True"
 config = launch.parse(words.split()).config
 mesh = make_mesh(jax.devices()[:1])
 state, pools = create_train_state(config, mesh)
@@ -136,15 +138,8 @@ def test_the_documentation_writes_test_images(
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine").symlink_to(tiny_dataset)
 
-    class Fake:
-        size = 16
-
-        def __call__(self, images):  # type: ignore[no-untyped-def]
-            return images[:, ::2, ::2]
-
-    import bitmoji_jax as bj
-
-    monkeypatch.setattr(bj.Translator, "from_run", lambda run: Fake())
+    translator = Translator({"x2y": lambda images: images[:, ::2, ::2]}, size=16, cut_out=False)
+    monkeypatch.setattr(Translator, "from_run", {"runs/res5": translator}.__getitem__)
     monkeypatch.chdir(tmp_path)
     exec(compile(program, "write_test_images.py", "exec"), {})
     for name, split in (("translated", "testA"), ("real", "testB")):
