@@ -33,14 +33,15 @@ from bitmoji_jax.training.train_step import make_train_step
 
 words = "--exp mine --data.image-size 32 --generator.features 4 --generator.res-blocks 0 --discriminator.features 4"
 words += " --train.batch-size 1 --train.palette-weight 2 --discriminator.features-weight 0.5"
-words += " --generator.foreground True"
+words += " --data.landmark-maps True"
 config = launch.parse(words.split()).config
 mesh = make_mesh(jax.devices()[:1])
 state, pools = create_train_state(config, mesh)
 state = jax.device_get(state)
 rng = np.random.default_rng(0)
 images = {d: rng.integers(0, 256, (1, 1, 32, 32, 3), dtype=np.uint8) for d in "xy"}
-batch = {d: {"image": images[d], "landmarks": np.full((1, 1, 5, 2), np.nan, np.float32)} for d in "xy"}
+landmarks = rng.uniform(0.2, 0.8, (1, 1, 5, 2)).astype(np.float32)
+batch = {d: {"image": images[d], "landmarks": landmarks} for d in "xy"}
 after, _, metrics = make_train_step(config, 12)(state, pools, batch)
 shapes = jax.tree.map(lambda leaf: leaf.shape, (after.generators, generator_shapes(config)))
 black, white = np.zeros((2, 32, 32, 3), np.uint8), np.full((2, 32, 32, 3), 255, np.uint8)
@@ -60,7 +61,7 @@ print(json.dumps({
             jax.tree.leaves(after.discriminators["d_y_features"]))
     ),
     "shapes agree": shapes[0] == shapes[1],
-    "input channels": sorted({k.shape[2] for k in jax.tree.leaves(after.generators["g"]) if k.shape[:2] == (7, 7)}),
+    "input channels": after.generators["g"]["params"]["Conv_0"]["kernel"].shape[2],
     "avatars": make_translate(config)(after.generators["g"], images["x"][0]).shape,
     "score": set_scores.outlines(outputs).value,
     "in the report": "outlines" in evaluate._scores.__code__.co_names,
@@ -121,9 +122,9 @@ def test_the_recipes_work(tmp_path: Path) -> None:
     assert found["frozen"] == ["efficientnet"]
     assert found["frozen stays"]
     assert found["critic learns"]
-    # The condition is a fourth channel in training and translation.
+    # The condition is five more channels in training and translation.
     assert found["shapes agree"]
-    assert 4 in found["input channels"]
+    assert found["input channels"] == 8
     assert found["avatars"] == [1, 32, 32, 3]
     # The score: half of the pixels are dark, against all of the real ones.
     assert found["score"] == 0.5
