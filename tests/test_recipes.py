@@ -33,7 +33,7 @@ from bitmoji_jax.training.train_step import make_train_step
 
 words = "--exp mine --data.image-size 32 --generator.features 4 --generator.res-blocks 0 --discriminator.features 4"
 words += " --train.batch-size 1 --train.palette-weight 2 --discriminator.features-weight 0.5"
-words += " --data.landmark-maps True"
+words += " --data.landmark-maps"
 config = launch.parse(words.split()).config
 mesh = make_mesh(jax.devices()[:1])
 state, pools = create_train_state(config, mesh)
