@@ -25,7 +25,8 @@ from bitmoji_jax.inference.translator import resized
 from bitmoji_jax.metrics.checkerboard import checkerboard
 from bitmoji_jax.metrics.diversity import coverage, nearest_neighbour_ratio
 from bitmoji_jax.metrics.kid import kid, low_pass
-from bitmoji_jax.models.efficientnet import Features, load_efficientnet_lite0
+from bitmoji_jax.models.efficientnet import load_efficientnet_lite0
+from bitmoji_jax.models.features import Features
 
 
 @dataclasses.dataclass(frozen=True)

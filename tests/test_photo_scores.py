@@ -8,6 +8,7 @@ import pytest
 
 from bitmoji_jax.evaluation import photo_scores
 from bitmoji_jax.evaluation.held_out import HeldOut
+from bitmoji_jax.evaluation.reference import EFFICIENTNET, Reference
 from bitmoji_jax.evaluation.results import JudgeCard
 from bitmoji_jax.evaluation.subject import Subject
 
@@ -70,10 +71,10 @@ def subject_of(avatars: np.ndarray, judges: Judges | None = None, **photos: Any)
         avatars=split,
         reference=reference,
         judges=of_judges,
-        features=lambda images: images.reshape(len(images), -1)[:, :4].astype(np.float32),
+        networks={},
         fake_y=avatars,
         fake_x=avatars,
-        fake_y_features=np.zeros((4, 2), np.float32),
+        fake_y_features={},
         subsets={"first": np.array([True, False, False, False]), "last": np.array([False, False, False, True])},
     )
 
@@ -210,7 +211,8 @@ def test_the_paired_error_is_that_from_the_partner() -> None:
 
 def test_likeness_is_the_distance_from_the_nearest_real_avatar() -> None:
     reals = np.array([[0.0, 0.0], [10.0, 0.0]], np.float32)
-    reference: Any = type("Reference", (), {"features": {"y": reals}})
+    network: Any = type("NetworkReference", (), {"features": {"y": reals}})
+    reference = Reference({}, {EFFICIENTNET: network})
     fakes = np.array([[0, 3], [9, 0], [10, 0], [-4, 3]], np.float32)
-    subject = dataclasses.replace(subject_of(PHOTOS), fake_y_features=fakes, reference=reference)
+    subject = dataclasses.replace(subject_of(PHOTOS), fake_y_features={EFFICIENTNET: fakes}, reference=reference)
     np.testing.assert_allclose(photo_scores.likeness(subject).values, [3, 1, 0, 5])

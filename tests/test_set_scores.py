@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bitmoji_jax.evaluation import set_scores
+from bitmoji_jax.evaluation.reference import EFFICIENTNET, NetworkReference, Reference
 from bitmoji_jax.evaluation.subject import Subject
 from bitmoji_jax.metrics.kid import Kid
 
@@ -22,65 +23,58 @@ def means(batch: np.ndarray) -> np.ndarray:
     return batch.reshape(len(batch), 4, -1).mean(axis=2).astype(np.float32) / 64
 
 
+def twice_the_means(batch: np.ndarray) -> np.ndarray:
+    return 2 * means(batch)
+
+
 PHOTOS, AVATARS = images(60, 0, 60), images(60, 1, 180)
 
 
 def subject_of(fake_y: np.ndarray) -> Subject:
     anything: Any = None
-    reference: Any = type(
-        "Reference",
-        (),
-        {
-            "images": {"x": PHOTOS, "y": AVATARS},
-            "features": {"x": means(PHOTOS), "y": means(AVATARS)},
-            "low_pass_features": {"x": means(PHOTOS), "y": means(AVATARS)},
-            "floor": dict.fromkeys("xy", Kid(0.001, 0, 1, 2)),
-            "low_pass_floor": dict.fromkeys("xy", Kid(0.002, 0, 1, 2)),
-            "ceiling": Kid(0.5, 0, 1, 2),
-            "low_pass_ceiling": Kid(0.25, 0, 1, 2),
-        },
-    )
+    networks = {EFFICIENTNET: means, "SqueezeNet": twice_the_means}
+    references = {
+        name: NetworkReference(
+            features={"x": network(PHOTOS), "y": network(AVATARS)},
+            low_pass_features={"x": network(PHOTOS), "y": network(AVATARS)},
+            floor=dict.fromkeys("xy", Kid(0.001, 0, 1, 2)),
+            low_pass_floor=dict.fromkeys("xy", Kid(0.002, 0, 1, 2)),
+            ceiling=Kid(0.5, 0, 1, 2),
+            low_pass_ceiling=Kid(0.25, 0, 1, 2),
+        )
+        for name, network in networks.items()
+    }
     return Subject(
         translator=anything,
         photos=anything,
         avatars=anything,
-        reference=reference,
+        reference=Reference({"x": PHOTOS, "y": AVATARS}, references),
         judges=anything,
-        features=means,
+        networks=networks,
         fake_y=fake_y,
         fake_x=PHOTOS,
-        fake_y_features=means(fake_y),
+        fake_y_features={name: network(fake_y) for name, network in networks.items()},
         subsets={},
     )
 
 
 def test_kid_is_printed_in_thousandths_with_both_ends_of_its_scale() -> None:
     scores = {score.name: score for score in set_scores.kid_scores(subject_of(images(60, 2, 180)))}
-    assert set(scores) == {"kid_y", "kid_y_low_pass", "kid_x", "kid_x_low_pass"}
+    assert list(scores) == [
+        *("kid_y", "kid_y_low_pass", "kid_x", "kid_x_low_pass"),
+        *("kid_squeezenet_y", "kid_squeezenet_y_low_pass", "kid_squeezenet_x", "kid_squeezenet_x_low_pass"),
+    ]
     assert scores["kid_y"].value == pytest.approx(0, abs=5)
     assert scores["kid_y"].references == {"real against real": 1, "untranslated photos": 500}
     assert scores["kid_x_low_pass"].references == {"real against real": 2, "untranslated avatars": 250}
-    untouched = set_scores.kid_scores(subject_of(PHOTOS))[0]
+    untouched, *_, other, _, _, _ = set_scores.kid_scores(subject_of(PHOTOS))
     assert untouched.value is not None
     assert untouched.value > 1000
+    assert other.title == "KID × 1000 by SqueezeNet of avatars"
+    assert other.value is not None
+    assert other.value > 2 * untouched.value
     assert untouched.sd is not None
     assert untouched.images == 60
-
-
-def test_fid_of_few_images_is_marked() -> None:
-    scores = set_scores.fid_scores(subject_of(AVATARS), means, True)
-    assert [score.name for score in scores] == ["fid_y", "fid_x"]
-    assert scores[0].value == pytest.approx(0, abs=1e-6)
-    assert scores[0].reliable  # 60 images and 4 features
-    assert scores[0].title == "FID of avatars"
-
-    def pixels(batch: np.ndarray) -> np.ndarray:
-        return batch.reshape(len(batch), -1).astype(np.float32)
-
-    wide = set_scores.fid_scores(subject_of(AVATARS), pixels, False)
-    assert not wide[0].reliable
-    assert "not FID's" in wide[0].title
-    assert "under 768 images" in wide[0].note
 
 
 def test_one_avatar_for_everybody_has_no_diversity() -> None:
@@ -96,7 +90,8 @@ def test_one_avatar_for_everybody_has_no_diversity() -> None:
 
 def test_too_few_real_avatars_are_named_as_the_reason() -> None:
     subject = subject_of(AVATARS)
-    subject.reference.features["y"] = subject.reference.features["y"][:4]
+    reals = subject.reference.networks[EFFICIENTNET].features
+    reals["y"] = reals["y"][:4]
     spread, covered = set_scores.diversity(subject)
     assert spread.value is not None
     assert covered.value is None

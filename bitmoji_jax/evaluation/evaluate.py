@@ -22,16 +22,17 @@ from bitmoji_jax.data.pipeline import Dataset, open_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation import photo_scores, set_scores
 from bitmoji_jax.evaluation.held_out import HeldOut, read_held_out
-from bitmoji_jax.evaluation.inception import Inception, load_inception
 from bitmoji_jax.evaluation.judge_cache import load_judges
 from bitmoji_jax.evaluation.judges import Judges
-from bitmoji_jax.evaluation.reference import Reference, take_reference
+from bitmoji_jax.evaluation.reference import EFFICIENTNET, Reference, take_reference
 from bitmoji_jax.evaluation.report import write_report
 from bitmoji_jax.evaluation.results import Evaluation, PerImage, RunResult, Score
 from bitmoji_jax.evaluation.subject import Subject
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import Weights, run_weights
-from bitmoji_jax.models.efficientnet import Features, load_efficientnet_lite0
+from bitmoji_jax.models.efficientnet import load_efficientnet_lite0
+from bitmoji_jax.models.features import Features
+from bitmoji_jax.models.squeezenet import load_squeezenet
 from bitmoji_jax.ops.batching import resized
 
 
@@ -43,8 +44,8 @@ class _Bench:
     photos: HeldOut
     avatars: HeldOut
     judges: Judges
-    features: Features
-    inception: Inception | None
+    networks: Mapping[str, Features]
+    """By name: those that KID is taken by. The first measures diversity too."""
 
 
 def evaluate(
@@ -53,7 +54,6 @@ def evaluate(
     *,
     data: Path | None = None,
     checkpoint: str | int | None = None,
-    inception: Path | None = None,
 ) -> Evaluation:
     """Judges runs and writes `out`/index.html and `out`/scores.json.
 
@@ -62,10 +62,9 @@ def evaluate(
       out: the report's folder, made where it is not there.
       data: a prepared dataset to judge on; None is the one the runs were trained with, which must be one.
       checkpoint: of every run: "best", "latest" or the images seen; None is the best where there is one.
-      inception: weights of the Inception that FID is defined by; None takes no FID.
 
     Raises:
-      InputError: a run, checkpoint, dataset or file of weights is not there or can't be read.
+      InputError: a run, checkpoint or dataset is not there or can't be read.
     """
     started = time.perf_counter()
     console = rich.console.Console(highlight=False, soft_wrap=True, markup=False)
@@ -79,8 +78,7 @@ def evaluate(
         dataset=dataset,
         photos=read_held_out(dataset, "testA"),
         avatars=read_held_out(dataset, "testB"),
-        features=load_efficientnet_lite0(),
-        inception=None if inception is None else load_inception(inception),
+        networks={EFFICIENTNET: load_efficientnet_lite0(), "SqueezeNet": load_squeezenet()},
         judges=load_judges(dataset, console),
     )
     references: dict[int, Reference] = {}
@@ -89,12 +87,12 @@ def evaluate(
         console.print(f"{name}: {which}, {of_run.images:,} images seen")
         size = of_run.config.data.image_size
         if size not in references:
-            references[size] = take_reference(dataset, bench.photos, bench.avatars, size, bench.features)
+            references[size] = take_reference(dataset, bench.photos, bench.avatars, size, bench.networks)
         results.append(_judge(name, which, of_run, _rows(run), bench, references[size]))
     evaluation = Evaluation(
         date=datetime.date.today().isoformat(),
         machine=_machine(),
-        command=_command(runs, data, checkpoint, inception),
+        command=_command(runs, data, checkpoint),
         versions={
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in ("bitmoji-jax", "jax", "flax", "numpy")},
@@ -121,10 +119,10 @@ def _judge(
         avatars=bench.avatars,
         reference=reference,
         judges=bench.judges,
-        features=bench.features,
+        networks=bench.networks,
         fake_y=fake_y,
         fake_x=translator.y2x(bench.avatars.images),
-        fake_y_features=bench.features(fake_y),
+        fake_y_features={name: network(fake_y) for name, network in bench.networks.items()},
         subsets=bench.photos.subsets(),
     )
     scores, per_image = _scores(subject, bench)
@@ -155,12 +153,8 @@ def _scores(subject: Subject, bench: _Bench) -> tuple[list[Score], list[PerImage
     landmarks_y, landmarks_per_image = photo_scores.landmark_score(subject, "y")
     landmarks_x, _ = photo_scores.landmark_score(subject, "x")
     cycle, cycle_per_image = photo_scores.cycle_scores(subject)
-    fid = []
-    if bench.inception is not None:
-        fid = set_scores.fid_scores(subject, bench.inception, bench.inception.published)
     scores = [
         *set_scores.kid_scores(subject),
-        *fid,
         photo_scores.gender_score(subject),
         skin,
         hair,
@@ -250,12 +244,12 @@ def _machine() -> str:
     return f"{os.cpu_count()} cores, {names[0] if names else platform.machine()}"
 
 
-def _command(runs: Sequence[Path], data: Path | None, checkpoint: str | int | None, inception: Path | None) -> str:
+def _command(runs: Sequence[Path], data: Path | None, checkpoint: str | int | None) -> str:
     """The command that evaluates this, with names for paths: it is published with the scores."""
     words = ["python", "-m", "bitmoji_jax", "evaluate"]
     for run in runs:
         words += ["--run", run.resolve().name]
-    for flag, value in (("--data", data), ("--checkpoint", checkpoint), ("--inception", inception)):
+    for flag, value in (("--data", data), ("--checkpoint", checkpoint)):
         if value is not None:
             words += [flag, value.name if isinstance(value, Path) else str(value)]
     return shlex.join(words)

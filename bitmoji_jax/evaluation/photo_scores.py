@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from bitmoji_jax.evaluation.reference import EFFICIENTNET
 from bitmoji_jax.evaluation.results import Group, JudgeCard, PerImage, Score, taken
 from bitmoji_jax.evaluation.subject import Subject
 from bitmoji_jax.metrics.colour import delta_e, srgb_to_lab
@@ -171,7 +172,8 @@ def paired_score(subject: Subject, pairs: list[tuple[int, int]], mean_avatar: np
 
 def likeness(subject: Subject) -> PerImage:
     """How far an avatar's features lie from those of the real avatar most like it."""
-    fakes, reals = subject.fake_y_features.astype(np.float64), subject.reference.features["y"].astype(np.float64)
+    fakes = subject.fake_y_features[EFFICIENTNET].astype(np.float64)
+    reals = subject.reference.networks[EFFICIENTNET].features["y"].astype(np.float64)
     squares = (fakes**2).sum(1)[:, None] + (reals**2).sum(1)[None] - 2 * fakes @ reals.T
     distances = np.sqrt(np.maximum(squares.min(axis=1), 0))
     return PerImage("distance_to_real", "Distance from the nearest real avatar, in features", "", "lower", distances)

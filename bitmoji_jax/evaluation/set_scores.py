@@ -1,90 +1,70 @@
 """Scores of the outputs as a set: do they look like avatars, are they varied, what is wrong with all of them?"""
 
-from bitmoji_jax.evaluation.fid import fid
+from bitmoji_jax.evaluation.reference import EFFICIENTNET
 from bitmoji_jax.evaluation.results import Score, taken
 from bitmoji_jax.evaluation.subject import Subject
 from bitmoji_jax.metrics.checkerboard import checkerboard
 from bitmoji_jax.metrics.diversity import coverage, nearest_neighbour_ratio
 from bitmoji_jax.metrics.images import Alarm, colour_inversion, does_nothing
 from bitmoji_jax.metrics.kid import kid, low_pass
-from bitmoji_jax.models.efficientnet import Features
 
 _TO_THOUSANDTHS = 1000.0  # KID is printed so
 
 
 def kid_scores(subject: Subject) -> list[Score]:
-    """KID of both directions, as it is and with both sides blurred."""
-    reference = subject.reference
+    """KID of both directions by each network, as it is and with both sides blurred."""
     fakes = {"y": subject.fake_y, "x": subject.fake_x}
     scores = []
-    for domain, who, untouched in (
-        ("y", "avatars", "untranslated photos"),
-        ("x", "photos made of avatars", "untranslated avatars"),
-    ):
-        features = subject.fake_y_features if domain == "y" else subject.features(fakes[domain])
-        blurred = subject.features(low_pass(fakes[domain]))
-        for name, title, distance, floor, ceiling, note in (
-            (
-                f"kid_{domain}",
-                f"KID × 1000 of {who}",
-                kid(features, reference.features[domain]),
-                reference.floor[domain],
-                reference.ceiling,
-                "these features see fine noise and blur before all else",
-            ),
-            (
-                f"kid_{domain}_low_pass",
-                f"KID × 1000 of {who}, both sides blurred",
-                kid(blurred, reference.low_pass_features[domain]),
-                reference.low_pass_floor[domain],
-                reference.low_pass_ceiling,
-                "blind to lines and noise: palette, pose, large shapes",
-            ),
+    for network, features in subject.networks.items():
+        reference = subject.reference.networks[network]
+        prefix, by = ("kid", "") if network == EFFICIENTNET else (f"kid_{network.lower()}", f" by {network}")
+        for domain, who, untouched in (
+            ("y", "avatars", "untranslated photos"),
+            ("x", "photos made of avatars", "untranslated avatars"),
         ):
-            scores.append(
-                Score(
-                    name=name,
-                    title=title,
-                    unit="",
-                    better="lower",
-                    value=_TO_THOUSANDTHS * distance.mean,
-                    images=len(fakes[domain]),
-                    sd=_TO_THOUSANDTHS * distance.sd,
-                    references={
-                        "real against real": _TO_THOUSANDTHS * floor.mean,
-                        untouched: _TO_THOUSANDTHS * ceiling.mean,
-                    },
-                    note=note,
+            plain = subject.fake_y_features[network] if domain == "y" else features(fakes[domain])
+            blurred = features(low_pass(fakes[domain]))
+            for name, title, distance, floor, ceiling, note in (
+                (
+                    f"{prefix}_{domain}",
+                    f"KID × 1000{by} of {who}",
+                    kid(plain, reference.features[domain]),
+                    reference.floor[domain],
+                    reference.ceiling,
+                    "these features see fine noise and blur before all else",
+                ),
+                (
+                    f"{prefix}_{domain}_low_pass",
+                    f"KID × 1000{by} of {who}, both sides blurred",
+                    kid(blurred, reference.low_pass_features[domain]),
+                    reference.low_pass_floor[domain],
+                    reference.low_pass_ceiling,
+                    "blind to lines and noise: palette, pose, large shapes",
+                ),
+            ):
+                scores.append(
+                    Score(
+                        name=name,
+                        title=title,
+                        unit="",
+                        better="lower",
+                        value=_TO_THOUSANDTHS * distance.mean,
+                        images=len(fakes[domain]),
+                        sd=_TO_THOUSANDTHS * distance.sd,
+                        references={
+                            "real against real": _TO_THOUSANDTHS * floor.mean,
+                            untouched: _TO_THOUSANDTHS * ceiling.mean,
+                        },
+                        note=note,
+                    )
                 )
-            )
-    return scores
-
-
-def fid_scores(subject: Subject, inception: Features, published: bool) -> list[Score]:
-    """FID of both directions; called so only if the weights are those that define it (`Inception.published`)."""
-    measure = "FID" if published else "Fréchet distance, by Inception weights that are not FID's,"
-    scores = []
-    for domain, who, fakes in (("y", "avatars", subject.fake_y), ("x", "photos made of avatars", subject.fake_x)):
-        features, reals = inception(fakes), inception(subject.reference.images[domain])
-        few = min(len(features), len(reals)) < features.shape[1]
-        scores.append(
-            Score(
-                name=f"fid_{domain}",
-                title=f"{measure} of {who}",
-                unit="",
-                better="lower",
-                value=fid(features, reals),
-                images=len(features),
-                reliable=not few,
-                note=f"biased under {features.shape[1]:,} images: compare at equal numbers only" if few else "",
-            )
-        )
     return scores
 
 
 def diversity(subject: Subject) -> list[Score]:
     """Whether avatars are as varied as real ones."""
-    fakes, reals = subject.fake_y_features, subject.reference.features["y"]
+    fakes = subject.fake_y_features[EFFICIENTNET]
+    reals = subject.reference.networks[EFFICIENTNET].features["y"]
     spread = Score(
         name="nearest_neighbour_ratio",
         title="Distance between an avatar and the one most like it, over that of real avatars",

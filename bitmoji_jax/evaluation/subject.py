@@ -9,7 +9,7 @@ from bitmoji_jax.evaluation.held_out import HeldOut
 from bitmoji_jax.evaluation.judges import Judges
 from bitmoji_jax.evaluation.reference import Reference
 from bitmoji_jax.inference.translator import Translator
-from bitmoji_jax.models.efficientnet import Features
+from bitmoji_jax.models.features import Features
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,11 +21,12 @@ class Subject:
     avatars: HeldOut
     reference: Reference
     judges: Judges
-    features: Features
+    networks: Mapping[str, Features]
     fake_y: np.ndarray
     """uint8 [N, S, S, 3], G of the photos."""
     fake_x: np.ndarray
     """uint8 [M, S, S, 3], F of the avatars."""
-    fake_y_features: np.ndarray
+    fake_y_features: Mapping[str, np.ndarray]
+    """By network, [N, D]."""
     subsets: Mapping[str, np.ndarray]
     """bool [N] by name, of the photos."""

@@ -35,14 +35,14 @@ def transparent(avatar: Image.Image) -> Image.Image:
 
 
 def before_after(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Image.Image:
-    """A sheet of crops, each with its avatar to the right: uint8 [H, H, 3] of any size, three pairs across."""
+    """Draws a sheet of crops, each left of its avatar, uint8 [H, H, 3] of any size; three pairs across."""
     rows = -(-len(pairs) // _PAIRS_ACROSS)
     across = min(_PAIRS_ACROSS, len(pairs))
     sheet = Image.new("RGB", (across * (2 * _TILE + _GAP) + _GAP, rows * (_TILE + _GAP) + _GAP), "white")
     for index, pair in enumerate(pairs):
-        left = _GAP + index % _PAIRS_ACROSS * (2 * _TILE + _GAP)
-        top = _GAP + index // _PAIRS_ACROSS * (_TILE + _GAP)
-        for column, picture in enumerate(pair):
+        row, column = divmod(index, _PAIRS_ACROSS)
+        left, top = _GAP + column * (2 * _TILE + _GAP), _GAP + row * (_TILE + _GAP)
+        for side, picture in enumerate(pair):
             tile = Image.fromarray(picture).resize((_TILE, _TILE), Image.Resampling.LANCZOS)
-            sheet.paste(tile, (left + column * _TILE, top))
+            sheet.paste(tile, (left + side * _TILE, top))
     return sheet

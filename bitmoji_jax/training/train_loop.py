@@ -69,7 +69,7 @@ def train(
       Interrupted: a signal came, and the run was saved.
     """
     workdir = Path(workdir)
-    # Without markup: text in brackets, in a path or in bitmoji-jax[web], is shown as it is.
+    # Without markup: text in brackets, as in a path, is shown as it is.
     console = rich.console.Console(quiet=jax.process_index() > 0, highlight=False, soft_wrap=True, markup=False)
     _check_batch(config)
     use_compilation_cache()

@@ -70,6 +70,8 @@ class Validation:
     def _real_avatars(self) -> np.ndarray:
         return resized(self._read("trainB"), self._config.data.image_size)
 
+    # A run that trains on EfficientNet's features must take its KID by the other network, `load_squeezenet`: by the
+    # features it was trained on, KID falls without better pictures, and the wrong checkpoint is chosen.
     @functools.cached_property
     def _real_features(self) -> np.ndarray:
         return load_efficientnet_lite0()(self._real_avatars)

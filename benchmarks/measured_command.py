@@ -1,4 +1,4 @@
-"""Runs a command and watches its memory."""
+"""The time and the memory that a command takes."""
 
 import subprocess
 import time
@@ -8,25 +8,25 @@ from typing import Any, NamedTuple
 import psutil  # type: ignore[import-untyped]
 
 
-class Watched(NamedTuple):
-    """What a command took."""
+class Measured(NamedTuple):
+    """Time and memory of a command."""
 
     seconds: float
     """From its start to its end."""
     peak_rss: int
-    """Most resident memory of all of its processes together, in bytes; pages that they share count in each."""
+    """Greatest resident memory of all of its processes together, in bytes; a shared page counts once for each."""
 
 
-def run_watched(
-    arguments: Sequence[str], *, every: float = 0.02, seen: Callable[[int], None] = lambda _: None, **popen: Any
-) -> Watched:
-    """Runs a command to its end.
+def run_measured(
+    arguments: Sequence[str], *, every: float = 0.02, on_sample: Callable[[int], None] = lambda _: None, **popen: Any
+) -> Measured:
+    """Runs a command to its end and measures it.
 
     Args:
-      arguments: the command; its stdout is thrown away.
-      every: seconds between looks.
-      seen: called with the resident memory in bytes at each look.
-      popen: more arguments of `subprocess.Popen`, such as env.
+      arguments: the command; its stdout is discarded.
+      every: seconds between samples of its memory.
+      on_sample: called with each sample, the resident memory in bytes.
+      popen: further arguments of `subprocess.Popen`, such as env.
 
     Raises:
       SystemExit: the command failed.
@@ -40,15 +40,15 @@ def run_watched(
         except psutil.NoSuchProcess:
             break
         peak = max(peak, now)
-        seen(now)
+        on_sample(now)
         time.sleep(every)
     if command.wait() != 0:
         raise SystemExit(f"failed with {command.returncode}: {' '.join(arguments)}")
-    return Watched(time.monotonic() - start, peak)
+    return Measured(time.monotonic() - start, peak)
 
 
 def resident(process: psutil.Process) -> int:
-    """Resident memory of a process and its descendants in bytes; pages that they share count in each."""
+    """Returns the resident memory of a process and its descendants in bytes; a shared page counts once for each."""
     total = 0
     for each in (process, *process.children(recursive=True)):
         try:
