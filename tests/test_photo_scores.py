@@ -63,7 +63,13 @@ def outputs_of(avatars: np.ndarray, judges: Judges | None = None, **photos: Any)
     translator: Any = Translator()
     of_judges: Any = judges or Judges()
     test_set = testset.TestSet(
-        photos=split, avatars=split, images={"x": PHOTOS, "y": PHOTOS}, networks={}, scales={}, low_pass_scales={}
+        photos=split,
+        avatars=split,
+        images={"x": PHOTOS, "y": PHOTOS},
+        networks={},
+        scales={},
+        low_pass_scales={},
+        pairs=None,
     )
     return Outputs(translator, test_set, of_judges, fake_y=avatars, fake_x=avatars)
 
@@ -195,9 +201,8 @@ def test_a_cycle_without_error_has_nothing_hidden_to_measure() -> None:
 
 
 def test_the_paired_error_is_that_from_the_partner() -> None:
-    outputs = outputs_of(np.zeros_like(PHOTOS))
-    mean_avatar = np.full((SIZE, SIZE, 3), 128.0)
-    score = photo_scores.paired_score(outputs, [(0, 2), (1, 0)], mean_avatar)
+    pairs = testset.Pairs([0, 1], [2, 0], np.full((SIZE, SIZE, 3), 128.0))
+    score = photo_scores.paired_score(outputs_of(np.zeros_like(PHOTOS)), pairs)
     per_image = values_of(score)
     expected = [PHOTOS[2].mean(), PHOTOS[0].mean()]
     np.testing.assert_allclose(per_image[:2], expected)
@@ -205,9 +210,7 @@ def test_the_paired_error_is_that_from_the_partner() -> None:
     assert score.value == pytest.approx(np.mean(expected))
     copied = np.abs(PHOTOS[[0, 1]].astype(float) - PHOTOS[[2, 0]]).mean()
     assert score.references["the photo itself"] == pytest.approx(copied)
-    assert score.references["the mean avatar for everybody"] == pytest.approx(
-        np.abs(mean_avatar - PHOTOS[[2, 0]]).mean()
-    )
+    assert score.references["the mean avatar for everybody"] == pytest.approx(np.abs(128.0 - PHOTOS[[2, 0]]).mean())
 
 
 def test_the_distance_to_real_is_that_of_the_nearest_real_avatar() -> None:

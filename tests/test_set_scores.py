@@ -49,6 +49,7 @@ def outputs_of(fake_y: np.ndarray, **networks: Features) -> Outputs:
         networks=networks,
         scales=scales(0.001, 0.5),
         low_pass_scales=scales(0.002, 0.25),
+        pairs=None,
     )
     return Outputs(anything, test_set, judges=anything, fake_y=fake_y, fake_x=PHOTOS)
 

@@ -16,7 +16,7 @@ import rich.console
 
 from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.config import DataConfig, ExperimentConfig
-from bitmoji_jax.data.pipeline import Dataset, open_dataset
+from bitmoji_jax.data.pipeline import open_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation import photo_scores, set_scores
 from bitmoji_jax.evaluation.inception import Inception, load_inception
@@ -72,7 +72,7 @@ def evaluate(
         size = of_run.config.data.image_size
         if size not in test_sets:
             test_sets[size] = make_test_set(dataset, photos, avatars, size, networks)
-        results.append(_evaluate_run(run, name, which, of_run, test_sets[size], judges, dataset, inception_network))
+        results.append(_evaluate_run(run, name, which, of_run, test_sets[size], judges, inception_network))
     evaluation = Evaluation(
         date=datetime.date.today().isoformat(),
         machine=_machine(),
@@ -99,13 +99,12 @@ def _evaluate_run(
     weights: Weights,
     test_set: TestSet,
     judges: Judges,
-    dataset: Dataset,
     inception: Inception | None,
 ) -> RunResult:
     translator = Translator.from_weights(weights)
     fake_y, fake_x = translator.x2y(test_set.photos.images), translator.y2x(test_set.avatars.images)
     outputs = Outputs(translator, test_set, judges, fake_y, fake_x)
-    scores = _scores(outputs, dataset, inception)
+    scores = _scores(outputs, inception)
     measures = {score.name: score for score in [*scores, photo_scores.distance_to_real(outputs)] if _has_values(score)}
     rows = _metrics_rows(run)
     epoch_images = next((round(row["images"] / row["epoch"]) for row in rows if row.get("epoch")), None)
@@ -127,13 +126,11 @@ def _evaluate_run(
     )
 
 
-def _scores(outputs: Outputs, dataset: Dataset, inception: Inception | None) -> list[Score]:
-    """All scores in the order of the report."""
-    paired = []
-    if dataset.paired_test:
-        paired.append(photo_scores.paired_score(outputs, dataset.test_pairs(), dataset.mean_image("trainB")))
+def _scores(outputs: Outputs, inception: Inception | None) -> list[Score]:
+    """Computes all scores, in the order of the report."""
+    pairs = outputs.test_set.pairs
     return [
-        *paired,
+        *([] if pairs is None else [photo_scores.paired_score(outputs, pairs)]),
         *set_scores.kid_scores(outputs),
         *([] if inception is None else set_scores.fid_scores(outputs, inception, inception.published)),
         photo_scores.gender_score(outputs),

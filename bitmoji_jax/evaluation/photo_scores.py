@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from bitmoji_jax.evaluation.results import Group, JudgeAccuracy, Score, measured
-from bitmoji_jax.evaluation.testset import MAIN_NETWORK, Outputs
+from bitmoji_jax.evaluation.testset import MAIN_NETWORK, Outputs, Pairs
 from bitmoji_jax.metrics.colour import delta_e, srgb_to_lab
 from bitmoji_jax.metrics.face_colour import hair_colour, skin_colour
 from bitmoji_jax.metrics.images import compress_jpeg, cycle_psnr, high_frequency_hiding, nme, shadow_sensitivity
@@ -132,19 +132,12 @@ def cycle_scores(outputs: Outputs) -> list[Score]:
     return [_mean(cycle_x, psnr_x, subsets), _mean(cycle_y, psnr_y, {}), hiding]
 
 
-def paired_score(outputs: Outputs, pairs: list[tuple[int, int]], mean_avatar: np.ndarray) -> Score:
-    """Measures the mean absolute difference from the true avatar, in grey levels, where it is known.
-
-    Args:
-      outputs: of the translator.
-      pairs: indices in testA and testB of each photo and its true avatar.
-      mean_avatar: [S, S, 3], the mean of all training avatars.
-    """
-    photos, avatars = (list(indices) for indices in zip(*pairs, strict=True))
-    images = outputs.test_set.images
-    error = paired_error(outputs.fake_y[photos], images["x"][photos], images["y"][avatars], mean_avatar)
+def paired_score(outputs: Outputs, pairs: Pairs) -> Score:
+    """Measures the mean absolute difference from the true avatar, in grey levels, where it is known."""
+    photos, avatars = outputs.test_set.images["x"][pairs.photos], outputs.test_set.images["y"][pairs.avatars]
+    error = paired_error(outputs.fake_y[pairs.photos], photos, avatars, pairs.mean_avatar)
     per_image = np.full(len(outputs.fake_y), np.nan)
-    per_image[photos] = error.translated
+    per_image[pairs.photos] = error.translated
     score = Score(
         "paired_error",
         "Difference from the true avatar",

@@ -67,6 +67,18 @@ class KidScale:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Pairs:
+    """Test photos whose true avatars are known, as in the synthetic set."""
+
+    photos: list[int]
+    """Indices in testA."""
+    avatars: list[int]
+    """Indices in testB of the photos' true avatars."""
+    mean_avatar: np.ndarray
+    """float64 [H, H, 3], of all training avatars."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class TestSet:
     """Test photos (x) and avatars (y), and everything about them that runs of one image size S share."""
 
@@ -80,11 +92,13 @@ class TestSet:
     """By network."""
     low_pass_scales: Mapping[str, KidScale]
     """By network, of images after `kid.low_pass`."""
+    pairs: Pairs | None
+    """None where true avatars are unknown."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outputs:
-    """A translator, the test set, what the translator makes of it, and the judges that score it."""
+    """The outputs of a translator on the test set, and the judges that score them."""
 
     translator: Translator
     test_set: TestSet
@@ -154,7 +168,13 @@ def make_test_set(
         networks=networks,
         scales={name: _kid_scale(images, train, network) for name, network in networks.items()},
         low_pass_scales={name: _kid_scale(blurred, blurred_train, network) for name, network in networks.items()},
+        pairs=_read_pairs(dataset) if dataset.paired_test else None,
     )
+
+
+def _read_pairs(dataset: Dataset) -> Pairs:
+    photos, avatars = zip(*dataset.test_pairs(), strict=True)
+    return Pairs(list(photos), list(avatars), dataset.mean_image("trainB"))
 
 
 def _some_images(dataset: Dataset, split: str, size: int) -> np.ndarray:

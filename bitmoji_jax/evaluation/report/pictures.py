@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from bitmoji_jax.evaluation.report.numbers import DIRECTIONS, badness, format_count, format_number, with_unit
+from bitmoji_jax.evaluation.report.numbers import DIRECTIONS, badness, format_count, format_number, titled
 from bitmoji_jax.evaluation.results import RunResult, Score
 
 _SHOWN = 128  # CSS pixels a side
@@ -49,7 +49,7 @@ class Cases:
 
 
 def random_strips(runs: Sequence[RunResult]) -> list[Strip]:
-    """Random test photos, and every run's avatars of the same photos."""
+    """Chooses random test photos, and every run's avatars of them."""
     chosen = _random(min(len(run.photos) for run in runs))
     sharpest = max(runs, key=lambda run: run.photos.shape[1])  # runs may differ in resolution
     rows = [("Photos", sharpest.photos, "Test photo"), *((r.name, r.avatars, "Avatar of test photo") for r in runs)]
@@ -57,14 +57,14 @@ def random_strips(runs: Sequence[RunResult]) -> list[Strip]:
 
 
 def cases_of(run: RunResult) -> list[Cases]:
-    """Cases by every measure, then by the first measure in every subset that has values."""
+    """Chooses cases by every score in `sorted_by`, then by the first one within every subset that has values."""
     found = []
     for i, measure in enumerate(run.sorted_by):
         known = ~np.isnan(np.asarray(measure.per_image, np.float64))
         missing = int((~known).sum())
         remark = f"{format_count(missing, 'photo')} without a value left out." if missing else ""
         strips = _best_to_worst(run, measure, known, 4 if i else 8)
-        found.append(Cases(with_unit(measure.title, measure.unit), DIRECTIONS[measure.better], remark, strips))
+        found.append(Cases(titled(measure), DIRECTIONS[measure.better], remark, strips))
     for name, members in run.subsets.items() if run.sorted_by else ():
         first = run.sorted_by[0]
         known = members & ~np.isnan(np.asarray(first.per_image, np.float64))
@@ -77,7 +77,7 @@ def cases_of(run: RunResult) -> list[Cases]:
 
 
 def reverse_strip(run: RunResult) -> list[Picture]:
-    """Random real test avatars, each above the photo that F makes of it."""
+    """Chooses random real test avatars, and joins each with the photo that F makes of it."""
     return [
         _picture(np.concatenate([run.real_avatars[i], run.fake_photos[i]]), f"Real avatar {i} above its photo")
         for i in _random(len(run.real_avatars))
@@ -115,7 +115,7 @@ def _random(images: int) -> np.ndarray:
 
 
 def _picture(image: np.ndarray, alt: str) -> Picture:
-    """Encodes uint8 [H, W, 3]."""
+    """Encodes uint8 [H, W, 3] as WebP, lossless if small."""
     height, width = image.shape[:2]
     small = width <= _LOSSLESS
     buffer = io.BytesIO()
