@@ -8,7 +8,7 @@ import pytest
 
 from bitmoji_jax.evaluation import photo_scores, testset
 from bitmoji_jax.evaluation.results import JudgeAccuracy, Score
-from bitmoji_jax.evaluation.testset import MAIN_NETWORK, Outputs, Split
+from bitmoji_jax.evaluation.testset import EFFICIENTNET, Outputs, Split
 from bitmoji_jax.metrics.kid import Kid
 
 SIZE = 64
@@ -219,7 +219,7 @@ def test_the_distance_to_real_is_that_of_the_nearest_real_avatar() -> None:
     outputs = outputs_of(PHOTOS)
     scale = testset.KidScale({"x": fakes, "y": reals}, {}, Kid(0.0, 0.0, 1, 2))
     test_set = dataclasses.replace(
-        outputs.test_set, networks={MAIN_NETWORK: lambda _: fakes}, scales={MAIN_NETWORK: scale}
+        outputs.test_set, networks={EFFICIENTNET: lambda _: fakes}, scales={EFFICIENTNET: scale}
     )
     outputs = dataclasses.replace(outputs, test_set=test_set)
     np.testing.assert_allclose(values_of(photo_scores.distance_to_real(outputs)), [3, 1, 0, 5])

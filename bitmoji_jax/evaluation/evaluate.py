@@ -23,7 +23,7 @@ from bitmoji_jax.evaluation.inception import Inception, load_inception
 from bitmoji_jax.evaluation.judges import Judges, load_judges
 from bitmoji_jax.evaluation.report.page import write_report
 from bitmoji_jax.evaluation.results import Evaluation, RunResult, Score
-from bitmoji_jax.evaluation.testset import MAIN_NETWORK, Outputs, TestSet, make_test_set, read_split
+from bitmoji_jax.evaluation.testset import EFFICIENTNET, Outputs, TestSet, make_test_set, read_split
 from bitmoji_jax.host import available_cores
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import Weights, run_weights
@@ -62,7 +62,7 @@ def evaluate(
     sizes = " · ".join(f"{name} {count:,}" for name, count in dataset.sizes().items())
     console.print(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} on {sizes}")
     photos, avatars = read_split(dataset, "testA"), read_split(dataset, "testB")
-    networks = {MAIN_NETWORK: load_efficientnet_lite0()}
+    networks = {EFFICIENTNET: load_efficientnet_lite0()}
     inception_network = None if inception is None else load_inception(inception)
     judges = load_judges(dataset, console)
     test_sets: dict[int, TestSet] = {}

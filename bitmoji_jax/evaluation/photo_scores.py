@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from bitmoji_jax.evaluation.results import Group, JudgeAccuracy, Score, measured
-from bitmoji_jax.evaluation.testset import MAIN_NETWORK, Outputs, Pairs
+from bitmoji_jax.evaluation.testset import EFFICIENTNET, Outputs, Pairs
 from bitmoji_jax.metrics.colour import delta_e, srgb_to_lab
 from bitmoji_jax.metrics.face_colour import hair_colour, skin_colour
 from bitmoji_jax.metrics.images import compress_jpeg, cycle_psnr, high_frequency_hiding, nme, shadow_sensitivity
@@ -153,8 +153,8 @@ def paired_score(outputs: Outputs, pairs: Pairs) -> Score:
 
 def distance_to_real(outputs: Outputs) -> Score:
     """Measures the distance of each avatar's features from those of the nearest real avatar."""
-    fakes = outputs.features[MAIN_NETWORK]["y"].astype(np.float64)
-    reals = outputs.test_set.scales[MAIN_NETWORK].features["y"].astype(np.float64)
+    fakes = outputs.features[EFFICIENTNET]["y"].astype(np.float64)
+    reals = outputs.test_set.scales[EFFICIENTNET].features["y"].astype(np.float64)
     squares = (fakes**2).sum(1)[:, None] + (reals**2).sum(1)[None] - 2 * fakes @ reals.T
     distances = np.sqrt(np.maximum(squares.min(axis=1), 0))
     title = "Distance from the nearest real avatar, in features"

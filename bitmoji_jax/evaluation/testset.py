@@ -16,8 +16,8 @@ from bitmoji_jax.metrics.kid import Kid, kid, low_pass
 from bitmoji_jax.models.efficientnet import Features
 from bitmoji_jax.ops.batching import resized
 
-MAIN_NETWORK = "efficientnet_lite0"
-"""The feature network that diversity and the distance from real avatars are measured with."""
+EFFICIENTNET = "EfficientNet-Lite0"
+"""Name of the network that measures diversity, and whose KID has the names kid_y and kid_x."""
 
 _VISIBLE = ("glasses", "hat", "shadow")  # attributes of 0 or 1
 _FLOOR_IMAGES = 200  # enough for a number near 0; features take most of an evaluation's time
@@ -87,7 +87,7 @@ class TestSet:
     images: Mapping[str, np.ndarray]
     """By domain: uint8 [N, S, S, 3]."""
     networks: Mapping[str, Features]
-    """Feature networks that KID is taken with, by name; `MAIN_NETWORK` is among them."""
+    """Feature networks that KID is taken with, by name; `EFFICIENTNET` is among them."""
     scales: Mapping[str, KidScale]
     """By network."""
     low_pass_scales: Mapping[str, KidScale]
