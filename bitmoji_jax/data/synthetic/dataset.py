@@ -100,7 +100,7 @@ def _render(
             spec, nuisance = job.spec, job.nuisance
             kind = "head" if job.split.startswith("test") else "photo" if nuisance else "avatar"
             values = (
-                spec.has_glasses,
+                spec.glasses != "NONE",
                 nuisance is not None and nuisance.hat != "NONE",
                 nuisance is not None and nuisance.shadow,
                 *spec.skin,
