@@ -11,7 +11,7 @@ def cache_folder() -> Path:
 
 def use_compilation_cache() -> None:
     """Keeps compiled programs in the cache folder, unless the user has set another for JAX."""
-    import jax  # not at the top: worker processes start without it
+    import jax  # not at the top: `prepare` starts without it
 
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))

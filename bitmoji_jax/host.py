@@ -1,4 +1,4 @@
-"""Resources of this machine. Worker processes import it: no JAX here."""
+"""Resources of this machine. No JAX here: `prepare` starts without it."""
 
 import os
 
