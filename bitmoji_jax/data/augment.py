@@ -1,4 +1,4 @@
-"""Augmentation on the device, inside the train step: resizing, random crop and flip of images and landmarks."""
+"""Augmentation on the device, inside the train step: resize, random crop, random flip, landmarks with them."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,8 @@ import numpy as np
 
 from bitmoji_jax.ops.image import to_float
 
-# Mirroring swaps the eyes and the mouth corners; the nose stays.
-_MIRRORED_LANDMARKS = np.array([1, 0, 2, 4, 3])
+MIRRORED_LANDMARKS = np.array([1, 0, 2, 4, 3])
+"""Order of the five landmarks in a mirrored image: eyes and mouth corners change places, the nose stays."""
 
 
 def augment(
@@ -16,11 +16,11 @@ def augment(
     """Resizes to round((1 + crop_margin) size), crops size x size at random, mirrors half of the images.
 
     Args:
-      images: uint8 [N, H, H, 3].
+      images: uint8 [N, H, W, 3], of any square size.
       landmarks: float32 [N, 5, 2], x and y as fractions of the image, NaN where unknown.
-      keys: [N] random keys, one per image, so that the result does not depend on how images are batched.
+      keys: [N] random keys, one an image, so that the result does not depend on how images are batched.
       size: side of the result in pixels.
-      crop_margin: excess of the resized image over the crop, as a fraction of `size`.
+      crop_margin: share by which the resized image is larger than the crop.
       flip: whether to mirror.
 
     Returns:
@@ -46,7 +46,7 @@ def augment(
         if flip:
             mirror = jax.random.bernoulli(flip_key)
             image = jnp.where(mirror, image[:, ::-1], image)
-            mirrored = points.at[:, 0].set(1 - points[:, 0])[_MIRRORED_LANDMARKS]
+            mirrored = points.at[:, 0].set(1 - points[:, 0])[MIRRORED_LANDMARKS]
             points = jnp.where(mirror, mirrored, points)
         return image, points
 

@@ -54,6 +54,11 @@ class Dataset:
             "attributes": {k: v.decode() if isinstance(v, bytes) else float(v) for k, v in attributes},
         }
 
+    def mean_image(self, split: str) -> np.ndarray:
+        """The mean of a split's images: float64 [S, S, 3], 0 to 255."""
+        count = len(self.splits[split])
+        return sum((self.read(split, i)["image"].astype(np.float64) for i in range(count)), np.zeros(())) / count
+
     def test_pairs(self) -> list[tuple[int, int]]:
         """Lists the indices in testA and testB of each photo and its partner; empty unless `paired_test`."""
         if not self.paired_test:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 import rich.console
 
@@ -113,7 +114,7 @@ def _train(
             _check_dataset(dataset, progress_before["sizes"])
             console.print(f"Continuing at {start:,} of {total:,} images")
         if start < total:
-            # Compiled while everything else is made ready, once nothing speaks against this run.
+            # Compiled in the background, once the checkpoint has been read and agrees.
             batch = abstract_batch(dataset, batch_size, mesh)
             lowered = lower_train_step(config, dataset.epoch_images, batch, *abstract)
             compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(lowered.compile)
@@ -270,9 +271,12 @@ def _describe(config: ExperimentConfig, dataset: Dataset, workdir: Path) -> str:
 
 
 def _print_paired_error(translate: Callable[[Any], Any], dataset: Dataset, console: rich.console.Console) -> None:
-    error = paired_error(translate, dataset)
+    pairs = dataset.test_pairs()
+    photos = np.stack([dataset.read("testA", i)["image"] for i, _ in pairs])
+    avatars = np.stack([dataset.read("testB", i)["image"] for _, i in pairs])
+    error = paired_error(translate(photos), photos, avatars, dataset.mean_image("trainB"))
     console.print(
-        f"Mean absolute error from the true avatar, {error.images} test faces, grey levels of 255: "
-        f"translated {error.translated:.1f} · the mean avatar for everybody {error.mean_avatar:.1f} · "
-        f"the photo itself {error.copied:.1f}"
+        f"Mean absolute error from the true avatar, {len(pairs)} test faces, grey levels of 255: "
+        f"translated {error.translated.mean():.1f} · the mean avatar for everybody {error.mean_avatar.mean():.1f} · "
+        f"the photo itself {error.copied.mean():.1f}"
     )

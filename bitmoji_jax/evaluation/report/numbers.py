@@ -1,6 +1,5 @@
-"""How the report writes numbers and units."""
+"""Numbers as the report writes them."""
 
-import html
 import math
 from numbers import Real
 from typing import Any, TypeGuard
@@ -17,17 +16,17 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def is_value(value: object) -> TypeGuard[float]:
-    """A number that isn't NaN; infinity counts."""
+    """Whether something is a number other than NaN; infinity is one."""
     return isinstance(value, Real) and not math.isnan(value)
 
 
 def badness(values: Any, better: Better) -> Any:
-    """A number, or an array of them, such that less is better."""
+    """Maps a number, or an array of them, to one that is smaller the better it is."""
     return {"lower": values, "higher": -values, "near 1": abs(values - 1)}[better]
 
 
 def format_number(value: float | None, digits: int = 3) -> str:
-    """To so many significant digits, with whole numbers kept whole: 0.0123, 395, 12,345, 1.2 × 10⁻⁶, −0.500, ∞, —."""
+    """Rounds to significant digits, but not below 1: 0.0123, 395, 12,345, 1.2 × 10⁻⁶, −0.500, ∞, —."""
     if not is_value(value):
         return MISSING
     size = abs(float(value))
@@ -51,5 +50,5 @@ def format_count(count: int, noun: str) -> str:
 
 
 def with_unit(title: str, unit: str) -> str:
-    """Both escaped, the unit in brackets."""
-    return html.escape(f"{title} ({unit})" if unit else title)
+    """The title with its unit in brackets, if there is one."""
+    return f"{title} ({unit})" if unit else title
