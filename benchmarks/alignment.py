@@ -24,7 +24,7 @@ from rich.progress import track
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.pipeline import open_dataset
 from bitmoji_jax.faces.align import FaceError, align
-from bitmoji_jax.faces.resample import apply, invert, square_matrix
+from bitmoji_jax.faces.resample import apply, square_matrix
 
 _SIZE = 128
 _PHOTOS = ("coffee", "rocket", "brick", "grass", "gravel", "hubble_deep_field", "motorcycle", "retina", "page", "coins")
@@ -175,6 +175,12 @@ def place(photo: np.ndarray, case: Case, rng: np.random.Generator) -> tuple[np.n
     alpha = mask[..., None] / 255
     picture = np.rint(picture * (1 - alpha) + placed * alpha).astype(np.uint8)
     return picture, square_matrix(centre, side, angle, _SIZE)
+
+
+def invert(matrix: np.ndarray) -> np.ndarray:
+    """The matrix from the photo to the square."""
+    inverse = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([inverse, -inverse @ matrix[:, 2]])
 
 
 def framing_error(found: np.ndarray, true: np.ndarray) -> float:

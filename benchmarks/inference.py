@@ -78,7 +78,6 @@ def start_ours(config: ExperimentConfig, batch: int, folder: Path) -> tuple[Work
     import jax
     import jax.numpy as jnp
 
-    from bitmoji_jax.inference.export import export_onnx
     from bitmoji_jax.inference.translator import Translator
     from bitmoji_jax.inference.weights import Weights
     from bitmoji_jax.models.networks import make_generator
@@ -92,7 +91,9 @@ def start_ours(config: ExperimentConfig, batch: int, folder: Path) -> tuple[Work
     del state
     (folder / _PARAMS).write_bytes(pickle.dumps(params))
     if importlib.util.find_spec("onnx"):
-        export_onnx(weights, folder / _ONNX)
+        from bitmoji_jax.inference.export_onnx import to_onnx
+
+        (folder / _ONNX).write_bytes(to_onnx(weights))
     size = config.data.image_size
     with tracing_for("tpu"):
         plain = jax.jit(make_generator(config).apply)

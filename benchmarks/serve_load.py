@@ -25,7 +25,7 @@ import psutil  # type: ignore[import-untyped]
 from PIL import Image
 
 from benchmarks.measured_command import resident
-from bitmoji_jax.data.synthetic.workers import list_jobs, render_job
+from bitmoji_jax.data.synthetic.jobs import list_jobs, render_job
 
 _SIZE = (4000, 3000)  # of a photo, as phones make them
 _KINDS = 8

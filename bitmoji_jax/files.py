@@ -1,11 +1,17 @@
-"""Files: writing one whole or not at all, and listing a folder by names that are safe to keep. No JAX here."""
+"""Files: writing one whole or not at all, listing a folder by names that are safe to keep, weights of the package.
+
+No JAX here.
+"""
 
 import dataclasses
 import os
 import stat
 from pathlib import Path
 
-from bitmoji_jax.errors import InputError
+import numpy as np
+import safetensors.numpy
+
+from bitmoji_jax.errors import InputError, RunError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,3 +101,16 @@ def write_atomic(path: Path, contents: bytes | str) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    """Reads the arrays of a safetensors file that comes with the package, by name, as float32.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    try:
+        arrays = safetensors.numpy.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise RunError(f"{path} is missing or damaged, install the package anew: {error}") from error
+    return {name: array.astype(np.float32) for name, array in arrays.items()}

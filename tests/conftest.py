@@ -61,7 +61,7 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_config(tiny_dataset: Path) -> ExperimentConfig:
     """The smallest networks, batch 2, two epochs of `tiny_dataset` (24 images, 12 steps)."""
     return ExperimentConfig(

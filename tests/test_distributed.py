@@ -10,7 +10,7 @@ import pytest
 import rich.console
 
 import launch as launcher
-from bitmoji_jax.distributed import check_place
+from bitmoji_jax.distributed import check_process_flags
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.training.stop_signal import SAME_SIGNAL, StopSignal
 from tests.processes import STUCK, finish, free_address, launch, place, rows, terminate, wait_for_checkpoints
@@ -33,13 +33,13 @@ from tests.processes import STUCK, finish, free_address, launch, place, rows, te
 )
 def test_a_place_that_cannot_be_is_an_input_error(given: tuple[str | None, int | None, int | None], said: str) -> None:
     with pytest.raises(InputError, match=said) as error:
-        check_place(*given)
+        check_process_flags(*given)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("given", [(None, None, None), ("node1:8476", 2, 1), ("[::1]:8476", 1, 0)])
 def test_a_place_that_can_be_is_none(given: tuple[str | None, int | None, int | None]) -> None:
-    check_place(*given)
+    check_process_flags(*given)
 
 
 @pytest.mark.parametrize(

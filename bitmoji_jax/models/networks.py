@@ -43,13 +43,14 @@ def apply_generator(
 
 def generator_shapes(config: ExperimentConfig) -> dict[str, Any]:
     """Returns shapes and types of the parameters of G and F; nothing is computed."""
-    shapes = jax.eval_shape(make_generator(config).init, jax.random.key(0), jnp.zeros((1, *image_shape(config))))
+    shapes = jax.eval_shape(make_generator(config).init, jax.random.key(0), *example_inputs(config))
     return {"g": shapes, "f": shapes}
 
 
-def image_shape(config: ExperimentConfig) -> tuple[int, int, int]:
-    """Returns height, width and channels of an image as the networks see it."""
-    return config.data.image_size, config.data.image_size, 3
+def example_inputs(config: ExperimentConfig) -> tuple[jax.Array, jax.Array | None]:
+    """Returns zeros in the shape of one image and its condition, as a generator takes them; None: no condition."""
+    size = config.data.image_size
+    return jnp.zeros((1, size, size, 3)), None
 
 
 def compute_dtype(config: ExperimentConfig) -> Any:

@@ -5,6 +5,7 @@ number of processes.
 """
 
 import contextlib
+import dataclasses
 import re
 import shutil
 from collections.abc import Iterator
@@ -86,8 +87,8 @@ class Checkpointer:
             self._manager.save(
                 images,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state),
-                    pools=ocp.args.StandardSave(pools),
+                    state=ocp.args.StandardSave(_fields(state)),
+                    pools=ocp.args.StandardSave({domain: _fields(pool) for domain, pool in pools.items()}),
                     progress=ocp.args.JsonSave({**progress, "devices": jax.device_count()}),
                 ),
             )
@@ -131,21 +132,22 @@ class Checkpointer:
         progress = self._manager.restore(images, args=ocp.args.Composite(progress=ocp.args.JsonRestore())).progress
         devices = progress["devices"]
         same = devices == jax.device_count()
+        pools_as_saved = _abstract(pools) if same else _on_host(pools, devices)
         restored = self._manager.restore(
             images,
             args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(_abstract(state)),
-                pools=ocp.args.StandardRestore(_abstract(pools) if same else _on_host(pools, devices)),
+                state=ocp.args.StandardRestore(_fields(_abstract(state))),
+                pools=ocp.args.StandardRestore({domain: _fields(pool) for domain, pool in pools_as_saved.items()}),
             ),
         )
-        dealt = restored.pools
+        dealt = {domain: dataclasses.replace(pools[domain], **fields) for domain, fields in restored.pools.items()}
         if not same:
             dealt = {domain: redeal(pool, jax.device_count()) for domain, pool in dealt.items()}
             dealt = jax.tree.map(
                 lambda new, like: jax.make_array_from_callback(new.shape, like.sharding, new.__getitem__), dealt, pools
             )
             self._console.print(f"Continuing on {jax.device_count()} devices a run of {devices}: pools re-dealt")
-        return Restored(restored.state, dealt, progress)
+        return Restored(dataclasses.replace(state, **restored.state), dealt, progress)
 
     def _set_aside(self, images: int, error: Exception) -> None:
         self._console.print(f"Checkpoint {images} is damaged ({_reason(error)}): trying the one before")
@@ -179,7 +181,7 @@ def redeal(pool: ImagePool, devices: int) -> ImagePool:
     are of all ages alike; with more the new pools start partly filled, and fill from the images to come.
 
     Args:
-      pool: NumPy; images [old devices, pool size, H, W, 3], count [old devices].
+      pool: NumPy; images [old devices, pool size, H, W, 3], count [old devices], conditions like images or None.
       devices: how many pools to make.
 
     Returns:
@@ -187,12 +189,26 @@ def redeal(pool: ImagePool, devices: int) -> ImagePool:
     """
     size = pool.images.shape[1]
     filled = [(slot, old) for slot in range(size) for old in range(len(pool.count)) if slot < pool.count[old]]
-    images = np.zeros((devices, *pool.images.shape[1:]), pool.images.dtype)
-    count = np.zeros(devices, pool.count.dtype)
-    for number, (slot, old) in enumerate(filled[: devices * size]):
-        images[number % devices, number // devices] = pool.images[old, slot]
-        count[number % devices] += 1
-    return ImagePool(images=images, count=count)  # type: ignore[arg-type]
+    filled = filled[: devices * size]
+
+    def deal(stored: np.ndarray) -> np.ndarray:
+        dealt = np.zeros((devices, *stored.shape[1:]), stored.dtype)
+        for number, (slot, old) in enumerate(filled):
+            dealt[number % devices, number // devices] = stored[old, slot]
+        return dealt
+
+    images, conditions = jax.tree.map(deal, (pool.images, pool.conditions))
+    count = np.array([len(filled[device::devices]) for device in range(devices)], pool.count.dtype)
+    return ImagePool(images=images, count=count, conditions=conditions)  # type: ignore[arg-type]
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    """The fields of a dataclass by name, but for empty ones (None, {}).
+
+    So a checkpoint is as those of versions that did not have such a field yet, and either can be restored.
+    """
+    values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    return {name: value for name, value in values.items() if value is not None and jax.tree.leaves(value)}
 
 
 def _reason(error: BaseException) -> str:

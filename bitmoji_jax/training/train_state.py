@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 
 from bitmoji_jax.config import ExperimentConfig, TrainConfig
-from bitmoji_jax.models.networks import Params, image_shape, make_generator
+from bitmoji_jax.models.networks import Params, example_inputs, make_generator
 from bitmoji_jax.parallel import REPLICATED, SHARDED, abstract
 from bitmoji_jax.training.critics import frozen_params, make_critics
 from bitmoji_jax.training.image_pool import ImagePool, empty_pool
@@ -78,18 +78,17 @@ def _init_state(config: ExperimentConfig) -> Callable[[], TrainState]:
 
     def init() -> TrainState:
         g_key, f_key, d_x_key, d_y_key, key = jax.random.split(jax.random.key(config.train.seed), 5)
-        image = jnp.zeros((1, *image_shape(config)))
+        image, condition = example_inputs(config)
         init_generator = jax.jit(generator.init)
-        # A critic added later draws from a key of its own, so that the others start as they did without it.
+        generators = {name: init_generator(key, image, condition) for name, key in (("g", g_key), ("f", f_key))}
+        # Those of the paper have keys of their own; a critic added later leaves them and G and F as they would be.
         d_keys = {"d_x": d_x_key, "d_y": d_y_key}
-        inits = {critic.module: jax.jit(critic.module.init) for critic in critics}
-        generators = {"g": init_generator(g_key, image), "f": init_generator(f_key, image)}
-        discriminators = {
-            critic.name: inits[critic.module](
-                d_keys.get(critic.name, jax.random.fold_in(key, i)), critic.inputs(frozen, Sample(image))
-            )
-            for i, critic in enumerate(critics)
-        }
+        init_critic = {critic.module: jax.jit(critic.module.init) for critic in critics}
+        discriminators = {}
+        for i, critic in enumerate(critics):
+            inputs = critic.inputs(frozen, Sample(image, condition=condition))
+            d_key = d_keys.get(critic.name, jax.random.fold_in(key, i))
+            discriminators[critic.name] = init_critic[critic.module](d_key, inputs)
         return TrainState(
             images=jnp.zeros((), jnp.int32),
             key=jax.random.key_data(key),
@@ -106,7 +105,8 @@ def _init_state(config: ExperimentConfig) -> Callable[[], TrainState]:
 
 def _init_pools(config: ExperimentConfig, mesh: Mesh) -> Callable[[], Pools]:
     def init() -> Pools:
-        pool: Any = empty_pool(config.train.pool_size, Sample(jnp.zeros((1, *image_shape(config)))))
+        image, condition = example_inputs(config)
+        pool: Any = empty_pool(config.train.pool_size, Sample(image, condition=condition))
         stacked = jax.tree.map(lambda a: jnp.repeat(a[None], mesh.size, axis=0), pool)
         return dict.fromkeys(DOMAINS, stacked)
 

@@ -1,0 +1,51 @@
+"""SqueezeNet v1.1, trained on ImageNet: features for KID by a network that no run is trained with.
+
+Fire modules (a 1x1 convolution to few channels, then 1x1 and 3x3 side by side) without norms, shortcuts or depthwise
+convolutions, so it has no part in common with EfficientNet.
+
+The network is Iandola et al.'s (arXiv 1602.07360; github.com/forresti/SqueezeNet), BSD and MIT, see NOTICE;
+tools/convert_squeezenet.py made the float16 weights.
+"""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bitmoji_jax.models.features import Features, Params, load_params, make_features
+
+WEIGHTS = Path(__file__).parent / "squeezenet.safetensors"
+
+_MEANS = np.array([104.006, 116.669, 122.679], np.float32)  # blue, green, red
+
+
+@functools.cache
+def load_squeezenet() -> Features:
+    """The features before the classes, float32 [N, 512], 0 and more.
+
+    Raises:
+      RunError: the file of weights is missing or damaged.
+    """
+    return make_features(pooled_features, load_params(WEIGHTS))
+
+
+def pooled_features(params: Params, images: jax.Array) -> jax.Array:
+    """Images [N, H, W, 3] in [0, 255] -> means over the image [N, 512]; the network was trained at 227 px."""
+    x = _conv(images[..., ::-1] - _MEANS, params["conv1"], stride=2)
+    for module in range(2, 10):
+        if module in (2, 4, 6):
+            x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "VALID")
+        squeezed = _conv(x, params[f"fire{module}.squeeze1x1"])
+        x = jnp.concatenate(
+            [_conv(squeezed, params[f"fire{module}.expand1x1"]), _conv(squeezed, params[f"fire{module}.expand3x3"])], -1
+        )
+    return jnp.mean(x, axis=(1, 2))
+
+
+def _conv(x: jax.Array, layer: Mapping[str, jax.Array], stride: int = 1) -> jax.Array:
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    y = jax.lax.conv_general_dilated(x, layer["kernel"], (stride, stride), "SAME", dimension_numbers=dimensions)
+    return jax.nn.relu(y + layer["bias"])
