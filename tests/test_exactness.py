@@ -100,9 +100,9 @@ def test_a_run_goes_on_with_other_numbers_of_devices_and_processes(tmp_path: Pat
     output = stop_after_a_checkpoint(
         [launch(changing, tiny_dataset, *slow, *place(coordinator, i), devices=2, **options) for i in range(2)]
     )
-    assert "Continuing on 4 devices a run of 2: pools re-dealt" in output
+    assert "Continuing on 4 devices a run of 2: pools dealt out anew" in output
     output = finish(launch(changing, tiny_dataset, *slow, devices=1, **options))
-    assert "Continuing on 1 devices a run of 4: pools re-dealt" in output
+    assert "Continuing on 1 devices a run of 4: pools dealt out anew" in output
 
     assert_close_runs(changing, whole)
     ours, theirs = newest_checkpoint(changing), newest_checkpoint(whole)

@@ -1,7 +1,6 @@
-"""Checkpoints: all that makes a continued run the same run, in one atomic, asynchronous Orbax bundle.
+"""Checkpoints: all that a continued run needs to be the same run, in one atomic, asynchronous Orbax bundle.
 
-The place in the data is not among it: it is the number of images seen, which `train_batches` starts from, whatever the
-number of processes.
+The position in the data is not part of it: `train_batches` starts from the number of images seen.
 """
 
 import contextlib
@@ -24,7 +23,7 @@ from bitmoji_jax.training.train_state import Pools, TrainState
 
 
 class Restored(NamedTuple):
-    """What a checkpoint gives back."""
+    """The contents of a checkpoint."""
 
     state: TrainState
     pools: Pools
@@ -32,10 +31,10 @@ class Restored(NamedTuple):
 
 
 class Checkpointer:
-    """The checkpoints of one run, named by the images seen. Use as a context manager: leaving waits for saves."""
+    """The checkpoints of one run, named by the images seen. A context manager: leaving it waits for saves."""
 
     def __init__(self, folder: Path, *, keep: int, console: rich.console.Console) -> None:
-        """Opens or creates `folder`; the newest `keep` checkpoints are kept, and damaged ones told to `console`."""
+        """Opens or creates `folder`; the newest `keep` checkpoints are kept, and damaged ones reported on `console`."""
         self._console = console
         self._folder = folder.resolve()
         self._manager = ocp.CheckpointManager(
@@ -61,11 +60,11 @@ class Checkpointer:
             self._manager.close()
 
     def latest(self) -> int | None:
-        """Images seen at the newest complete checkpoint, or None."""
+        """Returns the images seen at the newest complete checkpoint, or None."""
         return self._manager.latest_step()
 
     def save(self, state: TrainState, pools: Pools, progress: dict[str, Any]) -> None:
-        """Starts saving; training may go on, donating the arrays, while files are written.
+        """Starts saving; training may go on and donate the arrays while files are written.
 
         Args:
           state: replicated over all devices.
@@ -94,7 +93,7 @@ class Checkpointer:
             )
 
     def wait(self) -> None:
-        """Returns when everything is on disk; raises RunError if it can't be."""
+        """Waits until everything is on disk; raises RunError if it cannot be written."""
         with self._explained():
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
@@ -103,7 +102,7 @@ class Checkpointer:
         """Restores the newest checkpoint that can be read, or returns None where there is none.
 
         A damaged one is moved to `damaged/` beside the checkpoints, and the one before is tried. Where the run used
-        another number of devices, its pools are re-dealt (`redeal`), and the console is told.
+        another number of devices, its pools are dealt out anew (`redeal`), with a line on the console.
 
         Args:
           state: of the right shapes and shardings, perhaps abstract; its values are not used.
@@ -117,7 +116,7 @@ class Checkpointer:
             try:
                 restored = self._restore_one(images, state, pools)
             except Exception as error:
-                # Whatever a damaged file makes Orbax, TensorStore or JSON raise; the message keeps the cause.
+                # A damaged file makes Orbax, TensorStore and JSON raise many kinds; the message keeps the cause.
                 self._set_aside(images, error)
             else:
                 return restored
@@ -146,7 +145,7 @@ class Checkpointer:
             dealt = jax.tree.map(
                 lambda new, like: jax.make_array_from_callback(new.shape, like.sharding, new.__getitem__), dealt, pools
             )
-            self._console.print(f"Continuing on {jax.device_count()} devices a run of {devices}: pools re-dealt")
+            self._console.print(f"Continuing on {jax.device_count()} devices a run of {devices}: pools dealt out anew")
         return Restored(dataclasses.replace(state, **restored.state), dealt, progress)
 
     def _set_aside(self, images: int, error: Exception) -> None:
@@ -170,7 +169,7 @@ class Checkpointer:
             self._manager.reload()
             steps = self._manager.all_steps()
             safe = f"the checkpoint at {max(steps)} images is intact" if steps else "there is no checkpoint yet"
-            raise RunError(f"can't write a checkpoint to {self._folder}: {_reason(error)}; {safe}") from error
+            raise RunError(f"cannot write a checkpoint to {self._folder}: {_reason(error)}; {safe}") from error
 
 
 def redeal(pool: ImagePool, devices: int) -> ImagePool:
@@ -212,7 +211,7 @@ def _fields(record: Any) -> dict[str, Any]:
 
 
 def _reason(error: BaseException) -> str:
-    """The cause in a few words: Orbax wraps it several times, and TensorStore puts what failed before why."""
+    """The cause in a few words: Orbax wraps it several times, and TensorStore puts the operation before the cause."""
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error).strip().split("\n")[0] or type(error).__name__
@@ -221,7 +220,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _on_host(pools: Pools, devices: int) -> Any:
-    """Pools of `devices` devices as Orbax is to restore them: all of them, as NumPy arrays."""
+    """Pools of `devices` devices as NumPy arrays, for Orbax to restore all of them."""
     return jax.tree.map(lambda a: np.empty((devices, *a.shape[1:]), a.dtype), pools)
 
 

@@ -114,7 +114,7 @@ def _train(
             _check_dataset(dataset, progress_before["sizes"])
             console.print(f"Continuing at {start:,} of {total:,} images")
         if start < total:
-            # Compiled while everything else is made ready, once nothing speaks against this run.
+            # Compiled in the background, once the checkpoint has been read and agrees.
             batch = abstract_batch(dataset, batch_size, mesh)
             lowered = lower_train_step(config, dataset.epoch_images, batch, *abstract)
             compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(lowered.compile)
