@@ -14,39 +14,50 @@ import tyro
 
 import experiments
 from bitmoji_jax.config import ExperimentConfig
-from bitmoji_jax.distributed import check_place, join, supervised
+from bitmoji_jax.distributed import check_process_flags, join, supervise
 from bitmoji_jax.errors import InputError, RunError
+
+_Text = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint="")]
+_Number = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Train one of the experiments; a workdir that holds a run continues it."""
+    """Train an experiment. A workdir that holds a run continues it.
+
+    With --distributed the processes of a job train together, each started with the same command. Slurm, Open MPI, TPU
+    pods and Kubernetes are recognised; other jobs need --coordinator, --num-processes and --process-id as well.
+    """
 
     exp: str
     """Name of a file in experiments/: demo, res5, cyclegan, ..."""
     config: Annotated[ExperimentConfig, tyro.conf.arg(name="")]
-    workdir: str | None = None
-    """The run's folder; runs/EXP unless given."""
+    workdir: Annotated[str | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    """Folder of the run; by default runs/EXP."""
     overwrite: bool = False
     """Remove the run in the workdir and start again."""
     profile: int = 0
     """Steps to record with the JAX profiler, into WORKDIR/profile."""
     distributed: bool = False
-    """Train together with the other processes of the job, each started with the same command (Slurm, Open MPI, TPU
-    pods and Kubernetes are recognised)."""
-    coordinator: str | None = None
-    """With --distributed where nothing is recognised: HOST:PORT of process 0."""
-    num_processes: int | None = None
-    """With --coordinator: how many processes there are."""
-    process_id: int | None = None
-    """With --coordinator: which one this is, from 0."""
+    """Train together with the other processes of a job."""
+    coordinator: _Text = None
+    """HOST:PORT of process 0, if the job is not recognised."""
+    num_processes: _Number = None
+    """Number of processes, with --coordinator."""
+    process_id: _Number = None
+    """Number of this process, from 0, with --coordinator."""
     join_timeout: int = 300
-    """With --distributed: seconds to wait for the other processes."""
+    """Seconds to wait for the other processes."""
+
+    @property
+    def process(self) -> tuple[str | None, int | None, int | None]:
+        """What `check_process_flags` and `join` take."""
+        return self.coordinator, self.num_processes, self.process_id
 
 
 def main(argv: list[str]) -> int:
     """Runs the launcher; returns the exit code."""
-    # Orbax logs a failed write many times over, with tracebacks; the error that ends the run says it once.
+    # Orbax logs a failed write many times with tracebacks; the error that ends the run reports it once.
     for library in ("absl", "asyncio"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
@@ -56,18 +67,17 @@ def main(argv: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if arguments.distributed:
-        return supervised(lambda joined: _train(arguments, joined), timeout=arguments.join_timeout)
+        return supervise(lambda joined: _train(arguments, joined), timeout=arguments.join_timeout)
     return _train(arguments)
 
 
 def _train(arguments: Arguments, joined: Callable[[], None] | None = None) -> int:
-    """Trains, and returns the exit code; `joined` is called when all processes of a distributed run are there."""
+    """Trains and returns the exit code; calls `joined` when all processes of a distributed run have joined."""
     try:
         if joined is not None:
-            place = (arguments.coordinator, arguments.num_processes, arguments.process_id)
-            join(*place, timeout=arguments.join_timeout)
+            join(*arguments.process, timeout=arguments.join_timeout)
             joined()
-        # Imported after the processes have joined: this touches devices.
+        # Imported after the processes have joined, because this uses devices.
         import bitmoji_jax
 
         bitmoji_jax.train(
@@ -89,7 +99,7 @@ def _train(arguments: Arguments, joined: Callable[[], None] | None = None) -> in
 
 
 def parse(argv: list[str]) -> Arguments:
-    """Command line -> arguments; the experiment named by --exp gives the defaults of all configuration flags."""
+    """Parses the command line; the experiment named by --exp gives the defaults of all configuration flags."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--exp")
     name = first.parse_known_args(argv)[0].exp
@@ -108,10 +118,9 @@ def parse(argv: list[str]) -> Arguments:
 
 
 def _check_distributed(arguments: Arguments) -> None:
-    place = (arguments.coordinator, arguments.num_processes, arguments.process_id)
-    if not arguments.distributed and any(value is not None for value in place):
+    if not arguments.distributed and arguments.process != (None, None, None):
         raise InputError("--coordinator, --num-processes and --process-id need --distributed")
-    check_place(*place)
+    check_process_flags(*arguments.process)
     if arguments.join_timeout < 1:
         raise InputError(f"--join-timeout {arguments.join_timeout}: it must be at least 1 s")
 

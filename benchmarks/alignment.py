@@ -1,10 +1,10 @@
-"""How well `align` finds faces and frames them, and what it takes for one.
+"""Accuracy of `align` in finding and framing faces, and the time for a face.
 
     python -m benchmarks.alignment --data DIR
 
 puts the photos of a prepared dataset, whose framing is known, into larger pictures at random scale, rotation and
-position, aligns them, and prints a table: how many were found and accepted, and the framing error, the mean distance
-between true and found corners of the crop as a fraction of its side. Then pictures without faces, and the time.
+position, aligns them, and prints a table: how many were found and accepted, the framing error (the mean distance
+between true and found corners of the crop as a fraction of its side), and the time. Then the same without faces.
 """
 
 import collections
@@ -24,7 +24,7 @@ from rich.progress import track
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.pipeline import open_dataset
 from bitmoji_jax.faces.align import FaceError, align
-from bitmoji_jax.faces.resample import apply, invert, square_matrix
+from bitmoji_jax.faces.resample import apply, square_matrix
 
 _SIZE = 128
 _PHOTOS = ("coffee", "rocket", "brick", "grass", "gravel", "hubble_deep_field", "motorcycle", "retina", "page", "coins")
@@ -38,46 +38,46 @@ class Options:
     """Folder of a prepared dataset."""
     split: str = "testA"
     photos: int | None = None
-    """How many of the split in each row; all by default."""
+    """Photos of the split in each row; all by default."""
     pictures: int = 200
-    """Without faces."""
+    """Pictures without faces."""
     seed: int = 0
     json: Path | None = None
-    """A file for the figures."""
+    """File to write the figures to."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A kind of placement and what became of it."""
+    """Figures of one case."""
 
     case: str
     photos: int
     found: int
-    """With a face where the photo is, an error of at most 0.25 of the side, whether it was accepted or refused."""
+    """Photos whose face was found with an error of at most 0.25 of the side, accepted or refused."""
     accepted: int
     refused: dict[str, int]
-    """By reason, of all photos."""
+    """Photos refused, by reason."""
     error_mean: float
-    """Of those found."""
+    """Mean error of those found."""
     error_95: float
     milliseconds: float
-    """Median for a photo, with the cut-out."""
+    """Median time for a photo, including the cut-out."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """How photos are placed."""
+    """A way to place photos in pictures."""
 
     name: str
     low: float
-    """Least side of the photo, in longer sides of the picture."""
+    """Least side of the photo, as a fraction of the longer side of the picture."""
     high: float
     turn: float
-    """Degrees."""
+    """Mean rotation in degrees."""
     spread: float
-    """Degrees to either side of `turn`, uniformly."""
+    """Greatest deviation from `turn` in degrees, uniform."""
     share: float = 1
-    """Of the split's photos."""
+    """Share of the split's photos that are used."""
 
 
 CASES = (
@@ -91,7 +91,7 @@ CASES = (
 
 
 def faceless(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """A picture without a face, uint8 [height, width, 3]: noise, a gradient, a texture, shapes, text or a photo."""
+    """Returns a picture without a face, uint8 [height, width, 3]: noise, gradient, texture, shapes, text or photo."""
     match rng.integers(7):
         case 0:
             return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -146,7 +146,7 @@ def _text(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
 
 def _photo(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
     name = str(rng.choice(_PHOTOS))
-    # The left one of stereo_motorcycle's pictures.
+    # stereo_motorcycle returns two pictures and a disparity map.
     array = skimage.data.stereo_motorcycle()[0] if name == "motorcycle" else getattr(skimage.data, name)()
     image = Image.fromarray(array).convert("RGB")
     side = rng.uniform(0.5, 1, 2) * image.size
@@ -155,12 +155,12 @@ def _photo(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
 
 
 def place(photo: np.ndarray, case: Case, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Puts a photo into a faceless picture; returns that and the true matrix of the photo's `_SIZE` pixels in it."""
+    """Puts a photo into a picture without a face; returns the picture and the true matrix of the crop of `_SIZE` px."""
     width, height = rng.permutation((int(rng.integers(1000, 1600)), int(rng.integers(900, 1200)))).tolist()
     picture = faceless(rng, width, height)
     side = math.exp(rng.uniform(math.log(case.low), math.log(case.high))) * max(width, height)
     angle = math.radians(case.turn + rng.uniform(-case.spread, case.spread))
-    # All of the photo stays in the picture where that is possible.
+    # The whole photo stays in the picture if possible.
     half = side / 2 * (abs(math.cos(angle)) + abs(math.sin(angle)))
     centre = np.array([rng.uniform(min(half, n / 2), max(n - half, n / 2)) for n in (width, height)])
     pixels = round(side)
@@ -177,15 +177,21 @@ def place(photo: np.ndarray, case: Case, rng: np.random.Generator) -> tuple[np.n
     return picture, square_matrix(centre, side, angle, _SIZE)
 
 
+def invert(matrix: np.ndarray) -> np.ndarray:
+    """The matrix from the photo to the square."""
+    inverse = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([inverse, -inverse @ matrix[:, 2]])
+
+
 def framing_error(found: np.ndarray, true: np.ndarray) -> float:
-    """Mean distance of the corners of two crops of `_SIZE` pixels, in sides of the true one."""
+    """Returns the mean distance of the corners of two crops of `_SIZE` pixels, in sides of the true one."""
     corners = _SIZE * np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
     side = _SIZE * math.sqrt(np.linalg.det(true[:, :2]))
     return float(np.linalg.norm(apply(found, corners) - apply(true, corners), axis=1).mean() / side)
 
 
 def measure(photos: list[np.ndarray], case: Case, seed: int) -> Row:
-    """Places and aligns photos."""
+    """Places and aligns photos as in `case`."""
     errors, times = [], []
     refused: collections.Counter[str] = collections.Counter()
     for index, photo in enumerate(track(photos, console=Console(stderr=True), description=case.name, transient=True)):
@@ -209,8 +215,8 @@ def measure(photos: list[np.ndarray], case: Case, seed: int) -> Row:
     )
 
 
-def false_alarms(count: int, seed: int) -> dict[str, float]:
-    """What is made of pictures without faces: how many are accepted, refused for each reason, and the time."""
+def false_positives(count: int, seed: int) -> dict[str, float]:
+    """Returns how many pictures without faces are accepted, how many refused for each reason, and the time."""
     outcomes: collections.Counter[str] = collections.Counter()
     times = []
     for index in track(range(count), console=Console(stderr=True), description="no face", transient=True):
@@ -226,8 +232,8 @@ def false_alarms(count: int, seed: int) -> dict[str, float]:
     return {"pictures": count, "accepted": 0, **outcomes, "milliseconds": 1000 * float(np.median(times))}
 
 
-def table(rows: list[Row], alarms: dict[str, float]) -> str:
-    """Plain text in columns."""
+def table(rows: list[Row], outcomes: dict[str, float]) -> str:
+    """Formats the figures as plain text in columns."""
     lines = [f"{'':38}{'photos':>7}{'found':>7}{'accepted':>9}{'error':>8}{'95 %':>8}{'ms':>7}  refused"]
     for row in rows:
         reasons = ", ".join(f"{count} {reason}" for reason, count in row.refused.items())
@@ -235,26 +241,26 @@ def table(rows: list[Row], alarms: dict[str, float]) -> str:
             f"{row.case:38}{row.photos:7}{row.found:7}{row.accepted:9}{row.error_mean:8.4f}{row.error_95:8.4f}"
             f"{row.milliseconds:7.0f}  {reasons}"
         )
-    lines.append("without a face: " + ", ".join(f"{name} {value:.0f}" for name, value in alarms.items()))
+    lines.append("without a face: " + ", ".join(f"{name} {value:.0f}" for name, value in outcomes.items()))
     return "\n".join(lines)
 
 
 def main(options: Options) -> None:
-    """Measures, prints and writes."""
+    """Measures, prints the table and writes the figures."""
     dataset = open_dataset(DataConfig(dir=options.data, image_size=_SIZE))
     count = min(options.photos or math.inf, len(dataset.splits[options.split]))
     photos = [dataset.read(options.split, index)["image"] for index in range(int(count))]
     align(photos[0], size=_SIZE, force=True)  # compiles
     rows = [measure(photos[:: round(1 / case.share)], case, options.seed) for case in CASES]
-    alarms = false_alarms(options.pictures, options.seed)
-    print(table(rows, alarms))
+    outcomes = false_positives(options.pictures, options.seed)
+    print(table(rows, outcomes))
     if options.json is not None:
         figures = {
             "data": options.data,
             "split": options.split,
             "seed": options.seed,
             "rows": [dataclasses.asdict(row) for row in rows],
-            "without a face": alarms,
+            "without a face": outcomes,
         }
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
 

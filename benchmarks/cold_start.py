@@ -1,10 +1,10 @@
-"""How long it takes from the command to the first step done, and what takes that time.
+"""Time from the command to the end of the first step, and what it is spent on.
 
     python -m benchmarks.cold_start
 
 starts `python launch.py --exp demo` several times, each time with an empty compilation cache and then again with the
-cache this has filled, and stops it when the first row of metrics says that the first step is done. Prints a table of
-medians, and on stdout a line of JSON. The built-in dataset is rendered first if it is not there; that is timed apart.
+cache that this has filled, and stops it at the first row of metrics, when the first step is done. Prints a table of
+medians, and on stdout a line of JSON. The built-in dataset is rendered first if it is not cached; that is timed apart.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ import tyro
 from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from experiments import demo
 
-# What JAX says with jax_log_compiles.
+# Messages that JAX logs with jax_log_compiles.
 _TRACED = re.compile(r"Finished tracing (\S+) for \S+ in ([\d.e-]+) sec")
 _LOWERED = re.compile(r"Finished jaxpr to MLIR module conversion (\S+) .*?in ([\d.e-]+) sec")
 _COMPILED = re.compile(r"Finished XLA compilation of (\S+) .*?in ([\d.e-]+) sec")
@@ -47,9 +47,9 @@ class Options:
     """What to measure."""
 
     rounds: int = 3
-    """Starts with an empty and with a filled cache, in turn."""
+    """Starts with an empty and with a filled cache, alternating."""
     short: bool = False
-    """One round of a tiny network: shows that this works, and no time worth reading."""
+    """One round with a tiny network: a check that this runs; the times mean nothing."""
     data: Path | None = None
     """A dataset; the built-in one unless given."""
 
@@ -60,12 +60,12 @@ class Start:
 
     total: float
     cpu: float
-    """Of all cores together: what a machine with other work takes no longer."""
+    """Of all cores together; other work on the machine changes it little."""
     traced: float = 0.0
     lowered: float = 0.0
     compiled: float = 0.0
     programs: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Trace, lowering and compilation (or look-up in the cache) of each program."""
+    """Tracing, lowering and compilation (or reading from the cache) of each program."""
 
 
 def start(options: Options, cache: Path, workdir: Path) -> Start:
@@ -111,22 +111,22 @@ def _with_phases(result: Start, log: list[str]) -> Start:
 
 
 def import_seconds() -> tuple[float, dict[str, float]]:
-    """Time to import all that training imports, and each top-level package's own share of it."""
+    """Returns the time to import all that training imports, and the share of each top-level package."""
     code = "import launch, bitmoji_jax; bitmoji_jax.train"
     began = time.perf_counter()
-    said = subprocess.run(
+    log = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", code], check=True, capture_output=True, text=True
     ).stderr
     total = time.perf_counter() - began
     shares: dict[str, float] = defaultdict(float)
-    for line in said.splitlines():
+    for line in log.splitlines():
         if match := re.match(r"import time:\s*(\d+) \|\s*\d+ \|\s*(\w+)", line):
             shares[match[2]] += int(match[1]) / 1e6
     return total, dict(sorted(shares.items(), key=lambda item: -item[1])[:12])
 
 
 def measure(options: Options) -> dict[str, object]:
-    """Starts with an empty and with a filled cache, interleaved."""
+    """Alternates starts with an empty and with a filled cache."""
     began = time.perf_counter()
     if options.data is None:
         synthetic_dataset(32 if options.short else demo.get_experiment().data.image_size)
@@ -162,7 +162,7 @@ def measure(options: Options) -> dict[str, object]:
 
 
 def show(result: dict[str, object]) -> None:
-    """The table, on stderr."""
+    """Prints the table on stderr."""
     table = rich.table.Table("seconds", "empty cache", "filled cache", title="Start to the first step done")
     cold, warm = result["cold"], result["warm"]
     assert isinstance(cold, dict)

@@ -3,10 +3,10 @@
     python -m benchmarks.inference
 
 prints a table as it goes, and on stdout a line of JSON. Cells are size × batch; in each `Translator.x2y`, the peer's
-generator (`peer_pytorch.py`, eager, in inference mode) and what `export` writes as ONNX, in ONNX Runtime, take turns
-(`sides.py`), with matrix products of float32, whose rate is what FLOP/s are set against. All go from uint8 images to
-uint8 images in NumPy arrays, and must give the same avatars to a grey level; if not, this stops. ONNX Runtime's threads
-don't spin while they wait (`session.intra_op.allow_spinning`).
+generator (`peer_pytorch.py`, eager, in inference mode) and the exported ONNX file in ONNX Runtime take turns
+(`sides.py`), with matrix products of float32, whose rate is the unit for FLOP/s. All go from uint8 images to uint8
+images in NumPy arrays, and must give the same avatars to within a grey level; otherwise the benchmark fails. ONNX
+Runtime's threads do not spin while they wait (`session.intra_op.allow_spinning`).
 
 FLOP are counted as in `train_step.py`. Weights are random: speed does not depend on them.
 """
@@ -43,9 +43,9 @@ class Options:
     turn_s: float = 1.0
     """Seconds a turn takes, about."""
     threads: int = CORES
-    """Cores for each side; fewer than all of them on Linux only."""
+    """Cores for each side; fewer than all only on Linux."""
     short: bool = False
-    """A tiny network, one round: shows that this works, and no time worth reading."""
+    """A tiny network, one round: a check that this runs; the times mean nothing."""
 
 
 def photos(config: ExperimentConfig, batch: int) -> np.ndarray:
@@ -55,7 +55,7 @@ def photos(config: ExperimentConfig, batch: int) -> np.ndarray:
 
 
 def work_of(translate: Any, images: np.ndarray, folder: Path) -> Work:
-    """Translates `images` again and again; the first side leaves its avatars, the others must make the same."""
+    """Returns the work of translating `images`; the first side saves its avatars, and the others must make the same."""
     expected = folder / "avatars.npy"
     avatars = translate(images)
     if not expected.exists():
@@ -74,14 +74,13 @@ def work_of(translate: Any, images: np.ndarray, folder: Path) -> Work:
 
 
 def start_ours(config: ExperimentConfig, batch: int, folder: Path) -> tuple[Work, float]:
-    """`Translator.x2y`. Leaves the weights for the other sides."""
+    """Starts `Translator.x2y`, and saves the weights for the other sides."""
     import jax
     import jax.numpy as jnp
 
-    from bitmoji_jax.inference.export import export_onnx
     from bitmoji_jax.inference.translator import Translator
     from bitmoji_jax.inference.weights import Weights
-    from bitmoji_jax.models.networks import make_networks
+    from bitmoji_jax.models.networks import make_generator
     from bitmoji_jax.ops.platform import tracing_for
     from bitmoji_jax.parallel import make_mesh
     from bitmoji_jax.training.train_state import create_train_state
@@ -92,17 +91,19 @@ def start_ours(config: ExperimentConfig, batch: int, folder: Path) -> tuple[Work
     del state
     (folder / _PARAMS).write_bytes(pickle.dumps(params))
     if importlib.util.find_spec("onnx"):
-        export_onnx(weights, folder / _ONNX)
+        from bitmoji_jax.inference.export_onnx import to_onnx
+
+        (folder / _ONNX).write_bytes(to_onnx(weights))
     size = config.data.image_size
     with tracing_for("tpu"):
-        plain = jax.jit(make_networks(config)[0].apply)
+        plain = jax.jit(make_generator(config).apply)
         lowered: Any = plain.lower(params["g"], jnp.zeros((batch, size, size, 3)))
     flop = lowered.cost_analysis()["flops"]
     return work_of(Translator.from_weights(weights).x2y, photos(config, batch), folder), flop
 
 
 def start_pytorch(config: ExperimentConfig, batch: int, folder: Path, threads: int) -> tuple[Work, float]:
-    """The peer's G."""
+    """Starts the peer's G."""
     import torch
 
     from benchmarks.peer_pytorch import CycleGAN
@@ -120,7 +121,7 @@ def start_pytorch(config: ExperimentConfig, batch: int, folder: Path, threads: i
 
 
 def start_onnx(config: ExperimentConfig, batch: int, folder: Path, threads: int) -> tuple[Work, float]:
-    """The exported file in ONNX Runtime, on the CPU."""
+    """Starts the exported file in ONNX Runtime, on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -131,7 +132,7 @@ def start_onnx(config: ExperimentConfig, batch: int, folder: Path, threads: int)
 
 
 def measure_cell(size: int, batch: int, peers: dict[str, Start], options: Options) -> dict[str, Any]:
-    """All sides in turn."""
+    """Measures all sides in turn."""
     config = ExperimentConfig(
         data=DataConfig(image_size=size), generator=options.generator, discriminator=DiscriminatorConfig(features=1)
     )
@@ -147,7 +148,7 @@ def measure_cell(size: int, batch: int, peers: dict[str, Start], options: Option
 
 
 def measure(options: Options, console: rich.console.Console) -> dict[str, Any]:
-    """All cells; a table after each."""
+    """Measures all cells and prints a table after each."""
     if options.short:
         generator = dataclasses.replace(options.generator, features=4, res_blocks=1)
         options = dataclasses.replace(options, sizes=(32,), batches=(2,), generator=generator, rounds=1, turn_s=0)
@@ -155,11 +156,11 @@ def measure(options: Options, console: rich.console.Console) -> dict[str, Any]:
     if importlib.util.find_spec("torch"):
         peers["PyTorch eager"] = start_pytorch
     else:
-        console.print("PyTorch is not here (pip install -e '.[bench]'): it is left out")
+        console.print("PyTorch is not installed (pip install -e '.[bench]'): it is left out")
     if importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime"):
         peers["ONNX Runtime"] = start_onnx
     else:
-        console.print("ONNX Runtime is not here (pip install -e '.[dev]'): it is left out")
+        console.print("ONNX Runtime is not installed (pip install -e '.[dev]'): it is left out")
     cells = []
     for size in options.sizes:
         for batch in options.batches:

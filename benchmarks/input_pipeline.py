@@ -1,10 +1,10 @@
-"""How fast images are read and decoded, and how long a device of some speed would wait for them.
+"""Speed of reading and decoding images, and how long a device of a given speed would wait for them.
 
     python -m benchmarks.input_pipeline
 
-prints a table, and on stdout a line of JSON: CPU time of an image's row and of its decoding, by Pillow and by what the
-package uses; pairs/s through the whole pipeline by number of threads; and the share of its time that a device waits
-which takes 100 or 400 pairs/s. Images are drawn, 128 and 256 px. Rounds are interleaved, figures are medians.
+prints a table, and on stdout a line of JSON: CPU time to read an image's row and to decode it, by Pillow and by the
+package; pairs/s through the whole pipeline by number of threads; and the share of its time that a device waits if it
+takes 100 or 400 pairs/s. Images are generated, 128 and 256 px. Rounds are interleaved, figures are medians.
 """
 
 import dataclasses
@@ -42,18 +42,18 @@ class Options:
     threads: tuple[int, ...] = (1, 2, 4, 8)
     """Values of data.read_threads."""
     demands: tuple[float, ...] = (100, 400)
-    """Pairs/s that a device takes."""
+    """Pairs/s that the device takes."""
     images: int = 400
     """Images of each domain."""
     pairs: int = 800
     """Pairs read in each measurement."""
     rounds: int = 3
     short: bool = False
-    """A few images once: shows that this works, and no time worth reading."""
+    """A few images once: a check that this runs; the times mean nothing."""
 
 
 def drawn(size: int, index: int) -> np.ndarray:
-    """uint8 [size, size, 3] with the detail of a photo, more or less: smooth colours and a little noise."""
+    """Returns uint8 [size, size, 3] with about the detail of a photo: smooth colours and a little noise."""
     rng = np.random.default_rng(index)
     coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize(
         (size, size), Image.Resampling.BICUBIC
@@ -62,13 +62,13 @@ def drawn(size: int, index: int) -> np.ndarray:
 
 
 def by_pillow(encoded: bytes) -> np.ndarray:
-    """As `decode_image` decodes what is no plain JPEG."""
+    """Decodes with Pillow, as `decode_image` does for all but plain JPEGs."""
     with Image.open(io.BytesIO(encoded)) as image:
         return np.asarray(image.convert("RGB"))
 
 
 def cpu_microseconds(work: Callable[[int], Any], count: int) -> float:
-    """CPU time of `work(i)`, the mean of `count`."""
+    """Returns the CPU time of `work(i)`, the mean of `count` calls."""
     began = time.process_time()
     for index in range(count):
         work(index)
@@ -83,7 +83,7 @@ def batches_of(dataset: Dataset, config: DataConfig, threads: int) -> Any:
 
 
 def pairs_per_second(batches: Any, pairs: int) -> float:
-    """As fast as it goes."""
+    """Reads at full speed."""
     began = time.perf_counter()
     for _ in range(pairs // _BATCH):
         next(batches)
@@ -91,7 +91,7 @@ def pairs_per_second(batches: Any, pairs: int) -> float:
 
 
 def wait_share(batches: Any, pairs: int, demand: float) -> float:
-    """Share of the time that a device waits which takes `demand` pairs/s; the host sleeps while it works."""
+    """Returns the share of its time that a device waits if it takes `demand` pairs/s; the host sleeps meanwhile."""
     waited = 0.0
     began = time.perf_counter()
     for _ in range(pairs // _BATCH):
@@ -103,7 +103,7 @@ def wait_share(batches: Any, pairs: int, demand: float) -> float:
 
 
 def measure_size(size: int, options: Options, folder: Path) -> dict[str, Any]:
-    """All figures for images of one size."""
+    """Measures all figures for images of one size."""
     examples = [Example(f"{i:05}", encode_image(drawn(size, i))) for i in range(options.images)]
     out = folder / str(size)
     write_dataset(out, {"trainA": examples, "trainB": examples}, size=size, attributes={}, description="benchmark")
@@ -138,7 +138,7 @@ def measure_size(size: int, options: Options, folder: Path) -> dict[str, Any]:
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """All sizes."""
+    """Measures all sizes."""
     if options.short:
         options = dataclasses.replace(options, sizes=(32,), threads=(1, 2), images=10, pairs=16, rounds=1)
     with tempfile.TemporaryDirectory() as name:
@@ -147,7 +147,7 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Tables, on stderr."""
+    """Prints the tables on stderr."""
     console = rich.console.Console(stderr=True)
     for size, figures in result["sizes"].items():
         table = rich.table.Table("what", "figure", title=f"{size} px, JPEG of {figures['jpeg_bytes']:,} bytes")

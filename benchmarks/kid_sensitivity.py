@@ -8,7 +8,6 @@ ceiling of what outputs may score.
 """
 
 import dataclasses
-import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from bitmoji_jax.data.pipeline import Dataset, open_dataset
 from bitmoji_jax.inference.translator import resized
 from bitmoji_jax.metrics.checkerboard import checkerboard
 from bitmoji_jax.metrics.diversity import coverage, nearest_neighbour_ratio
+from bitmoji_jax.metrics.images import compress_jpeg
 from bitmoji_jax.metrics.kid import kid, low_pass
 from bitmoji_jax.models.efficientnet import load_efficientnet_lite0
 from bitmoji_jax.models.features import Features
@@ -74,7 +74,7 @@ def faults(seed: int = 0) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
         "noise, sigma 8": lambda images: noisy(images, 8, rng),
         "blur, sigma 1 px": lambda images: blurred(images, 1),
         "blur, sigma 2 px": lambda images: blurred(images, 2),
-        "JPEG of quality 30": lambda images: jpeg(images, 30),
+        "JPEG of quality 30": lambda images: np.stack([compress_jpeg(image, 30) for image in images]),
         "checkerboard +-4, period 2": lambda images: checkered(images, 4, 2),
         "checkerboard +-8, period 4": lambda images: checkered(images, 8, 4),
         "hues turned by 20 degrees": lambda images: hue_turned(images, 20),
@@ -101,16 +101,6 @@ def noisy(images: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndar
 def blurred(images: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian blur, σ in pixels."""
     return clipped(ndimage.gaussian_filter(images.astype(np.float32), (0, sigma, sigma, 0)))
-
-
-def jpeg(images: np.ndarray, quality: int) -> np.ndarray:
-    """Through JPEG and back, with Pillow's halved colour resolution."""
-    results = []
-    for image in images:
-        file = io.BytesIO()
-        Image.fromarray(image).save(file, "JPEG", quality=quality)
-        results.append(np.asarray(Image.open(file)))
-    return np.stack(results)
 
 
 def checkered(images: np.ndarray, amplitude: float, period: int) -> np.ndarray:

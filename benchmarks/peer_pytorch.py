@@ -1,12 +1,12 @@
-"""CycleGAN in PyTorch, in our own words: the side that bitmoji-jax is compared with.
+"""CycleGAN in PyTorch, our own implementation: the program that bitmoji-jax is compared with.
 
-The same networks, losses, image pools, optimizers and order of updates as `training/train_step.py`, written the way
-users of PyTorch write and run them: NCHW modules, `torch.optim.Adam`, discriminators frozen by `requires_grad_`, real
-and generated images scored one after the other, a pool of tensors in a Python list. It has no augmentation and no
-moving averages: what the reference implementation does not do (averages) or does in its loader's processes. Two ways
-to run it: eager float32, and at its best: channels_last, automatic mixed precision in bfloat16, `torch.compile`.
+It has the same networks, losses, image pools, optimizers and order of updates as `training/train_step.py`, written as
+is usual in PyTorch: NCHW modules, `torch.optim.Adam`, discriminators frozen by `requires_grad_`, real and generated
+images scored one after the other, a pool of tensors in a Python list. It has neither moving averages, which the
+reference implementation lacks, nor augmentation, which that does in its loader's processes. Two modes: "eager" in
+float32, and "best" with channels_last, automatic mixed precision in bfloat16 and `torch.compile`.
 
-PyTorch is needed for this file alone: pip install -e '.[bench]'.
+Only this file needs PyTorch: pip install -e '.[bench]'.
 """
 
 import itertools
@@ -25,7 +25,7 @@ Mode = Literal["eager", "best"]
 
 
 def norm(channels: int) -> nn.Module:
-    """Instance norm as in the reference: without learned scale or shift."""
+    """Returns instance norm as in the reference, without learned scale or shift."""
     return nn.InstanceNorm2d(channels)
 
 
@@ -44,7 +44,7 @@ class ResidualBlock(nn.Module):
 
 
 def upsampling(channels: int, features: int, kind: str) -> nn.Module:
-    """Doubles height and width: `kind` is transpose or nearest, the reference's way and that of `res5`."""
+    """Returns layers that double height and width; `kind` is transpose (the reference) or nearest (res5)."""
     if kind == "transpose":
         return nn.ConvTranspose2d(channels, features, 3, stride=2, padding=1, output_padding=1)
     if kind == "nearest":
@@ -93,14 +93,14 @@ class Discriminator(nn.Sequential):
 
 
 class ImagePool:
-    """50 past images: while filling, the new one; then one time in two an old one, which the new one replaces."""
+    """A pool of past images: full, it returns with probability 0.5 an old image, which the new one replaces."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.images: list[Tensor] = []
 
     def query(self, images: Tensor) -> Tensor:
-        """[N, 3, H, W] -> [N, 3, H, W]."""
+        """Takes and returns [N, 3, H, W]."""
         if self.size == 0:
             return images
         chosen = []
@@ -118,10 +118,10 @@ class ImagePool:
 
 
 class CycleGAN:
-    """Networks, optimizers and pools; `step` is one update."""
+    """Networks, optimizers and image pools."""
 
     def __init__(self, config: ExperimentConfig, mode: Mode = "eager", device: str = "cpu") -> None:
-        """Random weights; `load` copies those of a JAX run."""
+        """Initialises random weights; `load` copies those of a JAX run."""
         self.config, self.mode, self.device = config, mode, torch.device(device)
         memory_format = torch.channels_last if mode == "best" else torch.contiguous_format
         self.memory_format = memory_format
@@ -146,25 +146,25 @@ class CycleGAN:
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """g, f, d_x, d_y."""
+        """The networks g, f, d_x and d_y by name."""
         return {"g": self.g, "f": self.f, "d_x": self.d_x, "d_y": self.d_y}
 
     def to_device(self, images: np.ndarray) -> Tensor:
-        """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [-1, 1]."""
+        """Converts uint8 [N, H, W, 3] to float32 [N, 3, H, W] in [-1, 1]."""
         tensor = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
         return (tensor.float() / 127.5 - 1).contiguous(memory_format=self.memory_format)
 
     def autocast(self) -> torch.autocast:
-        """bfloat16 where AMP holds it safe, in mode "best"."""
+        """Returns the context for bfloat16 where AMP allows it, in mode "best"."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.mode == "best")
 
     def translate(self, images: Tensor) -> Tensor:
-        """G of [N, 3, H, W], for inference."""
+        """Applies G to [N, 3, H, W] for inference."""
         with torch.inference_mode(), self.autocast():
             return self._run(self.g, images).float()
 
     def step(self, real_x: Tensor, real_y: Tensor) -> dict[str, Tensor]:
-        """One update of G and F, then of D_X and D_Y; the losses before it, not waited for."""
+        """Updates G and F, then D_X and D_Y; returns the losses before the update without waiting for them."""
         losses, fake_x, fake_y = self.generator_losses(real_x, real_y)
         self.generator_optimizer.zero_grad()
         losses["loss_generators"].backward()
@@ -178,7 +178,7 @@ class CycleGAN:
         return {name: loss.detach() for name, loss in (losses | critic_losses).items()}
 
     def generator_losses(self, real_x: Tensor, real_y: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Losses of G and F with the discriminators frozen, fake_x and fake_y."""
+        """Returns the losses of G and F with the discriminators frozen, fake_x and fake_y."""
         self._freeze_discriminators(True)
         train, g, f, run = self.config.train, self.g, self.f, self._run
         with self.autocast():
@@ -202,18 +202,18 @@ class CycleGAN:
         return losses, fake_x.float(), fake_y.float()
 
     def discriminator_losses(
-        self, real_x: Tensor, real_y: Tensor, shown_x: Tensor, shown_y: Tensor
+        self, real_x: Tensor, real_y: Tensor, pooled_x: Tensor, pooled_y: Tensor
     ) -> dict[str, Tensor]:
-        """Losses of D_X and D_Y on real images and those from the pools."""
+        """Returns the losses of D_X and D_Y on real images and images from the pools."""
         self._freeze_discriminators(False)
         losses = {}
-        for name, network, real, shown in (
-            ("loss_d_x", self.d_x, real_x, shown_x),
-            ("loss_d_y", self.d_y, real_y, shown_y),
+        for name, network, real, pooled in (
+            ("loss_d_x", self.d_x, real_x, pooled_x),
+            ("loss_d_y", self.d_y, real_y, pooled_y),
         ):
             with self.autocast():
-                scores_real, scores_shown = self._run(network, real), self._run(network, shown)
-            losses[name] = 0.5 * ((scores_real.float() - 1).square().mean() + scores_shown.float().square().mean())
+                scores_real, scores_pooled = self._run(network, real), self._run(network, pooled)
+            losses[name] = 0.5 * ((scores_real.float() - 1).square().mean() + scores_pooled.float().square().mean())
         return losses
 
     def _freeze_discriminators(self, frozen: bool) -> None:
@@ -227,7 +227,7 @@ class CycleGAN:
 
 
 def _copy_parameters(ours: dict[str, Any], network: nn.Module) -> None:
-    """A Flax tree into a network of this file, whose convolutions come in the same order."""
+    """Copies a Flax tree into a network of this file, whose convolutions are in the same order."""
     if isinstance(network, Generator):
         blocks = [ours[f"ResidualBlock_{i}"][f"Conv_{j}"] for i in range(len(network.blocks)) for j in (0, 1)]
         ups = [next(iter(ours[f"Upsample_{i}"].values())) for i in (0, 1)]
@@ -237,7 +237,7 @@ def _copy_parameters(ours: dict[str, Any], network: nn.Module) -> None:
     layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
     for layer, source in zip(layers, sources, strict=True):
         kernel, bias = np.asarray(source["kernel"]), np.asarray(source["bias"])
-        # Flax turns the kernel of a transposed convolution by half a turn against PyTorch.
+        # Flax rotates the kernel of a transposed convolution by 180 degrees relative to PyTorch.
         transposed = isinstance(layer, nn.ConvTranspose2d)
         kernel = kernel[::-1, ::-1].transpose(2, 3, 0, 1) if transposed else kernel.transpose(3, 2, 0, 1)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""How fast `prepare` is and how much memory it takes, with all of its processes together.
+"""Speed of `prepare`, and the memory that all of its processes take together.
 
     python -m benchmarks.prepare --images 9000 --side 512
 
@@ -16,7 +16,7 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from benchmarks.watched import run_watched
+from benchmarks.measured_command import run_measured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Options:
     side: int = 512
     """Width and height of the generated images, JPEG."""
     size: int = 128
-    """Width and height of those in the dataset."""
+    """Width and height of the images in the dataset."""
 
 
 def write_images(folder: Path, count: int, side: int, seed: int) -> None:
-    """Writes images with the detail of photos, more or less: smooth colours and a little noise."""
+    """Writes images with about the detail of photos: smooth colours and a little noise."""
     folder.mkdir()
     rng = np.random.default_rng(seed)
     noise = rng.normal(0, 6, (side, side, 1)).astype(np.float32)
@@ -44,27 +44,23 @@ def write_images(folder: Path, count: int, side: int, seed: int) -> None:
 
 
 def measure(options: Options) -> dict[str, float]:
-    """Generates images, prepares them in a process of its own, and watches it."""
+    """Generates images, prepares them in another process, and measures it."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         write_images(root / "photos", options.images // 2, options.side, 0)
         write_images(root / "avatars", options.images - options.images // 2, options.side, 1)
-        folders = [
-            "--photos",
-            str(root / "photos"),
-            "--avatars",
-            str(root / "avatars"),
-            "--out",
-            str(root / "out"),
-        ]
-        watched = run_watched([sys.executable, "-m", "bitmoji_jax", "prepare", *folders, "--size", str(options.size)])
+        flags = {
+            "--photos": root / "photos", "--avatars": root / "avatars", "--out": root / "out", "--size": options.size,
+        }  # fmt: skip
+        words = [str(word) for flag in flags.items() for word in flag]
+        measured = run_measured([sys.executable, "-m", "bitmoji_jax", "prepare", *words])
         written = sum(path.stat().st_size for path in (root / "out").iterdir())
     return {
         **dataclasses.asdict(options),
         "cores": os.cpu_count() or 1,
-        "seconds": round(watched.seconds, 2),
-        "images_per_s": round(options.images / watched.seconds),
-        "peak_rss_mb": round(watched.peak_rss / 1e6),
+        "seconds": round(measured.seconds, 2),
+        "images_per_s": round(options.images / measured.seconds),
+        "peak_rss_mb": round(measured.peak_rss / 1e6),
         "dataset_mb": round(written / 1e6, 1),
     }
 

@@ -1,11 +1,11 @@
-"""Whether training is the same with the convolutions of convolution.py and winograd.py as with XLA's own.
+"""Whether training is the same with the convolutions of `bitmoji_jax.ops` as with XLA's own.
 
     python -m benchmarks.same_losses
 
 trains the same steps from the same state on the same images: with XLA's convolutions (as networks are traced for
-accelerators, in float32), with ours, and several times with XLA's from a state whose weights are off by their rounding
-error. Such differences grow as training goes on, whatever their cause: so ours are set against those, step for step. If
-both are of one size, what ours changes is rounding. Prints a table, and on stdout a line of JSON.
+accelerators, in float32), with ours, and several times with XLA's from a state whose weights are changed by a rounding
+error. Differences of any cause grow as training goes on, so ours are compared with these, step for step. If both have
+the same size, our convolutions change the rounding only. Prints a table, and on stdout a line of JSON.
 """
 
 import dataclasses
@@ -38,21 +38,21 @@ class Options:
     """What to compare."""
 
     exp: str = "demo"
-    """Whose networks, losses and schedule."""
+    """The experiment with the networks, losses and schedule."""
     data: Path | None = None
     """A dataset; the built-in one unless given."""
     batch_size: int = 1
     steps: int = 200
     disturbed: int = 3
-    """Runs from a state that is off by rounding."""
+    """Runs from a state with rounding errors."""
     short: bool = False
-    """A few steps of a tiny network: shows that this works."""
+    """A few steps of a tiny network: a check that this runs."""
 
 
 def losses(
     config: ExperimentConfig, dataset: Dataset, form: Literal["cpu", "tpu"], steps: int, disturb: int | None
 ) -> np.ndarray:
-    """float [steps, losses] of the first steps, computed in `form`; `disturb` seeds the initial rounding errors."""
+    """Returns float [steps, losses] of the first steps, computed in `form`; `disturb` seeds the rounding errors."""
     mesh = make_mesh()
     batches = train_batches(dataset, config.data, batch_size=config.train.batch_size, seed=config.train.seed, mesh=mesh)
     with tracing_for(form):
@@ -60,13 +60,13 @@ def losses(
         if disturb is not None:
             rng = np.random.default_rng(disturb)
 
-            def off_by_rounding(a: Any) -> Any:
+            def with_rounding_error(a: Any) -> Any:
                 return a * (1 + _ROUNDING * rng.choice([-1.0, 1.0], a.shape)).astype(a.dtype)
 
             state = dataclasses.replace(
                 state,
-                generators=jax.tree.map(off_by_rounding, state.generators),
-                discriminators=jax.tree.map(off_by_rounding, state.discriminators),
+                generators=jax.tree.map(with_rounding_error, state.generators),
+                discriminators=jax.tree.map(with_rounding_error, state.discriminators),
             )
         step = make_train_step(config, dataset.epoch_images)
         rows = []
@@ -77,7 +77,7 @@ def losses(
 
 
 def compare(options: Options, console: rich.console.Console) -> dict[str, Any]:
-    """Relative differences from XLA's own, as medians over losses and spans of steps, and the last losses."""
+    """Returns relative differences from XLA's own, as medians over losses and spans of steps, and the last losses."""
     config: ExperimentConfig = importlib.import_module(f"experiments.{options.exp}").get_experiment()
     train = dataclasses.replace(config.train, batch_size=options.batch_size, compute_dtype="float32")
     data = dataclasses.replace(config.data, dir=str(options.data) if options.data else None)
@@ -118,7 +118,7 @@ def compare(options: Options, console: rich.console.Console) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any], console: rich.console.Console) -> None:
-    """The tables."""
+    """Prints the tables."""
     table = rich.table.Table("steps", *result["difference"], title="Relative difference of losses from XLA's, median")
     for i, span in enumerate(result["spans"]):
         table.add_row(span, *(f"{row[i]:.1e}" for row in result["difference"].values()))

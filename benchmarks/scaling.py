@@ -1,17 +1,17 @@
-"""What data parallelism would cost on 8, 64 and 256 devices: on paper, from the bytes the compiled step all-reduces.
+"""The cost of data parallelism on 8, 64 and 256 devices, computed from the bytes that the compiled step all-reduces.
 
     python -m benchmarks.scaling --exp res5 --step-ms 50
 
-compiles the experiment's step for two virtual CPU devices, reads from the program what it all-reduces, and sets the
-time that takes against the time of a step. Prints a table, and on stdout a line of JSON. The bytes are those of the
-parameters, whatever the size of the images, so it compiles for 32 px.
+compiles the experiment's step for two virtual CPU devices, reads its all-reduces from the program, and compares their
+time with the time of a step. Prints a table, and on stdout a line of JSON. The bytes are those of the parameters and do
+not depend on the size of the images, so it compiles for 32 px.
 
 Assumptions:
 - A ring: each device sends 2 (N − 1) / N of the bytes over its link, and waits 2 (N − 1) times for `latency_us`.
 - Beyond `node` devices every link of the ring is as slow as the one between nodes.
 - Each device has as much work as alone (weak scaling), all are equally fast, and the input never waits.
-- With overlap the gradients of G and F travel while D_X and D_Y are computed, which need nothing of them (they judge
-  images made before the update): `critic_share` of the step. The discriminators' gradients have nothing to hide behind.
+- With overlap the gradients of G and F are sent while D_X and D_Y are updated, which does not depend on them (their
+  images were made before the update): `critic_share` of the step. The gradients of D_X and D_Y overlap with nothing.
 
 Rates, one way and for each device: NVLink 4, 900 GB/s both ways (H100 data sheet); InfiniBand NDR, 400 Gb/s a GPU
 (DGX H100); Ethernet, 100 Gb/s shared by 8 GPUs; ICI of TPU v5e, 1,600 Gb/s a chip in all (Cloud TPU documentation), of
@@ -43,11 +43,11 @@ _COUNTS = (8, 64, 256)
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Links, GB/s one way for each device."""
+    """Links of a cluster, in GB/s one way for each device."""
 
     in_node: float
     node: int
-    """Devices that the fast links join."""
+    """Devices connected by the fast links."""
     between: float
 
 
@@ -63,19 +63,19 @@ class Options:
     """What to compile and to assume."""
 
     exp: str = "res5"
-    """Whose networks."""
+    """The experiment with the networks."""
     step_ms: float = 50.0
     """Time of a step on one device, with its share of the batch."""
     critic_share: float = 0.2
-    """Share of it that updating D_X and D_Y takes."""
+    """Share of the step that updating D_X and D_Y takes."""
     latency_us: float = 5.0
-    """Of one hop of the ring."""
+    """Latency of one hop of the ring."""
     short: bool = False
-    """Tiny networks: shows that this works."""
+    """Tiny networks: a check that this runs."""
 
 
 def all_reduces(program: str) -> list[int]:
-    """Bytes of each all-reduce in optimized HLO."""
+    """Returns the bytes of each all-reduce in optimized HLO."""
     return [
         sum(_BYTES[kind] * math.prod(int(n) for n in shape.split(",") if n) for kind, shape in _shapes(match[1]))
         for match in re.finditer(r"= (\([^=]*?\)|\S+) all-reduce(?:-start)?\(", re.sub(r"/\*.*?\*/", "", program))
@@ -87,7 +87,7 @@ def _shapes(text: str) -> list[tuple[str, str]]:
 
 
 def compiled_step(config: ExperimentConfig) -> tuple[str, str, dict[str, int]]:
-    """The step as JAX hands it over and as XLA leaves it, and the bytes of parameters."""
+    """Returns the step before and after XLA's optimization, and the bytes of the parameters."""
     mesh = make_mesh()
     state, pools = create_train_state(config, mesh)
     batch = {
@@ -107,13 +107,13 @@ def compiled_step(config: ExperimentConfig) -> tuple[str, str, dict[str, int]]:
 
 
 def ring_seconds(size: float, devices: int, network: Network, latency: float, collectives: int = 1) -> float:
-    """Time of ring all-reduces of `size` bytes in all."""
+    """Returns the seconds of ring all-reduces of `size` bytes in total."""
     rate = (network.in_node if devices <= network.node else network.between) * 1e9
     return 2 * (devices - 1) / devices * size / rate + collectives * 2 * (devices - 1) * latency
 
 
 def efficiencies(options: Options, sizes: dict[str, int], network: Network, devices: int) -> dict[str, float]:
-    """Images/s of all devices over `devices` times those of one, as it is and with each lever pulled."""
+    """Returns images/s of all devices divided by `devices` times those of one: as it is, and with each improvement."""
     step, latency = options.step_ms / 1e3, options.latency_us / 1e6
 
     def exposed(scale: float, overlap: bool) -> float:
@@ -132,7 +132,7 @@ def efficiencies(options: Options, sizes: dict[str, int], network: Network, devi
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Compiles, reads, computes."""
+    """Compiles the step, reads its all-reduces and computes the efficiencies."""
     config: ExperimentConfig = importlib.import_module(f"experiments.{options.exp}").get_experiment()
     train = dataclasses.replace(config.train, batch_size=2, accumulation_steps=1, pool_size=2, compute_dtype="float32")
     config = dataclasses.replace(config, train=train, data=dataclasses.replace(config.data, image_size=_SIZE))
@@ -147,7 +147,7 @@ def measure(options: Options) -> dict[str, Any]:
         "step_ms": options.step_ms,
         "parameter_bytes": sizes,
         "all_reduced_bytes": sum(found),
-        "all_reduces": {"handed_to_xla": before.count("stablehlo.all_reduce"), "compiled": len(found)},
+        "all_reduces": {"before_xla": before.count("stablehlo.all_reduce"), "compiled": len(found)},
         "efficiency": {
             name: {
                 devices: {k: round(v, 4) for k, v in efficiencies(options, sizes, network, devices).items()}
@@ -159,9 +159,9 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """The table, on stderr."""
-    levers = list(next(iter(result["efficiency"].values()))[_COUNTS[0]])
-    table = rich.table.Table("network", "devices", *levers, title=f"Efficiency, step of {result['step_ms']:g} ms")
+    """Prints the table on stderr."""
+    improvements = list(next(iter(result["efficiency"].values()))[_COUNTS[0]])
+    table = rich.table.Table("network", "devices", *improvements, title=f"Efficiency, step of {result['step_ms']:g} ms")
     for name, by_devices in result["efficiency"].items():
         for devices, values in by_devices.items():
             table.add_row(name, str(devices), *(f"{value:.1%}" for value in values.values()))

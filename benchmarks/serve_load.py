@@ -1,10 +1,10 @@
-"""The web page when many come at once.
+"""The web server under many simultaneous requests.
 
     python -m benchmarks.serve_load [--clients 50] [--rounds 3]
 
-starts `python -m bitmoji_jax serve`, lets clients send phone-sized photos all at the same moment, and prints a line of
-JSON for each round: how many were answered, how many of them were told to wait first, seconds from the first request of
-a client to its avatar, and the server's memory. Clients that are told to wait come back as the page does.
+starts `python -m bitmoji_jax serve`, sends phone-sized photos from many clients at the same moment, and prints a line
+of JSON for each round: how many were answered, how many of them had to retry, seconds from the first request of a
+client to its avatar, and the server's memory. A client that gets 503 retries after a while, as the page does.
 """
 
 import argparse
@@ -24,15 +24,15 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]
 from PIL import Image
 
-from benchmarks.watched import resident
-from bitmoji_jax.data.synthetic.workers import list_jobs, render_job
+from benchmarks.measured_command import resident
+from bitmoji_jax.data.synthetic.jobs import list_jobs, render_job
 
 _SIZE = (4000, 3000)  # of a photo, as phones make them
 _KINDS = 8
 
 
 def make_photos() -> list[bytes]:
-    """JPEGs of 12 megapixels and 1.6 MB: a drawn head somewhere in a noisy picture."""
+    """Returns JPEGs of 12 megapixels and 1.6 MB: a drawn head at a random place in a noisy picture."""
     rng = np.random.default_rng(0)
     photos = []
     for job in list_jobs(0, _KINDS, 0)[:_KINDS]:
@@ -48,22 +48,22 @@ def make_photos() -> list[bytes]:
 
 
 async def run_client(session: aiohttp.ClientSession, address: str, photo: bytes) -> tuple[float, int, int]:
-    """One photo until its avatar: seconds, times it was told to wait, and the last status."""
-    started, waits = time.perf_counter(), 0
+    """Sends one photo until it is answered; returns the seconds, the number of retries and the last status."""
+    started, retries = time.perf_counter(), 0
     while True:
         async with session.post(f"{address}/api/avatar", data=photo) as response:
             answer = await response.json()
             if response.status != 503:
                 if response.status == 200:
                     assert len(answer["faces"]) == 1
-                return time.perf_counter() - started, waits, response.status
+                return time.perf_counter() - started, retries, response.status
             seconds = int(response.headers["Retry-After"])
-        waits += 1
+        retries += 1
         await asyncio.sleep(seconds * (1 + random.random()))
 
 
 async def run_round(address: str, photos: list[bytes], clients: int) -> dict[str, object]:
-    """All clients at once, each with a connection of its own."""
+    """Runs all clients at once, each with its own connection."""
     timeout = aiohttp.ClientTimeout(total=None)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
         started = time.perf_counter()
@@ -78,34 +78,34 @@ async def run_round(address: str, photos: list[bytes], clients: int) -> dict[str
         "avatars": len(seconds),
         "other_statuses": sorted(status for _, _, status in answered if status != 200),
         "failed_connections": len(results) - len(answered),
-        "told_to_wait": sum(waits > 0 for _, waits, _ in answered),
-        "most_waits": max((waits for _, waits, _ in answered), default=0),
+        "retried": sum(retries > 0 for _, retries, _ in answered),
+        "most_retries": max((retries for _, retries, _ in answered), default=0),
         "median_s": round(statistics.median(seconds), 2),
         "p95_s": round(seconds[int(0.95 * (len(seconds) - 1))], 2),
         "avatars_per_s": round(len(seconds) / wall, 2),
     }
 
 
-class Watch:
-    """The most memory that a process has held since it was last asked."""
+class PeakMemory:
+    """Greatest resident memory of a process since the last call of `take`."""
 
     def __init__(self, process: psutil.Process) -> None:
         self._process = process
-        self._most = 0
+        self._peak = 0
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
         while self._process.is_running():
             try:
-                self._most = max(self._most, resident(self._process))
+                self._peak = max(self._peak, resident(self._process))
             except psutil.NoSuchProcess:
                 return
             time.sleep(0.02)
 
     def take(self) -> int:
-        """In MB; starts anew."""
-        most, self._most = self._most, 0
-        return round(most / 1e6)
+        """Returns it in MB and starts again from 0."""
+        peak, self._peak = self._peak, 0
+        return round(peak / 1e6)
 
 
 def main() -> None:
@@ -122,10 +122,10 @@ def main() -> None:
                 if server.poll() is not None:
                     raise SystemExit("the server did not start")
             print(json.dumps({"idle_rss_mb": round(resident(server) / 1e6)}), flush=True)
-            watch = Watch(server)
+            memory = PeakMemory(server)
             for _ in range(arguments.rounds):
                 figures = asyncio.run(run_round(found[1], photos, arguments.clients))
-                print(json.dumps({**figures, "peak_rss_mb": watch.take()}), flush=True)
+                print(json.dumps({**figures, "peak_rss_mb": memory.take()}), flush=True)
             time.sleep(2)
             print(json.dumps({"rss_after_mb": round(resident(server) / 1e6), "alive": server.poll() is None}))
         finally:

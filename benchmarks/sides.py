@@ -1,13 +1,13 @@
-"""Programs that are compared, each in a process of its own, taking turns.
+"""The sides of a comparison: programs that take turns, each in its own process.
 
-In one process their memory could not be told apart, and the threads of one library would wait for work beside the
-other's. So the modules that start sides import none of the libraries that are measured. A side that has no turn sleeps,
-and begins its turn with a step that is not timed: memory and caches were others' meanwhile. In a run step follows step.
+In a common process their memory could not be separated, and the waiting threads of one library would slow down the
+other. So the modules that start sides import none of the libraries that are measured. A side sleeps between its turns.
+A turn begins with a step that is not timed, because the other sides have used the caches; then step follows step.
 
-Figures are medians of the turns, with the least and the greatest. Two times are taken of a step: `wall`, and `cpu`, the
-CPU time of the process over its threads: what it would take on cores that are free and perfectly shared. On a machine
-with other work `cpu` scatters less, but threads that spin while they wait count in it: PyTorch's do, for a short while
-(OMP_WAIT_POLICY=passive stops that, and costs PyTorch wall time).
+Figures are medians of the turns, with the least and the greatest. Two times of a step are measured: `wall`, and `cpu`,
+the CPU time of the process divided by its threads: the time on free and perfectly shared cores. On a machine with other
+work `cpu` scatters less, but it includes threads that spin while they wait: PyTorch's do for a short time
+(OMP_WAIT_POLICY=passive prevents that, and costs PyTorch wall time).
 """
 
 import contextlib
@@ -24,14 +24,15 @@ import psutil  # type: ignore[import-untyped]
 import rich.console
 import rich.table
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-"""That this process may use."""
+from bitmoji_jax.host import available_cores
+
+CORES = available_cores()
 
 Work = Callable[[int], float]
 """Does a number of steps, waits for them, and returns a number that must be finite."""
 Start = Callable[..., tuple[Work, float]]
-"""Makes a side in its process: its work and, where it knows, the FLOP of a step, else 0. A function of a module, with
-arguments that can be pickled; what it needs it imports itself."""
+"""Starts a side in its process: returns its work and the FLOP of a step (0 if unknown). A module-level function with
+arguments that can be pickled; it imports what it needs inside."""
 
 
 class Turn(NamedTuple):
@@ -42,13 +43,13 @@ class Turn(NamedTuple):
 
 
 class Side:
-    """One process."""
+    """One program in its own process."""
 
     def __init__(self, name: str, start: Start, *arguments: Any, threads: int, turn_s: float) -> None:
-        """Starts it, takes a step to warm up, and another that says how many make a turn of `turn_s` seconds.
+        """Starts the process, takes a step to warm up, and times another to choose the steps of a turn of `turn_s` s.
 
         Raises:
-          SystemExit: it failed.
+          SystemExit: the side failed.
         """
         self.name, self._threads = name, threads
         self.turns: list[Turn] = []
@@ -58,7 +59,7 @@ class Side:
         self._process = context.Process(target=_serve, args=(theirs, start, arguments, threads), daemon=True)
         self._process.start()
         theirs.close()
-        self._watched = psutil.Process(self._process.pid)
+        self._memory = psutil.Process(self._process.pid)
         began = time.perf_counter()
         try:
             self.flop: float = self._answer()
@@ -71,13 +72,13 @@ class Side:
             raise
 
     def take_turn(self) -> None:
-        """Adds to `turns`: the steps after a first one."""
+        """Takes a step that is not timed, then the timed steps, and adds their times to `turns`."""
         self._ask(1)
         wall, cpu = self._ask(self._steps)
         self.turns.append(Turn(wall / self._steps, cpu / self._steps / self._threads))
 
     def figures(self) -> dict[str, Any]:
-        """Of all turns: ms of a step, and MB of resident memory while it ran and while it started (and compiled)."""
+        """Returns ms of a step, and MB of resident memory while it ran and while it started (and compiled)."""
         return {
             "wall_ms": spread([turn.wall * 1e3 for turn in self.turns]),
             "cpu_ms": spread([turn.cpu * 1e3 for turn in self.turns]),
@@ -104,7 +105,7 @@ class Side:
         while not answered:
             answered = self._pipe.poll(0.02)
             with contextlib.suppress(psutil.NoSuchProcess):
-                self._peak_rss = max(self._peak_rss, self._watched.memory_info().rss)
+                self._peak_rss = max(self._peak_rss, self._memory.memory_info().rss)
         try:
             failed, answer = self._pipe.recv()
         except EOFError:
@@ -115,9 +116,9 @@ class Side:
 
 
 def _serve(pipe: Connection, start: Start, arguments: Sequence[Any], threads: int) -> None:
-    """The process of a side, until the pipe is closed."""
+    """Runs a side in its process until the pipe is closed."""
     if threads < CORES:
-        # XLA has no other way to be told before its threads are there; the others follow it, too.
+        # XLA offers no other way to limit its threads before it starts them; the other libraries follow it too.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     try:
         work, flop = start(*arguments)
@@ -131,14 +132,14 @@ def _serve(pipe: Connection, start: Start, arguments: Sequence[Any], threads: in
                 raise ValueError(f"the result is {result}")
             pipe.send((False, (wall, cpu)))
     except (EOFError, BrokenPipeError):
-        return  # whoever asked has closed the pipe, or is gone
+        return  # the benchmark has closed the pipe or has ended
     except Exception:
         pipe.send((True, traceback.format_exc()))
 
 
 @contextlib.contextmanager
 def closing(sides: list[Side]) -> Iterator[list[Side]]:
-    """Closes all that are in the list at the end."""
+    """Closes all sides in the list when the context ends."""
     try:
         yield sides
     finally:
@@ -147,14 +148,14 @@ def closing(sides: list[Side]) -> Iterator[list[Side]]:
 
 
 def take_turns(sides: Sequence[Side], rounds: int) -> None:
-    """A turn of each in a round; every other round in reverse, so that no side always follows the same one."""
+    """Lets each side take a turn per round; every other round in reverse, so that no side always follows the same."""
     for number in range(rounds):
         for side in sides[:: -1 if number % 2 else 1]:
             side.take_turn()
 
 
 def ratios(side: Side, ours: Side) -> dict[str, dict[str, float]]:
-    """Time of a side over ours, round by round: above 1, ours is faster."""
+    """Returns the time of a side divided by ours, round by round; above 1, ours is faster."""
     pairs = list(zip(side.turns, ours.turns, strict=True))
     return {
         "wall": spread([theirs.wall / mine.wall for theirs, mine in pairs]),
@@ -163,7 +164,7 @@ def ratios(side: Side, ours: Side) -> dict[str, dict[str, float]]:
 
 
 def start_matmul(size: int) -> tuple[Work, float]:
-    """Products of square float32 matrices: the rate that FLOP/s are set against."""
+    """Starts products of square float32 matrices, whose rate is the unit for FLOP/s."""
     import jax
     import jax.numpy as jnp
 
@@ -180,12 +181,12 @@ def start_matmul(size: int) -> tuple[Work, float]:
 
 
 def matmul_rates(side: Side) -> dict[str, float]:
-    """FLOP/s of matrix products, by wall and by CPU time."""
+    """Returns FLOP/s of matrix products, by wall and by CPU time."""
     return {kind: side.flop / statistics.median(getattr(turn, kind) for turn in side.turns) for kind in Turn._fields}
 
 
 def results(sides: Sequence[Side], matmul: Side, images: int) -> dict[str, Any]:
-    """Figures of all sides; the first is ours and knows its FLOP. A step has so many images."""
+    """Returns the figures of all sides, of which the first is ours; a step processes `images` images."""
     ours = sides[0]
     rates = matmul_rates(matmul)
     found = {}
@@ -207,12 +208,12 @@ def results(sides: Sequence[Side], matmul: Side, images: int) -> dict[str, Any]:
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """Where this was measured."""
+    """Returns cores, threads and load of this machine."""
     return {"cores": os.cpu_count(), "threads": threads, "load": rounded(os.getloadavg()[0])}
 
 
 def show(what: str, cell: Mapping[str, Any], console: rich.console.Console) -> None:
-    """The table of `results` and `machine` together."""
+    """Prints the table of a cell, `results` and `machine` together."""
     table = rich.table.Table(
         *("side", "wall ms", "CPU ms", "images/s", "of matmul rate: wall, CPU", "MB: running, starting"),
         *("its wall / ours", "its CPU / ours"),
@@ -236,7 +237,7 @@ def _with_spread(values: Mapping[str, float]) -> str:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, least and greatest, to three digits."""
+    """Returns median, least and greatest, to three digits."""
     return {
         "median": rounded(statistics.median(values)),
         "min": rounded(min(values)),
@@ -245,5 +246,5 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def rounded(value: float) -> float:
-    """To three digits."""
+    """Rounds to three digits."""
     return float(f"{value:.3g}")

@@ -4,13 +4,12 @@
 
 prints a table as it goes, and on stdout a line of JSON. Cells are experiment × size × batch; in each, ours, PyTorch
 eager (`peer_pytorch.py`) and, with --best, PyTorch with channels_last, automatic mixed precision in bfloat16 and
-`torch.compile` take turns (`sides.py`), with matrix products of float32, whose rate is what FLOP/s are set against.
-Each step starts from uint8 images in NumPy arrays. Ours also augments them and keeps the moving averages, which the
-peer doesn't.
+`torch.compile` take turns (`sides.py`), with matrix products of float32, whose rate is the unit for FLOP/s. Each step
+starts from uint8 images in NumPy arrays. Ours also augments them and keeps moving averages; the peer does neither.
 
-FLOP of a step are XLA's count of the program as JAX hands it over, with every convolution as one convolution (as
-networks are traced for accelerators), transposed ones counted without the zeros between: what the model asks for,
-whatever the program does in the end. All sides' shares are of this figure.
+FLOP of a step are XLA's count for the program before its optimization, with every convolution as one operation (as
+traced for accelerators) and transposed ones without the zeros between pixels: the operations of the model, not those of
+the compiled program. The shares of all sides refer to this figure.
 """
 
 import dataclasses
@@ -39,19 +38,19 @@ class Options:
     features: int = 64
     """Width of generators and discriminators."""
     best: bool = False
-    """PyTorch at its best, too."""
+    """Also PyTorch with all of its optimizations."""
     rounds: int = 5
     """Turns of each side."""
     turn_s: float = 2.0
     """Seconds a turn takes, about."""
     threads: int = CORES
-    """Cores for each side; fewer than all of them on Linux only."""
+    """Cores for each side; fewer than all only on Linux."""
     short: bool = False
-    """Tiny networks, one round: shows that this works, and no time worth reading."""
+    """Tiny networks, one round: a check that this runs; the times mean nothing."""
 
 
 def cell_config(exp: str, size: int, batch: int, features: int) -> ExperimentConfig:
-    """The experiment with another size, batch and width."""
+    """Returns the experiment with another size, batch and width."""
     config: ExperimentConfig = importlib.import_module(f"experiments.{exp}").get_experiment()
     return dataclasses.replace(
         config,
@@ -63,14 +62,14 @@ def cell_config(exp: str, size: int, batch: int, features: int) -> ExperimentCon
 
 
 def noise(config: ExperimentConfig) -> dict[str, np.ndarray]:
-    """uint8 [B, size, size, 3] for x and y: speed does not depend on what is seen."""
+    """Returns uint8 [B, size, size, 3] for x and y; speed does not depend on the content."""
     rng = np.random.default_rng(0)
     shape = (config.train.batch_size, config.data.image_size, config.data.image_size, 3)
     return {domain: rng.integers(0, 256, shape, dtype=np.uint8) for domain in ("x", "y")}
 
 
 def batch_of(config: ExperimentConfig) -> Any:
-    """Our batch of it."""
+    """Returns the batch that our step takes."""
     return {
         domain: {"image": images[None], "landmarks": np.full((1, len(images), 5, 2), np.nan, np.float32)}
         for domain, images in noise(config).items()
@@ -78,7 +77,7 @@ def batch_of(config: ExperimentConfig) -> Any:
 
 
 def start_ours(config: ExperimentConfig) -> tuple[Work, float]:
-    """The step of `training/train_step.py`, on the first device."""
+    """Starts the step of `training/train_step.py`, on the first device."""
     import jax
 
     from bitmoji_jax.parallel import make_mesh
@@ -101,7 +100,7 @@ def start_ours(config: ExperimentConfig) -> tuple[Work, float]:
 
 
 def count_flop(config: ExperimentConfig, state: Any, pools: Any) -> float:
-    """FLOP of a step, see above."""
+    """Returns the FLOP of a step, as defined above."""
     from bitmoji_jax.ops.platform import tracing_for
     from bitmoji_jax.training.train_step import make_train_step
 
@@ -111,7 +110,7 @@ def count_flop(config: ExperimentConfig, state: Any, pools: Any) -> float:
 
 
 def start_pytorch(config: ExperimentConfig, mode: Literal["eager", "best"], threads: int) -> tuple[Work, float]:
-    """The peer's step."""
+    """Starts the peer's step."""
     import torch
 
     from benchmarks.peer_pytorch import CycleGAN
@@ -129,7 +128,7 @@ def start_pytorch(config: ExperimentConfig, mode: Literal["eager", "best"], thre
 
 
 def measure_cell(config: ExperimentConfig, modes: tuple[Literal["eager", "best"], ...], options: Options) -> dict:
-    """All sides in turn."""
+    """Measures all sides in turn."""
     common: Any = {"threads": options.threads, "turn_s": options.turn_s}
     with closing([]) as sides:
         sides.append(Side("ours", start_ours, config, **common))
@@ -141,14 +140,14 @@ def measure_cell(config: ExperimentConfig, modes: tuple[Literal["eager", "best"]
 
 
 def measure(options: Options, console: rich.console.Console) -> dict[str, Any]:
-    """All cells; a table after each."""
+    """Measures all cells and prints a table after each."""
     if options.short:
         options = dataclasses.replace(
             options, exps=options.exps[:1], sizes=(32,), batches=(2,), features=4, rounds=1, turn_s=0
         )
     modes: tuple[Literal["eager", "best"], ...] = ("eager", "best") if options.best else ("eager",)
     if importlib.util.find_spec("torch") is None:
-        console.print("PyTorch is not here (pip install -e '.[bench]'): only ours is measured")
+        console.print("PyTorch is not installed (pip install -e '.[bench]'): only our step is measured")
         modes = ()
     cells = []
     for exp in options.exps:

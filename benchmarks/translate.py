@@ -1,10 +1,10 @@
-"""How long `translate` takes, from the start of the command to the files, and how much memory.
+"""Time and memory of `translate`, from the start of the command to the files.
 
     python -m benchmarks.translate [--photos DIR]
 
 prints a line of JSON: one photo with nothing compiled yet, one photo with a warm cache (the median of several), and a
-folder. Without --photos the folder holds portraits of the size that phones take, made of the one photo of a person in
-scikit-image, turned and scaled.
+folder. Without --photos the folder contains portraits of the size of phone photos, made from the photo of an astronaut
+in scikit-image, rotated and scaled.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ import tyro
 from PIL import Image
 from skimage import data
 
-from benchmarks.watched import Watched, run_watched
+from benchmarks.measured_command import Measured, run_measured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,33 +28,33 @@ class Options:
     """What to measure."""
 
     photos: Path | None = None
-    """A folder of photos instead of made ones."""
+    """A folder of photos; generated ones if not given."""
     images: int = 200
-    """How many to make."""
+    """How many to generate."""
     width: int = 3024
-    """Of those; their height is 4/3 of it."""
+    """Width of generated photos in pixels; their height is 4/3 of it."""
     repeats: int = 5
     """Starts with a warm cache."""
 
 
 def write_photos(folder: Path, count: int, width: int) -> None:
-    """Writes JPEGs of a person, each differently framed."""
+    """Writes JPEGs of a person, each framed differently."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     person = Image.fromarray(data.astronaut())
     for index in range(count):
         side = round(width * rng.uniform(0.5, 1.0))
-        turned = person.rotate(rng.uniform(-15, 15), Image.Resampling.BICUBIC, fillcolor=(128, 120, 110))
+        rotated = person.rotate(rng.uniform(-15, 15), Image.Resampling.BICUBIC, fillcolor=(128, 120, 110))
         photo = Image.new("RGB", (width, width * 4 // 3), (128, 120, 110))
         photo.paste(
-            turned.resize((side, side), Image.Resampling.BICUBIC),
+            rotated.resize((side, side), Image.Resampling.BICUBIC),
             (round(rng.uniform(0, width - side)), round(rng.uniform(0, width * 4 // 3 - side))),
         )
         photo.save(folder / f"{index}.jpg", quality=90)
 
 
 def measure(options: Options) -> dict[str, object]:
-    """Runs the command in processes of its own."""
+    """Runs the command several times and measures it."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         photos = options.photos
@@ -65,11 +65,11 @@ def measure(options: Options) -> dict[str, object]:
         environment = os.environ | {"XDG_CACHE_HOME": str(root / "cache")}
         runs = 0
 
-        def run(what: Path) -> Watched:
+        def run(source: Path) -> Measured:
             nonlocal runs
             runs += 1
-            command = [sys.executable, "-m", "bitmoji_jax", "translate", str(what), "--out", str(root / f"out{runs}")]
-            return run_watched(command, env=environment)
+            command = [sys.executable, "-m", "bitmoji_jax", "translate", str(source), "--out", str(root / f"out{runs}")]
+            return run_measured(command, env=environment)
 
         first = run(one)
         warm = [run(one).seconds for _ in range(options.repeats)]

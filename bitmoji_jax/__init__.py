@@ -1,6 +1,6 @@
 """Turn a face photo into a bitmoji: CycleGAN on unpaired photos and avatars, in JAX."""
 
-import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from bitmoji_jax.inference.translator import Translator
     from bitmoji_jax.training.train_loop import train
 
-__all__ = ["ExperimentConfig", "InputError", "RunError", "Translator", "train"]
+    __version__: str
+
+__all__ = ["ExperimentConfig", "InputError", "RunError", "Translator", "__version__", "train"]
 
 _MODULES = {
     "ExperimentConfig": "bitmoji_jax.config",
@@ -21,7 +23,9 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    # On demand, so that the worker processes of `prepare` start without loading JAX.
+    # On demand, so that importing the package is cheap and worker processes start without JAX.
+    if name == "__version__":
+        return importlib.metadata.version("bitmoji-jax")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULES[name]), name)

@@ -1,9 +1,8 @@
-"""`python -m bitmoji_jax`."""
+"""Runs `python -m bitmoji_jax`."""
 
 import sys
 
-# Worker processes import this module too, under another name, and need nothing of it.
-if __name__ == "__main__":
-    from bitmoji_jax.cli import main
+from bitmoji_jax.cli import main
 
+if __name__ == "__main__":
     sys.exit(main())

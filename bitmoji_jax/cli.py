@@ -1,6 +1,6 @@
-"""The commands of `python -m bitmoji_jax`, installed as `bitmoji` too.
+"""The commands of `python -m bitmoji_jax`, also installed as `bitmoji`.
 
-Exit codes: 0 done; 2 bad usage or input, with a line on stderr that says what and how to mend it; 130
+Exit codes: 0 done; 2 bad usage or input, with one line on stderr that says what is wrong and how to mend it; 130
 interrupted.
 """
 
@@ -17,37 +17,52 @@ import tyro
 from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.data.images import quiet_decoders
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.files import write_atomic
 
 if TYPE_CHECKING:
     from bitmoji_jax.inference.translator import Translator
     from bitmoji_jax.inference.weights import Weights
 
-_LabelFiles = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="CSV...", help_behavior_hint="(optional)")]
+_Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
+_Tables = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="CSV...", help_behavior_hint="(optional)")]
+# An empty hint leaves out "(default: None)": the text says what the default does.
+_OptionalFolder = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
+_Run = Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="")]
+_Checkpoint = Annotated[
+    str | None,
+    tyro.conf.arg(
+        metavar="best|latest|IMAGES",
+        help="Checkpoint of the run; by default the one with the lowest KID, or else the latest.",
+        help_behavior_hint="",
+    ),
+]
+_Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
 
 
 def prepare(
-    photos: Annotated[Path, tyro.conf.arg(metavar="DIR")],
-    avatars: Annotated[Path, tyro.conf.arg(metavar="DIR")],
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")],
-    labels_photos: _LabelFiles = (),
-    labels_avatars: _LabelFiles = (),
+    photos: _Folder,
+    avatars: _Folder,
+    out: _Folder,
+    labels_photos: _Tables = (),
+    labels_avatars: _Tables = (),
     size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 128,
 ) -> None:
-    """Make a dataset of a folder of photos and a folder of avatars.
+    """Make a dataset from a folder of photos and a folder of avatars.
 
-    Takes JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC of any colour kind, in nested folders. Images are turned
-    upright, cut to their central square and resized; one in ten goes to the test splits, by a hash of its
-    name. Unreadable, truncated, too small, too large and duplicate ones are dropped and listed in
-    prepare_report.json.
+    Reads JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC files in all subfolders. Images are turned upright, cropped to
+    their central square and resized; one in ten goes to the test splits, chosen by a hash of its name. Unreadable,
+    truncated, too small, too large and duplicate images are left out and listed in prepare_report.json.
+
+    A table of labels has a column `file`, the path below the folder, and any of these: `gender` is male, female or
+    blank; `eyeL_x`, `eyeL_y` and the same for eyeR, nose, mouthL and mouthR are fractions of the image's width and
+    height; any other column becomes an attribute.
 
     Args:
         photos: Folder of photos, framed like those that will be translated.
         avatars: Folder of avatars.
-        out: Folder to make, for example data/mine.
-        labels_photos: What is known about photos, one table or several. Column `file` is the path below the
-            folder; `gender` is male, female or blank; `eyeL_x`, `eyeL_y` and so on for eyeR, nose, mouthL and
-            mouthR are fractions of the image; any other column becomes an attribute.
-        labels_avatars: The same about avatars.
+        out: Folder to create, for example data/mine.
+        labels_photos: Tables of labels of the photos.
+        labels_avatars: Tables of labels of the avatars.
         size: Height and width of the images in the dataset.
     """
     from bitmoji_jax.data import prepare as preparation
@@ -62,20 +77,23 @@ def prepare(
 
 
 def evaluate(
-    run: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR"), tyro.conf.UseAppendAction],
-    data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
-    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
-    checkpoint: Annotated[str | None, tyro.conf.arg(metavar="best|latest|IMAGES")] = None,
+    run: Annotated[
+        tuple[Path, ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(metavar="DIR", help_behavior_hint="(required, repeatable)"),
+    ],
+    data: _OptionalFolder = None,
+    out: _OptionalFolder = None,
+    checkpoint: _Checkpoint = None,
 ) -> None:
-    """Judge runs on test images, and write a report: index.html and scores.json.
+    """Score runs on test images and write a report: index.html and scores.json.
 
-    Scores that need labels are taken as far as the dataset has them.
+    Scores that need labels are computed from those that the dataset has.
 
     Args:
-        run: The folder of a run; repeat the flag to set several side by side.
-        data: A dataset made by `prepare`; by default the one the runs were trained with.
-        out: The report's folder; by default report/ in the first run's.
-        checkpoint: Of every run; by default the one of the lowest KID, or the latest where none was taken.
+        run: Folder of a run; several are compared.
+        data: Dataset made by `prepare`; by default the one the runs were trained with.
+        out: Folder for the report; by default report/ in the folder of the first run.
     """
     from bitmoji_jax.evaluation.evaluate import evaluate as evaluate_runs
 
@@ -90,37 +108,39 @@ def evaluate(
 
 
 def translate(
-    photos: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO_OR_DIR...")],
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")],
-    run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
-    checkpoint: Annotated[str | None, tyro.conf.arg(metavar="best|latest|IMAGES")] = None,
+    photos: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="PHOTO_OR_DIR...", help_behavior_hint="(required)"),
+    ],
+    out: _Folder,
+    run: _Run = None,
+    checkpoint: _Checkpoint = None,
     direction: Literal["x2y", "y2x"] = "x2y",
-    aligned: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    all_faces: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    force: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    aligned: _Flag = False,
+    all_faces: _Flag = False,
+    force: _Flag = False,
     format: Literal["png", "webp"] = "png",
-    transparent: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    grid: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    transparent: _Flag = False,
+    grid: _Flag = False,
 ) -> None:
-    """Make avatars of photos.
+    """Turn photos into avatars.
 
-    Takes any photos of people, JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC, and folders of them with everything
-    below. Finds the face, turns it upright, frames it and cuts it out as the training photos were. A file that can't
-    be used is skipped with a line that says why; nothing that exists is overwritten.
+    Reads photos of people (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC) and folders of them with all subfolders. Faces
+    are found, turned upright, framed and cut out like the training photos. A file that cannot be used is skipped with a
+    line that says why. Existing files are never overwritten.
 
     Args:
         photos: Files and folders.
-        out: Folder for the avatars; me.jpg becomes me.png, or me-2.png where there is one.
-        run: The folder of a run, or a file of weights or of `export --format stablehlo`; by default the weights that
-            come with the package.
-        checkpoint: Of the run; by default the one of the lowest KID, or the latest where none was taken.
-        direction: y2x makes photos of avatars, which must be framed as in training.
-        aligned: The photos are framed as in training already: take their central squares as they are.
-        all_faces: Every face of a photo, not only the largest.
-        force: Also faces that can hardly be used, and the middle of a photo in which none is found.
-        format: Of the avatars.
-        transparent: Leave the white background out.
-        grid: Also write sheets of the faces beside their avatars, grid.png and so on.
+        out: Folder for the avatars; me.jpg becomes me.png, or me-2.png if me.png exists.
+        run: Folder of a run, file of weights, or file of `export --format stablehlo`; by default the package's weights.
+        direction: x2y turns photos into avatars; y2x turns avatars, framed as in training, into photos.
+        aligned: The photos are already framed as in training: use their central squares.
+        all_faces: Translate every face of a photo, not only the largest.
+        force: Also translate faces that are hard to use, and the middle of a photo without a face.
+        format: File format of the avatars.
+        transparent: Make the white background transparent.
+        grid: Also write sheets of the faces beside their avatars: grid.png, grid-2.png and so on.
     """
     from bitmoji_jax.inference.translate_files import Options, translate_files
 
@@ -133,21 +153,20 @@ def translate(
 
 
 def serve(
-    run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
-    checkpoint: Annotated[str | None, tyro.conf.arg(metavar="best|latest|IMAGES")] = None,
+    run: _Run = None,
+    checkpoint: _Checkpoint = None,
     host: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "127.0.0.1",
     port: Annotated[int, tyro.conf.arg(metavar="PORT")] = 7860,
 ) -> None:
     """Serve a web page that turns photos into avatars.
 
-    Needs the extra `web`: pip install 'bitmoji-jax[web]'. Nothing that people send is kept, and the page asks
-    nothing of any other server. Ctrl-C or SIGTERM stops it after the photos under way.
+    Needs the extra `web`: pip install 'bitmoji-jax[web]'. Photos are not kept, and the page loads nothing from other
+    servers. Ctrl-C or SIGTERM stops the server after the photos in progress.
 
     Args:
-        run: The folder of a run, or a file of weights; by default those of the package, which are for research only.
-        checkpoint: Of the run; by default the one of the lowest KID, or the latest where none was taken.
-        host: Where to listen; by default only this computer can reach it. 0.0.0.0 is for everybody in the network.
-        port: 0 takes a free one.
+        run: Folder of a run, or file of weights; by default the package's weights, which are for research only.
+        host: Address to listen at; by default only this computer can reach it. 0.0.0.0 opens it to the network.
+        port: Port to listen at; 0 takes a free one.
     """
     try:
         from bitmoji_jax.web.server import serve as serve_page
@@ -161,31 +180,38 @@ def serve(
 def export(
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")],
     format: Literal["stablehlo", "onnx"],
-    run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
-    checkpoint: Annotated[str | None, tyro.conf.arg(metavar="best|latest|IMAGES")] = None,
+    run: _Run = None,
+    checkpoint: _Checkpoint = None,
 ) -> None:
-    """Write the photo-to-avatar network as one file that runs without this package.
+    """Write the photo-to-avatar network to one file that runs without this package.
 
-    It takes aligned photos, uint8 [N, size, size, 3], and gives avatars of the same shape, as `Translator` does.
+    The network maps aligned photos, uint8 [N, size, size, 3], to avatars of the same shape, as `Translator` does.
     Needs the extra `export`: pip install 'bitmoji-jax[export]'.
 
     Args:
-        out: The file to write; one that is there already is not touched.
-        format: stablehlo for JAX on a CPU, a GPU or a TPU; onnx for ONNX Runtime on anything, browsers and phones
-            included.
-        run: The folder of a run, or a file of weights; by default those that come with the package.
-        checkpoint: Of the run; by default the one of the lowest KID, or the latest where none was taken.
+        out: File to write; an existing file is never overwritten.
+        format: stablehlo for JAX on a CPU, GPU or TPU; onnx for ONNX Runtime, browsers and phones included.
+        run: Folder of a run, or file of weights; by default the package's weights.
     """
-    from bitmoji_jax.inference.export import export_onnx, export_stablehlo
-
+    if out.exists():
+        raise InputError(f"{out} exists already: remove it first, or choose another name")
+    if not out.parent.is_dir():
+        raise InputError(f"there is no folder {out.parent} for {out.name}: create it first")
+    try:
+        if format == "onnx":
+            from bitmoji_jax.inference.export_onnx import to_onnx as serialize
+        else:
+            from bitmoji_jax.inference.export_stablehlo import to_stablehlo as serialize
+    except ModuleNotFoundError as error:
+        raise InputError("ONNX files need the extra `export`: pip install 'bitmoji-jax[export]'") from error
     weights = _weights(run, checkpoint)
-    (export_onnx if format == "onnx" else export_stablehlo)(weights, out)
+    write_atomic(out, serialize(weights))
     megabytes = out.stat().st_size / 1e6
     print(f"exported {weights.config.data.image_size} px, {weights.images:,} images seen, {megabytes:.1f} MB: {out}")
 
 
 def _translator(run: Path | None, checkpoint: str | None) -> "Translator":
-    """What --run and --checkpoint name."""
+    """Loads the translator that --run and --checkpoint name."""
     from bitmoji_jax.inference.translator import Translator
 
     use_compilation_cache()
@@ -208,7 +234,7 @@ def _checkpoint(name: str | None) -> str | int | None:
     return int(name) if name is not None and name.isdigit() else name
 
 
-# Each imports what it needs when it runs, so that --help and a mistyped flag are answered at once.
+# Each command imports what it needs when it runs, so that --help and usage errors come at once.
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "prepare": prepare,
     "translate": translate,
@@ -222,17 +248,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Args:
-        arguments: Those of the process by default.
+      arguments: the command line after the program's name; by default that of the process.
 
     Returns:
-        The exit code; bad usage raises SystemExit(2), as --help does SystemExit(0).
+      The exit code. Bad usage raises SystemExit(2), --help SystemExit(0).
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # A file name may be any bytes.
+            stream.reconfigure(errors="backslashreplace")  # for file names that are not UTF-8
     quiet_decoders()
     try:
-        # The name it was called by: the installed command, or the module.
         prog = "bitmoji" if Path(sys.argv[0]).stem == "bitmoji" else "python -m bitmoji_jax"
         tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog=prog, args=arguments)
     except (InputError, OSError) as error:

@@ -161,23 +161,40 @@ def to_json(config: ExperimentConfig) -> str:
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
-_ADDED: dict[str, dict[str, Any]] = {"log": dataclasses.asdict(LogConfig()), "data": {"cut_out": True}}
-"""Fields that came after the first version, and what files without them mean."""
+ADDED_FIELDS: dict[str, dict[str, Any]] = {
+    "data": {"cut_out": True},
+    "log": dataclasses.asdict(LogConfig()),
+}
+"""For each field added after the first version, by section: what its absence from a file means.
+
+That is how runs behaved before the field was there, which need not be its default now. Every field of `log` is listed,
+since any run may change those.
+"""
+
+RENAMED_FIELDS: dict[str, dict[str, str]] = {}
+"""For each field whose name has changed, by section: old name -> new name."""
 
 
 def from_json(text: str) -> ExperimentConfig:
-    """Reads what `to_json` wrote.
-
-    Runs and weights of earlier versions can be used: `_ADDED` says what fields mean that those lack.
+    """Reads what `to_json` wrote, in this or any earlier version (`ADDED_FIELDS`, `RENAMED_FIELDS`).
 
     Raises:
       ValueError: the text is not JSON, or a field is unknown, missing, of another type or out of range.
     """
     values = json.loads(text)
-    for section, added in _ADDED.items():
-        if isinstance(values, dict) and isinstance(values.get(section), dict):
-            values[section] = added | values[section]
+    if isinstance(values, dict):
+        values = {name: _upgrade(name, section) for name, section in values.items()}
+        # A section that was added later is made of its added fields alone.
+        values |= {name: dict(added) for name, added in ADDED_FIELDS.items() if name not in values}
     return _build(ExperimentConfig, values, "config")
+
+
+def _upgrade(name: str, section: Any) -> Any:
+    """A section of an earlier version's file, with the names and fields of this version."""
+    if not isinstance(section, dict):
+        return section
+    renamed = RENAMED_FIELDS.get(name, {})
+    return ADDED_FIELDS.get(name, {}) | {renamed.get(field, field): value for field, value in section.items()}
 
 
 def _build(cls: Any, values: Any, where: str) -> Any:

@@ -1,9 +1,9 @@
-"""One run on several processes: joining the others, and ending in good order when one of them is lost.
+"""One run on several processes: joins them, and ends in an orderly way when one of them is lost.
 
-JAX aborts a process whose peer is lost, deep in C++ and with a stack trace, and gives Python no say in it (a
-`missed_heartbeat_callback` in Python ends in `std::bad_cast`, jaxlib 0.10.2). So the process that was started only
-watches: it trains in a child, passes on signals and what the child says on stderr, and puts one line and exit code 1 in
-place of the abort.
+JAX aborts a process whose peer is lost, in C++ and with a stack trace, and Python cannot prevent it (a
+`missed_heartbeat_callback` in Python ends in `std::bad_cast`, jaxlib 0.10.2). So the process that was started is a
+supervisor: it trains in a child, forwards signals and the child's stderr, and replaces the abort by one line and exit
+code 1.
 """
 
 import contextlib
@@ -22,17 +22,17 @@ HEARTBEAT_TIMEOUT = 40
 """Seconds without a sign of life after which a process counts as lost, and the others end."""
 
 CONTINUE = "The same command on every host continues from the newest checkpoint"
-"""What to do when a process was lost."""
+"""What to do when a process was lost: the end of error messages."""
 
-# How the last words of the C++ log begin: with a loss that the coordination service reports, or a fatal error.
-_LAST_WORDS = re.compile(rb"F\d{4} |E\d{4} [\d:. ]+(coordination_service|preemption_sync)")
+# First line of the C++ log of an abort: a lost process that the coordination service reports, or a fatal error.
+_ABORT_LOG = re.compile(rb"F\d{4} |E\d{4} [\d:. ]+(coordination_service|preemption_sync)")
 
 
-def check_place(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Checks who is who, as given on the command line.
+def check_process_flags(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Checks --coordinator, --num-processes and --process-id.
 
     Raises:
-      InputError: it was given in part, or can't be.
+      InputError: only some of them were given, or a value is impossible.
     """
     given = (coordinator, num_processes, process_id)
     if all(value is None for value in given):
@@ -49,18 +49,19 @@ def check_place(coordinator: str | None, num_processes: int | None, process_id: 
 
 
 def join(coordinator: str | None, num_processes: int | None, process_id: int | None, *, timeout: int) -> None:
-    """Joins the other processes; before anything touches a device.
+    """Joins the other processes. To be called before anything uses a device.
+
+    Without arguments JAX finds the job in the environment of Slurm, Open MPI, a TPU pod or an indexed Kubernetes Job.
 
     Args:
-      coordinator: HOST:PORT of process 0. None, as the two that follow: as JAX finds it in the environment of Slurm,
-        Open MPI, a TPU pod or an indexed Kubernetes Job.
-      num_processes: how many there are.
-      process_id: which one this is, from 0.
-      timeout: seconds to wait for the others. When they are up, JAX aborts this process.
+      coordinator: HOST:PORT of process 0.
+      num_processes: number of processes.
+      process_id: number of this process, from 0.
+      timeout: seconds to wait for the others; JAX then aborts this process.
 
     Raises:
-      InputError: the environment says nothing of a job, or something that can't be.
-      RunError: the job can't be joined.
+      InputError: the environment describes no job, or an impossible one.
+      RunError: the job cannot be joined.
     """
     import jax
 
@@ -73,26 +74,27 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
             heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
         )
     except ValueError as error:
-        raise InputError(f"--distributed found no job to join: {_missing()}") from error
+        raise InputError(f"--distributed found no job to join: {_job_hint()}") from error
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise RunError(f"can't join the job ({reason}): is process 0's port in use, or its address wrong?") from error
 
 
-def _missing() -> str:
+def _job_hint() -> str:
     if "KUBERNETES_SERVICE_HOST" in os.environ and importlib.util.find_spec("kubernetes") is None:
         return "on Kubernetes JAX needs a package for it: pip install 'bitmoji-jax[kubernetes]'"
     return "give --coordinator HOST:PORT --num-processes N --process-id I"
 
 
-def supervised(train: Callable[[Callable[[], None]], int], *, timeout: int) -> int:
-    """Calls `train` in a child process and returns the exit code: the child's, or 1 if it was aborted.
-
-    To be called before JAX or anything else starts threads.
+def supervise(train: Callable[[Callable[[], None]], int], *, timeout: int) -> int:
+    """Calls `train` in a child process. To be called before JAX or anything else starts threads.
 
     Args:
-      train: returns an exit code; is passed what to call when it has joined the others.
-      timeout: seconds it waits for the others, for the message.
+      train: trains and returns an exit code; calls its argument when it has joined the other processes.
+      timeout: seconds that `train` waits for the others, for the error message.
+
+    Returns:
+      The child's exit code, or 1 if it was aborted.
     """
     ours, theirs = socket.socketpair()
     read_end, write_end = os.pipe()
@@ -100,24 +102,24 @@ def supervised(train: Callable[[Callable[[], None]], int], *, timeout: int) -> i
     if child == 0:
         ours.close()
         os.close(read_end)
-        # What Python says goes to stderr itself; what C++ says, by way of the parent.
+        # Python writes to stderr directly, C++ through the parent.
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
         os.dup2(write_end, 2)
         os.close(write_end)
         threading.Thread(target=_end_with_parent, args=(theirs,), daemon=True).start()
         code = train(lambda: theirs.sendall(b"joined"))
         if code:
-            # At once: an orderly end would wait minutes for processes that are not there any more.
+            # Not sys.exit, which would wait minutes for processes that are gone.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
         return code
     theirs.close()
     os.close(write_end)
-    # From a terminal Ctrl-C reaches the child as well; a SIGTERM may reach this process only.
+    # Ctrl-C in a terminal reaches the child too; SIGTERM may reach this process only.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
-    _pass_on_stderr(read_end)
+    _forward_stderr(read_end)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code >= 0:
         return code
@@ -127,7 +129,7 @@ def supervised(train: Callable[[Callable[[], None]], int], *, timeout: int) -> i
 
 def _end_with_parent(connection: socket.socket) -> None:
     with contextlib.suppress(ConnectionError):
-        connection.recv(1)  # nothing is ever sent from the other end: it has been closed
+        connection.recv(1)  # the parent sends nothing: this returns when it has ended
     os._exit(1)
 
 
@@ -139,12 +141,12 @@ def _joined(connection: socket.socket) -> bool:
         return False
 
 
-def _pass_on_stderr(read_end: int) -> None:
-    ending = False
+def _forward_stderr(read_end: int) -> None:
+    aborting = False
     with open(read_end, "rb") as lines:
         for line in lines:
-            ending = ending or _LAST_WORDS.match(line) is not None
-            if not ending:  # what follows is the stack
+            aborting = aborting or _ABORT_LOG.match(line) is not None
+            if not aborting:  # the stack trace follows
                 sys.stderr.buffer.write(line)
                 sys.stderr.buffer.flush()
 

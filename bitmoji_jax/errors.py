@@ -1,9 +1,9 @@
-"""The two errors that reach a person as one line."""
+"""The errors that command lines print as one line."""
 
 
 class InputError(ValueError):
-    """Bad usage or input: says what is wrong and how to mend it. Command lines print it and exit with 2."""
+    """Bad usage or input: says what is wrong and how to mend it. Exit code 2."""
 
 
 class RunError(RuntimeError):
-    """A run that can't go on (loss not finite, disk full): says what happened and what is safe. Exit code 1."""
+    """A run that cannot continue (loss not finite, disk full): says what happened and what is saved. Exit code 1."""

@@ -4,14 +4,14 @@ python launch.py --exp cyclegan --data.name cycle_gan/horse2zebra
 
 Source: arXiv 1703.10593, sections 4 and 7, and the authors' implementation: 286 to 256 px random crops, flips, batch 1,
 identity weight 0.5 × cycle weight, 100 epochs at 2e-4 and 100 to 0, pools of 50. The moving average of the weights is
-kept beside them and has no part in training.
+kept beside them and does not affect training.
 """
 
 from bitmoji_jax.config import DataConfig, DiscriminatorConfig, ExperimentConfig, GeneratorConfig, TrainConfig
 
 
 def get_experiment() -> ExperimentConfig:
-    """Every value is written out, though most are defaults: this file is the recipe."""
+    """Returns the recipe, with defaults written out too."""
     return ExperimentConfig(
         data=DataConfig(image_size=256, crop_margin=30 / 256, flip=True),
         generator=GeneratorConfig(features=64, res_blocks=9, skips=False, upsample="transpose"),

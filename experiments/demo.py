@@ -4,7 +4,7 @@ python launch.py --exp demo
 
 Two cores of an AMD EPYC, 2026-11-22: 8,252 images at 21 images/s, 7 minutes with rendering and compilation, 1.4 GB; two
 of an Intel Xeon, 2026-11-25: 11 images/s, 13 minutes. Mean absolute error from the true avatar 38.8 and 39.3 grey
-levels; the mean avatar for everybody scores 56.1, the photo 65.0.
+levels; the mean avatar scores 56.1, the photo itself 65.0.
 """
 
 from bitmoji_jax.config import (
@@ -18,7 +18,7 @@ from bitmoji_jax.config import (
 
 
 def get_experiment() -> ExperimentConfig:
-    """64 px, a quarter of the article's width, three residual blocks."""
+    """Returns networks for 64 px of a quarter of the article's width, with three residual blocks."""
     return ExperimentConfig(
         data=DataConfig(image_size=64, crop_margin=0.06, cut_out=False),
         generator=GeneratorConfig(features=16, res_blocks=3, skips=True, upsample="nearest"),

@@ -12,5 +12,5 @@ from experiments import res5
 
 
 def get_experiment() -> ExperimentConfig:
-    """As res5, but for the depth."""
+    """Returns res5 with 3 residual blocks."""
     return res5.get_experiment(res_blocks=3)

@@ -3,7 +3,7 @@
 python launch.py --exp res5 --data.dir data/NAME
 
 Source: "Generate Bitmoji from face using GAN" (2021). It gives no learning rates, weights or batch: those are
-CycleGAN's (arXiv 1703.10593). It also leaves the upsampling open: nearest-neighbour resize + convolution, which
+CycleGAN's (arXiv 1703.10593). Nor does it say how to upsample: here by nearest-neighbour resize + convolution, which
 starts without a checkerboard. 30 epochs are split as CycleGAN splits its 200, half constant, half decaying.
 
 Tried so far at 64 px and half width only (`--data.image-size 64 --generator.features 32 --discriminator.features 32
@@ -17,7 +17,7 @@ from bitmoji_jax.config import DataConfig, DiscriminatorConfig, ExperimentConfig
 
 
 def get_experiment(res_blocks: int = 5) -> ExperimentConfig:
-    """The article's recipe; its depth study varies `res_blocks`."""
+    """Returns the article's recipe; its depth study varies `res_blocks`."""
     return ExperimentConfig(
         data=DataConfig(image_size=128),
         generator=GeneratorConfig(features=64, res_blocks=res_blocks, skips=True, upsample="nearest"),

@@ -16,6 +16,12 @@ from bitmoji_jax.data.builder import Example, encode_image, write_dataset
 from tests.tiny_images import COUNTS, SIZE, tiny_image, tiny_landmarks
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts files with slow tests first, so that no worker is left with a long file when the others have finished."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Compiled programs are shared by the tests of a session and the processes they start, and by nothing else."""
@@ -55,7 +61,7 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_config(tiny_dataset: Path) -> ExperimentConfig:
     """The smallest networks, batch 2, two epochs of `tiny_dataset` (24 images, 12 steps)."""
     return ExperimentConfig(

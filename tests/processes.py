@@ -1,42 +1,80 @@
-"""launch.py in processes of its own, on a run of tiny images."""
+"""Runs of launch.py in processes of their own, on tiny images and networks."""
 
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
+STUCK = 600
+"""Seconds after which a test gives up on a process. Tests wait for events; this only ends one that would never come."""
+
+_WALL_CLOCK = {"images_per_second", "data_wait"}
+
 
 def launch(
-    workdir: Path, data: Path, *extra: str, devices: int = 1, batch_size: int = 2, pool_size: int = 5, epochs: int = 8
+    workdir: Path, data: Path, *flags: str, devices: int = 1, batch_size: int = 2, pool_size: int = 5, epochs: int = 8
 ) -> subprocess.Popen[str]:
     """Starts launch.py on epochs of 12 images, with a checkpoint every 8 images, on virtual CPU devices."""
-    flags = {
+    values = {
         "workdir": workdir, "data.dir": data, "data.image_size": 32, "generator.features": 4,
         "generator.res_blocks": 0, "generator.upsample": "nearest", "discriminator.features": 4,
         "train.batch_size": batch_size, "train.pool_size": pool_size,
         "train.constant_epochs": epochs - 4, "train.decay_epochs": 4,
         "log.metrics_every": 10, "log.samples_every": 1000, "log.sample_images": 2, "log.checkpoint_every": 8,
     }  # fmt: skip
-    command = [sys.executable, "launch.py", "--exp", "demo", *extra]
-    command += [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, "launch.py", "--exp", "demo", *flags]
+    command += [word for name, value in values.items() for word in (f"--{name}", str(value))]
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    """Waits for success; returns what was printed."""
-    output, _ = process.communicate(timeout=480)
-    assert process.returncode == 0, output
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    """Waits until the process exits with `code`; returns its output."""
+    output, _ = process.communicate(timeout=STUCK)
+    assert process.returncode == code, output
     return output
 
 
+def terminate(processes: list[subprocess.Popen[str]]) -> list[str]:
+    """Sends SIGTERM to all processes of a run and waits until each has exited with 130; returns their outputs."""
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    return [finish(process, 130) for process in processes]
+
+
+def wait_for_checkpoints(workdir: Path, count: int, process: subprocess.Popen[str]) -> None:
+    """Waits until `count` checkpoints have been added or the process has ended."""
+    before = checkpoints(workdir)
+    added: set[int] = set()  # a run deletes old ones
+    deadline = time.monotonic() + STUCK
+    while len(added) < count and process.poll() is None:
+        assert time.monotonic() < deadline, f"{len(added)} checkpoints within {STUCK} s"
+        added |= checkpoints(workdir) - before
+        time.sleep(0.002)
+
+
+def checkpoints(workdir: Path) -> set[int]:
+    """Images seen at each complete checkpoint of a run."""
+    folder = workdir / "checkpoints"
+    return {int(name) for name in os.listdir(folder) if name.isdigit()} if folder.exists() else set()
+
+
+def rows(workdir: Path) -> list[dict[str, float]]:
+    """The rows of metrics.jsonl without the values that depend on speed."""
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in _WALL_CLOCK} for line in lines]
+
+
 def free_address() -> str:
-    """HOST:PORT of this machine that nothing listens at."""
+    """HOST:PORT of this machine with a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{free.getsockname()[1]}"

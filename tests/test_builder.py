@@ -13,13 +13,13 @@ from bitmoji_jax.data.builder import (
     GENDERS,
     SPLITS,
     Example,
-    decode_image,
     encode_image,
-    read_split,
     scratch_folder,
     write_dataset,
 )
+from bitmoji_jax.data.images import decode_image
 from bitmoji_jax.errors import InputError
+from tests.image_folders import read_split
 
 SIZE = 16
 ATTRIBUTES = {"hat": float, "source": str}

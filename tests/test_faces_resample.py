@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import skimage.data
 
+from benchmarks.alignment import invert
 from bitmoji_jax.faces import resample
-from bitmoji_jax.faces.resample import apply, inside, invert, shrink, square_matrix, warp
+from bitmoji_jax.faces.resample import apply, inside, shrink, square_matrix, warp
 
 
 def test_a_square_has_its_centre_side_and_angle() -> None:

@@ -33,7 +33,7 @@ def test_the_cycle_error_alone_decides_where_the_avatar_is_usual(guard: Guard) -
     cells = usual.reshape(200, 4, 8, 4, 8, 3).mean(axis=(2, 4)).reshape(200, -1)
     middle = usual[[np.linalg.norm((cells - guard.mean) @ guard.whitening, axis=1).argmin()] * 4]
     off = np.array([0, 30, 48, 60])
-    found = guard.usualness(photos, middle, shifted(photos, off))
+    found = guard.typicality(photos, middle, shifted(photos, off))
     # 200 errors 0, 0, 0, 0, 1, ..., 49: of those 8 are at least 48, which is 4 %, or 0.8 of the unusual 5 %.
     np.testing.assert_allclose(found, [1, 1, 0.8, 0])
 
@@ -41,23 +41,23 @@ def test_the_cycle_error_alone_decides_where_the_avatar_is_usual(guard: Guard) -
 def test_an_avatar_unlike_real_ones_is_unusual_however_well_the_photo_comes_back(guard: Guard) -> None:
     photos = np.full((2, 32, 32, 3), 100, np.uint8)
     odd = np.stack([np.full((32, 32, 3), 90, np.uint8), 255 - avatars(1, np.random.default_rng(2))[0]])
-    np.testing.assert_array_equal(guard.usualness(photos, odd, photos), 0)
+    np.testing.assert_array_equal(guard.typicality(photos, odd, photos), 0)
 
 
 def test_new_avatars_of_the_same_kind_are_usual_in_19_of_20_cases(guard: Guard) -> None:
     photos = np.full((400, 32, 32, 3), 100, np.uint8)
-    found = guard.usualness(photos, avatars(400, np.random.default_rng(3)), photos)
+    found = guard.typicality(photos, avatars(400, np.random.default_rng(3)), photos)
     assert np.mean(found < 1) == pytest.approx(0.05, abs=0.04)
 
 
-def test_images_that_are_all_the_same_can_be_learnt_from() -> None:
+def test_images_that_are_all_the_same_can_be_fitted() -> None:
     same = np.full((5, 32, 32, 3), 200, np.uint8)
     of_one = fit_guard(same, same, same, same)
-    np.testing.assert_array_equal(of_one.usualness(same, same, same), 1)
-    np.testing.assert_array_equal(of_one.usualness(same, same - 50, same), 0)
+    np.testing.assert_array_equal(of_one.typicality(same, same, same), 1)
+    np.testing.assert_array_equal(of_one.typicality(same, same - 50, same), 0)
 
 
-def test_its_arrays_make_it_again_and_others_do_not(guard: Guard) -> None:
+def test_its_arrays_make_an_equal_guard_and_others_are_refused(guard: Guard) -> None:
     again = guard_from_arrays(guard.arrays())
     for field in dataclasses.fields(Guard):
         np.testing.assert_array_equal(getattr(again, field.name), getattr(guard, field.name))
@@ -68,5 +68,5 @@ def test_its_arrays_make_it_again_and_others_do_not(guard: Guard) -> None:
         guard.arrays() | {"distances": guard.distances[1:]},
         guard.arrays() | {"more": guard.mean},
     ):
-        with pytest.raises(ValueError, match="no guard has"):
+        with pytest.raises(ValueError, match="not the arrays of a guard"):
             guard_from_arrays(wrong)

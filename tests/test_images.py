@@ -3,7 +3,8 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from bitmoji_jax.data.builder import Example, decode_image
+from bitmoji_jax.data.builder import Example
+from bitmoji_jax.data.images import decode_image
 from bitmoji_jax.data.prepare import Report, prepare
 from tests.hostile_images import SIZE, Fate, write_corpus
 from tests.image_folders import fill, read

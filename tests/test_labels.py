@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitmoji_jax.data.builder import decode_image
+from bitmoji_jax.data.images import decode_image
 from bitmoji_jax.data.prepare import prepare
 from bitmoji_jax.errors import InputError
 from tests.hostile_images import SIZE, orientation_exif, stored
@@ -105,7 +105,7 @@ def test_a_landmark_that_is_half_known(folders: Folders, tmp_path: Path) -> None
         (b"file,hat\n000.png,1\n000.png,2\n", "line 3: hat of 000.png is 2, but elsewhere it is 1"),
         (b"file,hat\n\xff\xfe.png,1\n", "no CSV in UTF-8"),
         (b'file,hat\n"000.png,1\n', "no CSV in UTF-8"),
-        (None, "no such file"),
+        (None, "No such file"),
     ],
 )
 def test_a_table_with_a_mistake(folders: Folders, tmp_path: Path, table: bytes | None, message: str) -> None:

@@ -1,4 +1,4 @@
-"""The PyTorch side of the benchmarks is the same network, trained on the same losses. Skipped without PyTorch."""
+"""The PyTorch side of the benchmarks has the same networks and losses. Skipped without PyTorch."""
 
 import dataclasses
 from typing import Any

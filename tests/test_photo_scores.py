@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitmoji_jax.evaluation import photo_scores
-from bitmoji_jax.evaluation.held_out import HeldOut
-from bitmoji_jax.evaluation.reference import EFFICIENTNET, Reference
-from bitmoji_jax.evaluation.results import JudgeCard
-from bitmoji_jax.evaluation.subject import Subject
+from bitmoji_jax.evaluation import photo_scores, testset
+from bitmoji_jax.evaluation.results import JudgeAccuracy, Score
+from bitmoji_jax.evaluation.testset import EFFICIENTNET, Outputs, Split
+from bitmoji_jax.metrics.kid import Kid
 
 SIZE = 64
 FACE = np.array([(0.36, 0.42), (0.64, 0.42), (0.5, 0.55), (0.4, 0.68), (0.6, 0.68)], np.float32)
@@ -32,15 +31,16 @@ PHOTOS = np.stack([face(skin, hair) for skin, hair in zip(SKINS, HAIRS, strict=T
 
 
 class Judges:
-    """Right about everything: FACE is where points are, red hair is female, green is glasses."""
+    """Always right: points are at FACE, and the corner's red and green are the probabilities of female and glasses."""
 
     def __init__(self, missing: dict[str, str] | None = None, reliable: bool = True, moved: float = 0.0) -> None:
         self.missing = missing or {}
         self._moved = moved  # an avatar's landmarks, from FACE
-        self.cards = [
-            JudgeCard(name, name, "NME" if name.startswith("landmarks") else "accuracy", 0.94, 100, {}, reliable)
-            for name in ("gender_y", "glasses_y", "landmarks_x", "landmarks_y")
-        ]
+        self._reliable = reliable
+
+    def accuracy(self, name: str) -> JudgeAccuracy:
+        measure = "NME" if name.startswith("landmarks") else "accuracy"
+        return JudgeAccuracy(name, name, measure, 0.94, 100, {}, self._reliable)
 
     def classify(self, name: str, images: np.ndarray) -> np.ndarray:
         return images[:, 0, 0, {"gender": 0, "glasses": 1}[name]] / 255.0
@@ -49,34 +49,34 @@ class Judges:
         return np.repeat(FACE[None], len(images), axis=0) + {"x": 0.0, "y": self._moved}[domain]
 
 
-def subject_of(avatars: np.ndarray, judges: Judges | None = None, **photos: Any) -> Subject:
-    """A subject whose translator has made `avatars` of PHOTOS, and gives them back unchanged."""
+def outputs_of(avatars: np.ndarray, judges: Judges | None = None, **photos: Any) -> Outputs:
+    """Of a translator that has made `avatars` of PHOTOS, and returns images unchanged."""
 
     class Translator:
-        size = SIZE
-
         def x2y(self, images: np.ndarray) -> np.ndarray:
             return images
 
         y2x = x2y
 
-    known: dict[str, Any] = {"shown": {}, "female": FEMALE, "skin": SKINS, "hair": HAIRS} | photos
-    split = HeldOut(PHOTOS, np.repeat(FACE[None], 4, axis=0), **known)
-    reference: Any = type("Reference", (), {"images": {"x": PHOTOS, "y": PHOTOS}})
+    known: dict[str, Any] = {"visible": {}, "female": FEMALE, "skin": SKINS, "hair": HAIRS} | photos
+    split = Split(PHOTOS, np.repeat(FACE[None], 4, axis=0), **known)
     translator: Any = Translator()
     of_judges: Any = judges or Judges()
-    return Subject(
-        translator=translator,
+    test_set = testset.TestSet(
         photos=split,
         avatars=split,
-        reference=reference,
-        judges=of_judges,
+        images={"x": PHOTOS, "y": PHOTOS},
         networks={},
-        fake_y=avatars,
-        fake_x=avatars,
-        fake_y_features={},
-        subsets={"first": np.array([True, False, False, False]), "last": np.array([False, False, False, True])},
+        scales={},
+        low_pass_scales={},
+        pairs=None,
     )
+    return Outputs(translator, test_set, of_judges, fake_y=avatars, fake_x=avatars)
+
+
+def values_of(score: Score) -> np.ndarray:
+    assert score.per_image is not None
+    return score.per_image
 
 
 def corner(red: list[int], green: list[int] | None = None) -> np.ndarray:
@@ -88,18 +88,18 @@ def corner(red: list[int], green: list[int] | None = None) -> np.ndarray:
 
 
 def test_gender_is_kept_where_the_avatar_is_judged_as_the_photo_is_labelled() -> None:
-    score = photo_scores.gender_score(subject_of(corner([255, 255, 0, 255])))
+    score = photo_scores.gender_score(outputs_of(corner([255, 255, 0, 255])))
     assert score.value == pytest.approx(100 / 3)  # of the three whose gender is known
     assert (score.images, score.reliable, score.note) == (3, True, "")
     assert score.references == {"classifier on real avatars": 94}
-    assert set(score.groups) == {"first"}  # nothing is known of the last
-    assert (score.groups["first"].value, score.groups["first"].images) == (100, 1)
+    assert (score.groups["female"].value, score.groups["male"].value) == (50, 0)
+    assert score.groups["skin: dark"].images == 1  # of the two, one has no label
 
 
 def test_a_poor_classifier_makes_the_score_unreliable_and_says_so() -> None:
-    score = photo_scores.gender_score(subject_of(corner([255] * 4), Judges(reliable=False)))
+    score = photo_scores.gender_score(outputs_of(corner([255] * 4), Judges(reliable=False)))
     assert not score.reliable
-    assert "right on 94.0 %" in score.note
+    assert "right on only 94.0 %" in score.note
 
 
 @pytest.mark.parametrize(
@@ -112,107 +112,114 @@ def test_a_poor_classifier_makes_the_score_unreliable_and_says_so() -> None:
 def test_gender_that_cannot_be_judged_is_missing_with_the_reason(
     judges: Judges, photos: dict[str, Any], why: str
 ) -> None:
-    score = photo_scores.gender_score(subject_of(PHOTOS, judges, **photos))
+    score = photo_scores.gender_score(outputs_of(PHOTOS, judges, **photos))
     assert score.value is None
     assert score.note == why
 
 
 @pytest.mark.parametrize("name", ["skin", "hair"])
 def test_copied_colours_are_no_distance_away_and_others_are(name: Any) -> None:
-    score, per_image = photo_scores.colour_score(subject_of(PHOTOS), name)
+    score = photo_scores.colour_score(outputs_of(PHOTOS), name)
+    assert score.better == "lower"
     assert score.value == pytest.approx(0, abs=0.5)
     assert score.references["another photo's avatar"] > 10
-    swapped, swapped_per_image = photo_scores.colour_score(subject_of(PHOTOS[[1, 0, 2, 3]]), name)
+    swapped = photo_scores.colour_score(outputs_of(PHOTOS[[1, 0, 2, 3]]), name)
+    swapped_per_image = values_of(swapped)
     assert swapped.value is not None
     assert swapped.value > 5
-    assert (swapped_per_image.values[:2] > 10).all()
-    assert (swapped_per_image.values[2:] < 0.5).all()
-    assert swapped.groups["last"].value < 0.5
-    assert per_image.better == "lower"
+    assert (swapped_per_image[:2] > 10).all()
+    assert (swapped_per_image[2:] < 0.5).all()
+    assert swapped.groups["skin: very light"].value > 10
+    assert swapped.groups["skin: intermediate"].value < 0.5
 
 
 def test_colours_that_are_not_known_are_missing_with_the_reason() -> None:
-    score, per_image = photo_scores.colour_score(subject_of(PHOTOS, skin=np.full((4, 3), np.nan)), "skin")
+    score = photo_scores.colour_score(outputs_of(PHOTOS, skin=np.full((4, 3), np.nan)), "skin")
     assert score.value is None
     assert "no photo has attributes skin_r" in score.note
-    assert np.isnan(per_image.values).all()
+    assert score.per_image is None
     blank = np.full_like(PHOTOS, 255)
-    score, _ = photo_scores.colour_score(subject_of(blank), "hair")
+    score = photo_scores.colour_score(outputs_of(blank), "hair")
     assert "found on no avatar" in score.note
-    score, _ = photo_scores.colour_score(subject_of(PHOTOS, Judges({"landmarks_y": "no labels"})), "hair")
+    score = photo_scores.colour_score(outputs_of(PHOTOS, Judges({"landmarks_y": "no labels"})), "hair")
     assert (score.value, score.note) == (None, "no labels")
 
 
 def test_landmarks_are_compared_with_the_labels() -> None:
-    score, per_image = photo_scores.landmark_score(subject_of(PHOTOS, Judges(moved=0.028)), "y")
+    score = photo_scores.landmark_score(outputs_of(PHOTOS, Judges(moved=0.028)), "y")
+    per_image = values_of(score)
     # Off by 0.028 along both axes, the eyes being 0.28 apart.
-    np.testing.assert_allclose(per_image.values, np.sqrt(2) * 0.1, rtol=1e-4)
+    np.testing.assert_allclose(per_image, np.sqrt(2) * 0.1, rtol=1e-4)
     assert score.value == pytest.approx(np.sqrt(2) * 0.1, rel=1e-4)
     assert score.references["regressor on real images"] == 0.94
-    of_photos, _ = photo_scores.landmark_score(subject_of(PHOTOS), "x")
+    of_photos = photo_scores.landmark_score(outputs_of(PHOTOS), "x")
     assert of_photos.value == pytest.approx(0, abs=1e-6)
 
 
 def test_a_shadow_that_is_copied_scores_one() -> None:
-    score = photo_scores.shadow_score(subject_of(PHOTOS))
+    score = photo_scores.shadow_score(outputs_of(PHOTOS))
     assert score.value == pytest.approx(1)
 
 
 def test_glasses_are_kept_or_invented() -> None:
-    shown = {"glasses": np.array([1.0, 1.0, 0.0, np.nan])}
-    kept, invented = photo_scores.shown_scores(subject_of(corner([0] * 4, [255, 0, 255, 255]), shown=shown), "glasses")
+    visible = {"glasses": np.array([1.0, 1.0, 0.0, np.nan])}
+    kept, invented = photo_scores.accessory_scores(
+        outputs_of(corner([0] * 4, [255, 0, 255, 255]), visible=visible), "glasses"
+    )
     assert (kept.value, kept.images) == (50, 2)
     assert (invented.value, invented.images) == (100, 1)
 
 
 def test_glasses_without_labels_are_missing_with_the_reason() -> None:
-    for score in photo_scores.shown_scores(subject_of(PHOTOS), "glasses"):
+    for score in photo_scores.accessory_scores(outputs_of(PHOTOS), "glasses"):
         assert (score.value, score.note) == (None, "the photos have no attribute glasses")
     judges = Judges({"hat_y": "no avatar has a hat"})
-    for score in photo_scores.shown_scores(subject_of(PHOTOS, judges), "hat"):
+    for score in photo_scores.accessory_scores(outputs_of(PHOTOS, judges), "hat"):
         assert (score.value, score.note) == (None, "no avatar has a hat")
-    _, invented = photo_scores.shown_scores(
-        subject_of(PHOTOS, shown={"glasses": np.array([1.0, 1.0, 1.0, np.nan])}), "glasses"
+    _, invented = photo_scores.accessory_scores(
+        outputs_of(PHOTOS, visible={"glasses": np.array([1.0, 1.0, 1.0, np.nan])}), "glasses"
     )
     assert (invented.value, invented.note) == (None, "no test photo's glasses is 0")
 
 
 def test_the_cycle_is_measured_from_the_images_that_went_in() -> None:
     noisy = np.clip(PHOTOS.astype(int) + np.array([10, 0, 0, 0])[:, None, None, None], 0, 255).astype(np.uint8)
-    scores, per_image = photo_scores.cycle_scores(subject_of(noisy))
+    scores = photo_scores.cycle_scores(outputs_of(noisy))
+    per_image = values_of(scores[0])
     assert [score.name for score in scores] == ["cycle_psnr_x", "cycle_psnr_y", "high_frequency_hiding"]
     # What did not change has an infinite PSNR.
-    assert np.isinf(per_image.values[1:]).all()
-    assert 28 < per_image.values[0] < 40
+    assert np.isinf(per_image[1:]).all()
+    assert 28 < per_image[0] < 40
     assert scores[2].value is not None
     assert scores[2].value > 1  # JPEG adds an error
 
 
 def test_a_cycle_without_error_has_nothing_hidden_to_measure() -> None:
-    *_, hiding = photo_scores.cycle_scores(subject_of(PHOTOS))[0]
+    *_, hiding = photo_scores.cycle_scores(outputs_of(PHOTOS))
     assert hiding.value is None
-    assert "can't grow" in hiding.note
+    assert "cannot grow" in hiding.note
 
 
 def test_the_paired_error_is_that_from_the_partner() -> None:
-    subject = subject_of(np.zeros_like(PHOTOS))
-    mean_avatar = np.full((SIZE, SIZE, 3), 128.0)
-    score, per_image = photo_scores.paired_score(subject, [(0, 2), (1, 0)], mean_avatar)
+    pairs = testset.Pairs([0, 1], [2, 0], np.full((SIZE, SIZE, 3), 128.0))
+    score = photo_scores.paired_score(outputs_of(np.zeros_like(PHOTOS)), pairs)
+    per_image = values_of(score)
     expected = [PHOTOS[2].mean(), PHOTOS[0].mean()]
-    np.testing.assert_allclose(per_image.values[:2], expected)
-    assert np.isnan(per_image.values[2:]).all()
+    np.testing.assert_allclose(per_image[:2], expected)
+    assert np.isnan(per_image[2:]).all()
     assert score.value == pytest.approx(np.mean(expected))
     copied = np.abs(PHOTOS[[0, 1]].astype(float) - PHOTOS[[2, 0]]).mean()
     assert score.references["the photo itself"] == pytest.approx(copied)
-    assert score.references["the mean avatar for everybody"] == pytest.approx(
-        np.abs(mean_avatar - PHOTOS[[2, 0]]).mean()
-    )
+    assert score.references["the mean avatar for everybody"] == pytest.approx(np.abs(128.0 - PHOTOS[[2, 0]]).mean())
 
 
-def test_likeness_is_the_distance_from_the_nearest_real_avatar() -> None:
+def test_the_distance_to_real_is_that_of_the_nearest_real_avatar() -> None:
     reals = np.array([[0.0, 0.0], [10.0, 0.0]], np.float32)
-    network: Any = type("NetworkReference", (), {"features": {"y": reals}})
-    reference = Reference({}, {EFFICIENTNET: network})
     fakes = np.array([[0, 3], [9, 0], [10, 0], [-4, 3]], np.float32)
-    subject = dataclasses.replace(subject_of(PHOTOS), fake_y_features={EFFICIENTNET: fakes}, reference=reference)
-    np.testing.assert_allclose(photo_scores.likeness(subject).values, [3, 1, 0, 5])
+    outputs = outputs_of(PHOTOS)
+    scale = testset.KidScale({"x": fakes, "y": reals}, {}, Kid(0.0, 0.0, 1, 2))
+    test_set = dataclasses.replace(
+        outputs.test_set, networks={EFFICIENTNET: lambda _: fakes}, scales={EFFICIENTNET: scale}
+    )
+    outputs = dataclasses.replace(outputs, test_set=test_set)
+    np.testing.assert_allclose(values_of(photo_scores.distance_to_real(outputs)), [3, 1, 0, 5])

@@ -197,7 +197,7 @@ def test_a_dataset_in_tfrecord_files_is_an_input_error_that_names_the_mend(tiny_
 @pytest.mark.parametrize("name", [None, "no_such_thing", "cycle_gan/no_such_pair"])
 def test_a_dataset_that_is_not_there_is_an_input_error_that_names_the_mend(name: str | None, tmp_path: Path) -> None:
     folder = str(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=rf"can't open the dataset {name or folder}: .*prepare --photos DIR") as error:
+    with pytest.raises(InputError, match=rf"cannot open the dataset {name or folder}: .*prepare --photos DIR") as error:
         open_dataset(DataConfig(name=name, dir=folder))
     assert "\n" not in str(error.value)
 
@@ -295,5 +295,5 @@ def test_a_dataset_of_tfds_opens_by_name(horse2zebra: Path) -> None:
 
 def test_damaged_dataset_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "dataset_info.json").write_text("{")
-    with pytest.raises(InputError, match="can't open the dataset"):
+    with pytest.raises(InputError, match="cannot open the dataset"):
         open_dataset(DataConfig(dir=str(tmp_path)))

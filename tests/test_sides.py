@@ -1,4 +1,4 @@
-"""Sides of a benchmark run in processes of their own and are compared turn by turn."""
+"""Sides of a benchmark run in their own processes and are compared turn by turn."""
 
 import os
 import time
@@ -30,7 +30,7 @@ def start_dying() -> tuple[Work, float]:
 
 
 @pytest.mark.slow
-def test_turns_are_of_about_the_time_asked_for_and_sleep_costs_no_cpu() -> None:
+def test_turns_have_about_the_requested_length_and_sleeping_costs_no_cpu() -> None:
     with closing([]) as sides:
         sides += [Side("a", start_sleeping, s, threads=min(2, CORES), turn_s=0.2) for s in (0.02, 0.05)]
         take_turns(sides, 2)
@@ -47,7 +47,7 @@ def test_turns_are_of_about_the_time_asked_for_and_sleep_costs_no_cpu() -> None:
     ("start", "message"),
     [(start_failing, "no such library"), (start_not_finite, "the result is nan"), (start_dying, "its process ended")],
 )
-def test_what_fails_in_a_side_is_said(start: Any, message: str) -> None:
+def test_an_error_in_a_side_is_reported(start: Any, message: str) -> None:
     with pytest.raises(SystemExit, match=message):
         Side("a", start, threads=1, turn_s=0)
 

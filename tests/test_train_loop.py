@@ -1,12 +1,14 @@
-"""A run from end to end, and everything that may end it early."""
+"""A run from end to end, and everything that may end it early; most with a step that only counts."""
 
 import dataclasses
 import fcntl
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,8 +20,10 @@ from bitmoji_jax.data.builder import Example, encode_image, write_dataset
 from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.inference.weights import load_weights
-from bitmoji_jax.training import train_loop
+from bitmoji_jax.training import step_monitor, train_loop, validation
 from bitmoji_jax.training.train_loop import train
+from bitmoji_jax.training.train_state import Pools, TrainState
+from bitmoji_jax.training.train_step import Batch
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +38,47 @@ def replace(config: ExperimentConfig, **sections: dict[str, Any]) -> ExperimentC
     return dataclasses.replace(
         config, **{name: dataclasses.replace(getattr(config, name), **fields) for name, fields in sections.items()}
     )
+
+
+def mean_colours(images: np.ndarray) -> np.ndarray:
+    return images.mean(axis=(1, 2)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _cheap_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "load_efficientnet_lite0", lambda: mean_colours)
+
+
+class CountingStep:
+    """A step that changes the averaged weights and counts; compiled, in the loop's eyes, by `compile`."""
+
+    def __init__(self, diverges_at: int | None = None) -> None:
+        self.diverges_at = diverges_at
+        self.calls = 0
+
+    def compile(self) -> "CountingStep":
+        return self
+
+    def __call__(self, state: TrainState, pools: Pools, batch: Batch) -> tuple[TrainState, Pools, dict[str, Any]]:
+        self.calls += 1
+        images = int(state.images) + batch["x"]["image"].shape[1]
+        names = ("loss_generators", "loss_d_x", "loss_d_y", "cycle_x", "cycle_y")
+        metrics = dict.fromkeys(names, np.float32(np.nan if images == self.diverges_at else 1 / images))
+        ema = jax.tree.map(lambda leaf: 0 * leaf + np.float32(0.05 * np.sin(images)), state.ema)
+        images_seen = jax.device_put(np.int32(images), state.images.sharding)
+        return dataclasses.replace(state, images=images_seen, ema=ema), pools, metrics
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., CountingStep]:
+    """Puts a `CountingStep` in the place of the compiled step, and returns it."""
+
+    def put(**kwargs: Any) -> CountingStep:
+        step = CountingStep(**kwargs)
+        monkeypatch.setattr(train_loop, "lower_train_step", lambda *_: step)
+        return step
+
+    return put
 
 
 def rows(workdir: Path) -> list[dict[str, float]]:
@@ -51,13 +96,13 @@ def checkpoints(workdir: Path) -> set[int]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run shared by the tests that only look at it, made by the first of them."""
+    """A run with the real step, shared by the tests that only look at it, made by the first of them."""
     return {"workdir": tmp_path_factory.mktemp("runs") / "finished"}
 
 
 def finish(config: ExperimentConfig, finished: dict[str, Path]) -> Path:
     if not finished["workdir"].exists():
-        train(config, finished["workdir"])
+        train(config, finished["workdir"], profile_steps=2)
     return finished["workdir"]
 
 
@@ -70,6 +115,7 @@ def test_run_folder_holds_what_is_promised(config: ExperimentConfig, finished: d
     assert set(all_rows(workdir)[-1]) == {"images", "kid", "luma_correlation", "output_change"}
     assert (workdir / "best.safetensors").is_file()
     assert list((workdir / "tensorboard").glob("events*"))
+    assert list((workdir / "profile").rglob("*.xplane.pb"))
     names = {path.name for path in (workdir / "samples").iterdir()}
     assert names == {f"{kind}_{images:08d}.png" for kind in ("raw", "ema") for images in (0, 12, 24)}
     with Image.open(workdir / "samples" / "raw_00000024.png") as picture:
@@ -111,7 +157,10 @@ def test_changed_dataset_is_an_error(config: ExperimentConfig, finished: dict[st
         moved.rename(str(config.data.dir))
 
 
-def test_overwrite_starts_again_and_spares_folders_that_hold_no_run(config: ExperimentConfig, tmp_path: Path) -> None:
+def test_overwrite_starts_again_and_spares_folders_that_hold_no_run(
+    config: ExperimentConfig, counting: Callable[..., CountingStep], tmp_path: Path
+) -> None:
+    counting()
     short = replace(config, train={"constant_epochs": 0.25, "decay_epochs": 0.25})
     train(short, tmp_path / "run")
     train(replace(short, train={"seed": 1}), tmp_path / "run", overwrite=True)
@@ -126,17 +175,17 @@ def test_overwrite_starts_again_and_spares_folders_that_hold_no_run(config: Expe
 
 
 def test_loss_that_is_not_finite_stops_saves_the_batch_and_keeps_the_last_good_checkpoint(
-    config: ExperimentConfig, tmp_path: Path
+    config: ExperimentConfig, counting: Callable[..., CountingStep], tmp_path: Path
 ) -> None:
-    diverging = replace(config, train={"learning_rate": 1e20}, log={"checkpoint_every": 2})
-    with pytest.raises(RunError, match="not finite") as error:
-        train(diverging, tmp_path)
+    step = counting(diverges_at=8)
+    with pytest.raises(RunError, match=r"loss_generators.* not finite at 8 images") as error:
+        train(replace(config, log={"checkpoint_every": 2}), tmp_path)
     (batch,) = tmp_path.glob("nonfinite_*.npz")
     assert str(batch) in str(error.value)
     with np.load(batch) as arrays:
         assert arrays["x_image"].shape == (1, 2, 32, 32, 3)
-    diverged_at = int(batch.name.split("_")[1])
-    assert max(checkpoints(tmp_path)) == diverged_at - 2
+    assert max(checkpoints(tmp_path)) == 6
+    assert step.calls == 4
 
 
 def test_workdir_that_cannot_be_written_is_one_clear_line(config: ExperimentConfig, tmp_path: Path) -> None:
@@ -157,12 +206,16 @@ def test_batch_that_cannot_be_shared_is_refused(config: ExperimentConfig, tmp_pa
         train(replace(config, train={"accumulation_steps": 3}), tmp_path)
 
 
-def test_best_is_the_lowest_kid_in_the_log_also_when_continued(config: ExperimentConfig, tmp_path: Path) -> None:
+def test_best_is_the_lowest_kid_in_the_log_also_when_continued(
+    config: ExperimentConfig, counting: Callable[..., CountingStep], tmp_path: Path
+) -> None:
+    counting()
     frequent = replace(config, log={"scores_every": 4, "checkpoint_every": 4})
     train(frequent, tmp_path)
     kids = {row["images"]: row["kid"] for row in all_rows(tmp_path) if "kid" in row}
     assert set(kids) == {4, 8, 12, 16, 20, 24}
     best = min(kids, key=lambda images: kids[images])
+    assert best != 24
     assert load_weights(tmp_path / "best.safetensors").images == best
 
     # From the last checkpoint but one, as if killed in the last step: the same rows, the same best.
@@ -173,31 +226,30 @@ def test_best_is_the_lowest_kid_in_the_log_also_when_continued(config: Experimen
     assert load_weights(tmp_path / "best.safetensors").images == best
 
 
-def test_profile_is_recorded(config: ExperimentConfig, tmp_path: Path) -> None:
-    train(config, tmp_path, profile_steps=2)
-    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
-
-
 @pytest.mark.parametrize(("limit", "said"), [(0.0, True), (1e9, False)])
 def test_long_run_on_a_cpu_is_announced(
     config: ExperimentConfig,
+    counting: Callable[..., CountingStep],
     tmp_path: Path,
     limit: float,
     said: bool,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(train_loop, "_LONG_RUN", limit)
+    counting()
+    monkeypatch.setattr(step_monitor, "_LONG_RUN", limit)
     train(config, tmp_path)
     assert ("launch.py --exp demo" in capsys.readouterr().out) == said
 
 
 def test_without_data_the_synthetic_set_is_used_and_the_paired_error_printed(
     config: ExperimentConfig,
+    counting: Callable[..., CountingStep],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    counting()
     monkeypatch.setattr(
         pipeline,
         "synthetic_dataset",

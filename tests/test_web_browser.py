@@ -10,11 +10,11 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.web.app import make_app
-from bitmoji_jax.web.problems import MAX_BYTES
+from bitmoji_jax.web.errors import MAX_BYTES
+from bitmoji_jax.web.queue import RequestQueue
 from bitmoji_jax.web.server import warm_up
-from tests.test_web import Held, held, running, translator, until
+from tests.web_server import PausedTranslator, make_translator, running, until
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -30,9 +30,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on PATH"),
 ]
-__all__ = ["held", "translator"]  # fixtures
 
-RESULT = "#result:not([aria-busy]) .face, #result:not([aria-busy]) .problem"
+RESULT = "#result:not([aria-busy]) .face, #result:not([aria-busy]) .error"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +43,8 @@ def browser() -> Iterator["sync_api.Browser"]:
 
 
 @pytest.fixture(scope="module")
-def address(translator: Translator) -> Iterator[str]:
+def address() -> Iterator[str]:
+    translator = make_translator()
     warm_up(translator)
     with running(make_app(translator, local=True, pretrained=True)) as port:
         yield f"http://127.0.0.1:{port}/"
@@ -61,24 +61,24 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Visit:
-    """A page that is open, and all that it asked for or complained of."""
+    """An open page, its requests, and its messages on the console."""
 
     def __init__(self, browser: "sync_api.Browser", address: str, **context: object) -> None:
         self.context = browser.new_context(**context)
         self.context.set_default_timeout(60_000)
         self.page = self.context.new_page()
         self.requests: list[str] = []
-        self.complaints: list[str] = []
+        self.console: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.console.append(str(error)))
+        self.page.on("console", lambda message: self.console.append(message.text))
         self.page.goto(address)
 
     def choose(self, file: Path) -> str:
-        """Chooses a file; what the result says."""
+        """Chooses a file; returns the text of the result."""
         self.page.set_input_files("#photo", file)
         self.page.wait_for_selector(RESULT)
-        return self.page.inner_text("#shown")
+        return self.page.inner_text("#output")
 
 
 @pytest.fixture
@@ -87,14 +87,14 @@ def visit(browser: "sync_api.Browser", address: str) -> Iterator[Visit]:
     yield visit
     visit.context.close()
     assert not [url for url in visit.requests if not url.startswith((address, "data:", "blob:"))]
-    assert not [text for text in visit.complaints if "server responded with a status of 4" not in text]
+    assert not [text for text in visit.console if "server responded with a status of 4" not in text]
 
 
 def test_a_photo_goes_in_and_an_avatar_comes_out(visit: Visit, files: Path, tmp_path: Path) -> None:
     assert visit.page.title() == "Photo to avatar"
     assert "clear (99% sure)" in visit.choose(files / "photo.jpg")
     assert visit.page.inner_text("#status") == "Done."
-    sizes = visit.page.eval_on_selector_all("#shown img", "images => images.map(i => [i.complete, i.naturalWidth])")
+    sizes = visit.page.eval_on_selector_all("#output img", "images => images.map(i => [i.complete, i.naturalWidth])")
     assert sizes == [[True, 256], [True, 32]]
     with visit.page.expect_download() as download:
         visit.page.click("text=Download the avatar")
@@ -104,7 +104,7 @@ def test_a_photo_goes_in_and_an_avatar_comes_out(visit: Visit, files: Path, tmp_
         assert (image.format, image.size) == ("PNG", (32, 32))
 
 
-def test_what_gets_no_avatar_says_why(visit: Visit, files: Path) -> None:
+def test_a_file_that_gets_no_avatar_gets_a_reason(visit: Visit, files: Path) -> None:
     assert visit.choose(files / "text.txt").startswith("This file is not a picture.")
     visit.page.wait_for_selector("#status:empty", state="attached")
     asked = len(visit.requests)
@@ -117,7 +117,7 @@ def test_what_gets_no_avatar_says_why(visit: Visit, files: Path) -> None:
     assert "No face found" in visit.page.inner_text(".warning")
 
 
-def test_keyboard_alone_is_enough(visit: Visit) -> None:
+def test_the_page_works_with_the_keyboard_alone(visit: Visit) -> None:
     page = visit.page
     stops = []
     for _ in range(12):
@@ -138,8 +138,8 @@ def test_keyboard_alone_is_enough(visit: Visit) -> None:
     assert page.get_by_role("status").inner_text() == "Done."
 
 
-def test_drop_and_paste(visit: Visit) -> None:
-    give = """([kind, text]) => {
+def test_a_file_can_be_dropped_or_pasted(visit: Visit) -> None:
+    send = """([kind, text]) => {
         const transfer = new DataTransfer();
         if (text) transfer.setData("text/plain", text);
         else transfer.items.add(new File(["no picture"], "a.jpg", {type: "image/jpeg"}));
@@ -150,9 +150,9 @@ def test_drop_and_paste(visit: Visit) -> None:
         return event.defaultPrevented;
     }"""
     for kind in ("drop", "paste"):
-        assert visit.page.evaluate(give, [kind, "words"])
+        assert visit.page.evaluate(send, [kind, "words"])
         visit.page.wait_for_selector("text=That was no file.")
-        assert visit.page.evaluate(give, [kind, ""])
+        assert visit.page.evaluate(send, [kind, ""])
         visit.page.wait_for_selector("text=This file is not a picture.")
 
 
@@ -167,14 +167,14 @@ def test_the_camera_takes_a_photo_and_is_switched_off(browser: "sync_api.Browser
     assert track.evaluate("t => t.readyState") == "ended"
     page.click("#camera")
     page.wait_for_selector("#viewfinder[open]")
-    page.wait_for_timeout(500)  # until there is a picture
+    until(lambda: page.evaluate("document.querySelector('video').videoWidth > 0"))
     page.click("#take")
     page.wait_for_selector("text=No face found")  # the browser's fake camera shows a ball
     assert page.evaluate("document.querySelector('video').srcObject") is None
     visit.context.close()
 
 
-def test_without_scripts_the_form_does_it(browser: "sync_api.Browser", address: str, files: Path) -> None:
+def test_the_form_works_without_scripts(browser: "sync_api.Browser", address: str, files: Path) -> None:
     visit = Visit(browser, address, java_script_enabled=False)
     page = visit.page
     for file, selector in (("photo.jpg", ".face"), ("text.txt", "text=This file is not a picture.")):
@@ -187,45 +187,45 @@ def test_without_scripts_the_form_does_it(browser: "sync_api.Browser", address: 
     visit.context.close()
 
 
-def test_a_full_queue_is_waited_for_and_a_wait_can_be_cancelled(
-    browser: "sync_api.Browser", held: Held, files: Path
-) -> None:
-    with running(make_app(held, local=True, pretrained=True, waiting=0)) as port:
+def test_the_page_waits_for_a_full_queue_until_it_is_cancelled(browser: "sync_api.Browser", files: Path) -> None:
+    paused = PausedTranslator()
+    with running(make_app(paused, local=True, pretrained=True, queue=RequestQueue(waiting=0))) as port:
         first, second, third = (Visit(browser, f"http://127.0.0.1:{port}/") for _ in range(3))
         first.page.set_input_files("#photo", files / "wall.png")
-        until(lambda: held.calls == 1)
+        until(lambda: paused.calls == 1)
         for visit in (second, third):
             visit.page.set_input_files("#photo", files / "wall.png")
             visit.page.wait_for_selector("text=Many photos are waiting.")
         third.page.click("#cancel")
         third.page.wait_for_selector("text=Cancelled.")
-        held.go_on.set()
+        paused.resume.set()
         for visit in (first, second):
             visit.page.wait_for_selector("text=No face found")
-        assert held.calls == 2
+        assert paused.calls == 2
         for visit in (first, second, third):
             visit.context.close()
 
 
-def test_a_server_that_is_gone_is_said(browser: "sync_api.Browser", translator: Translator, files: Path) -> None:
-    with running(make_app(translator, local=True, pretrained=True)) as port:
+def test_a_server_that_does_not_answer_is_an_error(browser: "sync_api.Browser", files: Path) -> None:
+    with running(make_app(make_translator(), local=True, pretrained=True)) as port:
         visit = Visit(browser, f"http://127.0.0.1:{port}/")
     assert visit.choose(files / "wall.png").startswith("The server does not answer.")
     visit.context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [320, 390, 1280])
 def test_nothing_is_cut_off_and_text_stands_out(
-    browser: "sync_api.Browser", address: str, files: Path, width: int, scheme: str
+    browser: "sync_api.Browser", address: str, files: Path, scheme: str
 ) -> None:
-    visit = Visit(browser, address, viewport={"width": width, "height": 700}, color_scheme=scheme)
+    visit = Visit(browser, address, color_scheme=scheme)
     visit.choose(files / "photo.jpg")
-    assert visit.page.evaluate("document.documentElement.scrollWidth") == width
-    for button in visit.page.query_selector_all("button:visible, .button:visible"):
-        box = button.bounding_box()
-        assert box is not None
-        assert min(box["width"], box["height"]) >= 43
+    for width in (320, 390, 1280):
+        visit.page.set_viewport_size({"width": width, "height": 700})
+        assert visit.page.evaluate("document.documentElement.scrollWidth") == width
+        for button in visit.page.query_selector_all("button:visible, .button:visible"):
+            box = button.bounding_box()
+            assert box is not None
+            assert min(box["width"], box["height"]) >= 43
     ratios = contrasts(visit)
     visit.choose(files / "text.txt")
     ratios += contrasts(visit)
@@ -235,7 +235,7 @@ def test_nothing_is_cut_off_and_text_stands_out(
 
 
 def contrasts(visit: Visit) -> list[float]:
-    """Of every visible element with text of its own, against the nearest background (WCAG 2.2, 1.4.3)."""
+    """Contrasts of all visible elements with text against the nearest background (WCAG 2.2, 1.4.3)."""
     pairs = visit.page.evaluate("""() => [...document.querySelectorAll("body *")].filter(e =>
         e.checkVisibility() && [...e.childNodes].some(n => n.nodeType == 3 && n.data.trim())).map(e => {
             let back = e;

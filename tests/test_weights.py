@@ -1,25 +1,27 @@
 import dataclasses
+import importlib.metadata
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import rich.console
 import safetensors.flax
 
-from bitmoji_jax.config import ExperimentConfig, to_json
+from bitmoji_jax.config import ExperimentConfig, from_json, to_json
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.guard import fit_guard
-from bitmoji_jax.inference.weights import BEST, Weights, load_weights, run_weights, save_weights
+from bitmoji_jax.inference.weights import BEST, Weights, export_metadata, load_weights, run_weights, save_weights
 from bitmoji_jax.parallel import make_mesh
-from bitmoji_jax.training.train_loop import train
+from bitmoji_jax.training.checkpoint import Checkpointer
 from bitmoji_jax.training.train_state import create_train_state
+from tests.random_weights import random_weights
 
 
-@pytest.fixture
-def weights(tiny_config: ExperimentConfig) -> Weights:
-    state, _ = create_train_state(tiny_config, make_mesh())
-    return Weights(tiny_config, 24, jax.device_get(state.generators))
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    return random_weights()
 
 
 def assert_equal(found: Weights, expected: Weights) -> None:
@@ -67,27 +69,37 @@ def test_a_file_that_is_not_there_or_no_weights_is_one_clear_line(weights: Weigh
         with pytest.raises(InputError, match="or is damaged"):
             load_weights(path)
     safetensors.flax.save_file({"a": jnp.zeros(3)}, path)
-    with pytest.raises(InputError, match="no weights of this package"):
+    with pytest.raises(InputError, match="holds no weights"):
         load_weights(path)
     safetensors.flax.save_file({"a": jnp.zeros(3)}, path, {"config": to_json(weights.config), "images": "1"})
-    with pytest.raises(InputError, match="other arrays than its configuration asks for"):
+    with pytest.raises(InputError, match="other arrays than its configuration"):
         load_weights(path)
 
 
-@pytest.mark.slow
-def test_a_run_gives_its_best_its_latest_and_those_by_number(tiny_config: ExperimentConfig, tmp_path: Path) -> None:
-    config = dataclasses.replace(tiny_config, log=dataclasses.replace(tiny_config.log, scores_every=12))
-    train(config, tmp_path)
-    latest, which = run_weights(tmp_path, "latest")
-    assert (latest.images, which) == (24, "latest")
-    assert latest.config == config
-    earlier, which = run_weights(tmp_path, 12)
-    assert (earlier.images, which) == (12, "12")
+def test_an_exported_file_names_the_dataset_without_the_path_to_it() -> None:
+    metadata = export_metadata(random_weights(folder="/home/somebody/data/mine"))
+    assert from_json(metadata["config"]) == random_weights(folder="mine").config
+    assert metadata["images"] == "24"
+    assert metadata["version"] == importlib.metadata.version("bitmoji-jax")
+
+
+def test_a_run_has_its_best_its_latest_and_those_by_number(tiny_config: ExperimentConfig, tmp_path: Path) -> None:
+    state, pools = create_train_state(tiny_config, make_mesh())
+    (tmp_path / "config.json").write_text(to_json(tiny_config))
+    saved = {}
+    with Checkpointer(tmp_path / "checkpoints", keep=3, console=rich.console.Console()) as checkpointer:
+        for images in (12, 24):
+            ema = jax.tree.map(lambda a, images=images: a + images, state.ema)
+            saved[images] = Weights(tiny_config, images, jax.device_get(ema))
+            checkpointer.save(dataclasses.replace(state, ema=ema, images=state.images + images), pools, {})
+    for checkpoint, images in ((None, 24), ("latest", 24), (12, 12), (24, 24)):
+        found, which = run_weights(tmp_path, checkpoint)
+        assert_equal(found, saved[images])
+        assert which == str(checkpoint or "latest")
+    save_weights(tmp_path / BEST, saved[12])
     best, which = run_weights(tmp_path)
     assert which == "best"
-    # It is one of the two looked at, with those weights.
-    assert_equal(best, {12: earlier, 24: latest}[best.images])
-    assert best.guard is not None
+    assert_equal(best, saved[12])
     with pytest.raises(InputError, match="has no checkpoint 13; there are: latest, 12, 24"):
         run_weights(tmp_path, 13)
     (tmp_path / BEST).unlink()
@@ -97,7 +109,7 @@ def test_a_run_gives_its_best_its_latest_and_those_by_number(tiny_config: Experi
     for file in (tmp_path / "checkpoints" / "24" / "state").rglob("*"):
         if file.is_file():
             file.write_bytes(b"")
-    with pytest.raises(InputError, match="can't be read"):
+    with pytest.raises(InputError, match="cannot be read"):
         run_weights(tmp_path, "latest")
 
 
@@ -108,5 +120,5 @@ def test_a_folder_without_a_run_is_one_clear_line(tiny_config: ExperimentConfig,
     with pytest.raises(InputError, match="no checkpoint yet"):
         run_weights(tmp_path)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(InputError, match="can't read"):
+    with pytest.raises(InputError, match="cannot read"):
         run_weights(tmp_path)

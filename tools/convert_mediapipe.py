@@ -1,9 +1,9 @@
-"""Makes `weights.safetensors` from the networks as MediaPipe's npm packages carry them.
+"""Converts the networks in MediaPipe's npm packages to `bitmoji_jax/faces/weights.safetensors`.
 
     python -m tools.convert_mediapipe
 
-Needs npm and the network to fetch the packages, and ai-edge-litert (extra `dev`) to read their graphs. All weights are
-float16 there too, so nothing is lost. Sources and result are checked against the SHA-256 sums below.
+Needs npm and a network connection to fetch the packages, and ai-edge-litert (extra `dev`) to read their graphs. The
+weights are float16 there too, so nothing is lost. Sources and result are checked against the SHA-256 sums below.
 """
 
 import dataclasses
@@ -40,14 +40,14 @@ _SEGMENTATION = Package(
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where a network's TFLite file lies."""
+    """Where a network's TFLite file is."""
 
     package: Package
     file: str
     span: slice
-    """Its bytes in the file."""
+    """The bytes of the file that it takes."""
     layers: tuple[str, ...]
-    """Names of its layers that have weights, in the order of the graph."""
+    """Names of the layers that have weights, in the order of the graph."""
 
 
 def _blocks(count: int, *parts: str, prefix: str = "block") -> list[str]:
@@ -74,7 +74,7 @@ SOURCES = {
             "stem.prelu",
             *_blocks(14, *_PRELU),
             *_blocks(2, *_PRELU, prefix="points.block"),
-            # From here on the graph takes turns between its two branches.
+            # From here on the graph alternates between its two branches.
             *("face.block0.depthwise", "points.block2.depthwise", "face.block0.project", "points.block2.project"),
             *("face.block0.prelu", "points.block2.prelu"),
             *(
@@ -119,7 +119,7 @@ def download(folder: Path) -> dict[str, bytes]:
 
 
 def convert(model: bytes, layers: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The weights of a TFLite graph, float16, by name: "LAYER/kernel" [h, w, in, out], "LAYER/bias", "LAYER/slope"."""
+    """Reads the weights of a TFLite graph, float16, as "LAYER/kernel" [h, w, in, out], "LAYER/bias", "LAYER/slope"."""
     arrays = {}
     for layer, (kind, weights) in zip(layers, _weighted(model), strict=True):
         if kind == "PRELU":

@@ -6,8 +6,8 @@ import numpy as np
 
 from bitmoji_jax.ops.image import to_float
 
-# Mirroring swaps left with right: eyes and mouth corners change places, the nose stays.
-_MIRRORED_LANDMARKS = np.array([1, 0, 2, 4, 3])
+MIRRORED_LANDMARKS = np.array([1, 0, 2, 4, 3])
+"""Order of the five landmarks in a mirrored image: eyes and mouth corners change places, the nose stays."""
 
 
 def augment(
@@ -46,7 +46,7 @@ def augment(
         if flip:
             mirror = jax.random.bernoulli(flip_key)
             image = jnp.where(mirror, image[:, ::-1], image)
-            mirrored = points.at[:, 0].set(1 - points[:, 0])[_MIRRORED_LANDMARKS]
+            mirrored = points.at[:, 0].set(1 - points[:, 0])[MIRRORED_LANDMARKS]
             points = jnp.where(mirror, mirrored, points)
         return image, points
 

@@ -1,7 +1,6 @@
-"""The dataset on disk: a TFDS dataset in ArrayRecord files, written and read without TensorFlow.
+"""Writes a dataset: one folder of ArrayRecord files that TFDS opens, without TensorFlow.
 
-A dataset is one folder, TFDS' "version folder": `dataset_info.json`, `features.json` and ArrayRecord files.
-`tfds.builder_from_directory(folder).as_data_source("trainA")` opens it too.
+`tfds.builder_from_directory(folder).as_data_source("trainA")` reads it, as `pipeline.open_dataset` does.
 """
 
 import contextlib
@@ -22,7 +21,6 @@ from tensorflow_datasets.core import shuffle as tfds_shuffle
 from tensorflow_datasets.core import writer as tfds_writer
 from tensorflow_datasets.proto import tf_example_pb2
 
-from bitmoji_jax.data.images import decode_image as decode_image
 from bitmoji_jax.data.images import encode_image as encode_image
 from bitmoji_jax.errors import InputError
 
@@ -35,12 +33,12 @@ class Example:
     """One image of a split.
 
     Attributes:
-        id: Unique within its split; the order on disk is that of a hash of it.
-        image: RGB, size × size, as `encode_image` gives it.
+        id: Unique within its split; its hash decides the order on disk.
+        image: RGB, size × size, encoded by `encode_image`.
         gender: One of `GENDERS`.
-        landmarks: float32 [5, 2], (x, y) as fractions of the image, NaN where unknown; the rows are left eye,
-            right eye, nose, left and right mouth corner, "left" being the image's. None: all unknown.
-        attributes: Values of the dataset's attributes; one that is missing reads back as NaN or "".
+        landmarks: float32 [5, 2], (x, y) as fractions of the image, NaN where unknown; None if all are. The rows are
+            left eye, right eye, nose, left and right mouth corner, where left is the left of the image.
+        attributes: Values of the dataset's attributes; missing ones read back as NaN or "".
     """
 
     id: str
@@ -59,22 +57,21 @@ def write_dataset(
     description: str,
     extra_files: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Writes a dataset that is there whole or not at all.
+    """Writes a dataset whole or not at all: into a hidden folder beside `out`, which is then renamed.
 
-    It grows in a hidden folder beside `out` and is renamed at the end. The same examples give the same bytes,
-    in whatever order they come. The encoded images of one split at a time are held in memory.
+    The same examples give the same bytes in any order. The encoded images of one split at a time are held in memory.
 
     Args:
-        out: The dataset's folder; it must not exist yet, or be empty.
+        out: The dataset's folder; it must not exist, or be empty.
         splits: The examples of each split (a subset of `SPLITS`), each iterated over once.
         size: Height and width of every image, in pixels.
-        attributes: Name and type (float or str) of every attribute that any example has.
+        attributes: Name and type (float or str) of every attribute of any example.
         description: One line for `dataset_info.json`.
-        extra_files: Further files to put into the folder, by name.
+        extra_files: Contents of further files of the folder, by name.
 
     Raises:
-        InputError: `out` is there and not an empty folder.
-        ValueError: a split is unknown or empty, an id comes twice, or an attribute is not declared.
+        InputError: `out` exists and is not an empty folder.
+        ValueError: a split is unknown or empty, two ids are the same, or an attribute is not declared.
     """
     if unknown := set(splits) - set(SPLITS):
         raise ValueError(f"no such split: {', '.join(sorted(unknown))}; there are {', '.join(SPLITS)}")
@@ -88,30 +85,7 @@ def write_dataset(
         )
         for name, content in (extra_files or {}).items():
             (builder.data_path / name).write_bytes(content)
-        # A link to an empty folder is filled, not replaced.
-        os.rename(builder.data_path, out.resolve())
-
-
-def read_split(folder: Path, split: str) -> Iterator[Example]:
-    """Yields the examples of a split in their order on disk, images still encoded."""
-    source = tfds.builder_from_directory(folder).as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-    for index in range(len(source)):
-        row = source[index]
-        yield Example(
-            id=row["id"].decode(),
-            image=row["image"],
-            gender=GENDERS[row["gender"]],
-            landmarks=row["landmarks"],
-            attributes=attributes_of(row),
-        )
-
-
-def attributes_of(row: Mapping[str, Any]) -> dict[str, float | str]:
-    """The attributes of a row as TFDS reads it; empty where the dataset has none."""
-    return {
-        name: value.decode() if isinstance(value, bytes) else float(value)
-        for name, value in row.get("attributes", {}).items()
-    }
+        os.rename(builder.data_path, out.resolve())  # if `out` is a link to an empty folder, that folder is filled
 
 
 def check_free(out: Path) -> None:
@@ -124,47 +98,39 @@ def check_free(out: Path) -> None:
 
 @contextlib.contextmanager
 def scratch_folder(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out` (same file system, so a rename is atomic), gone at the end.
+    """Makes a hidden folder beside `out` (on the same file system, so a rename is atomic) and removes it at the end.
 
-    Killed runs leave theirs behind: a run holds a lock on its own, so the next one knows which to sweep away.
+    Killed runs leave theirs behind. A live run holds a lock on its own; folders without one are removed here.
     """
     out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{out.name}.incomplete-"
     for left_over in out.parent.glob(f"{glob.escape(prefix)}*"):
-        with _lock(left_over) as ours:
-            if ours:
+        with _lock(left_over) as locked:
+            if locked:
                 shutil.rmtree(left_over, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
-    try:
-        with _lock(folder):
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    temporary = tempfile.TemporaryDirectory(prefix=prefix, dir=out.parent, ignore_cleanup_errors=True)
+    with temporary as folder, _lock(Path(folder)):
+        yield Path(folder)
 
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[bool]:
-    """Locks a folder until its end, if no other process has and the file system can."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        yield False
-        return
-    try:
-        ours = True
+    """Locks a folder; yields False if another process has locked it or the file system cannot."""
+    with contextlib.ExitStack() as stack:
         try:
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = True
         except OSError:
-            ours = False
-        yield ours
-    finally:
-        os.close(descriptor)
+            locked = False
+        yield locked
 
 
 @contextlib.contextmanager
 def _shuffle_in_memory() -> Iterator[None]:
-    """Keeps TFDS from spilling its shuffle to disk past 1 GB, which it can do through TensorFlow only."""
+    """Keeps TFDS from shuffling on disk past 1 GB, which needs TensorFlow."""
     limit = tfds_shuffle.MAX_MEM_BUFFER_SIZE
     tfds_shuffle.MAX_MEM_BUFFER_SIZE = sys.maxsize
     try:
@@ -174,26 +140,25 @@ def _shuffle_in_memory() -> Iterator[None]:
 
 
 class _SameBytesWriter(tfds_writer.ExampleWriter):
-    """Writes an example always as the same bytes, where TFDS leaves the order of its features to chance."""
+    """Writes the features of an example in a fixed order, which TFDS leaves to chance."""
 
     def write(self, path: str, examples: Iterable[tuple[Any, bytes]]) -> None:
         try:
-            super().write(path, ((key, self._in_order(serialized)) for key, serialized in examples))
-        except RuntimeError as error:  # So ArrayRecord calls, for one, a disk that is full.
+            super().write(path, ((key, _in_order(serialized)) for key, serialized in examples))
+        except RuntimeError as error:  # what ArrayRecord raises when the disk is full
             raise OSError(str(error)) from error
 
-    @staticmethod
-    def _in_order(serialized: bytes) -> bytes:
-        return tf_example_pb2.Example.FromString(serialized).SerializeToString(deterministic=True)
+
+def _in_order(serialized: bytes) -> bytes:
+    return tf_example_pb2.Example.FromString(serialized).SerializeToString(deterministic=True)
 
 
 class _PhotosAndAvatars(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """TFDS builder over examples that are at hand; nothing is downloaded."""
+    """A TFDS builder of given examples; it downloads nothing."""
 
     name = "photos_and_avatars"
     VERSION = tfds.core.Version("1.0.0")
-    # TFDS would look for checksums of downloads here, by way of importlib_resources, which nothing installs.
-    code_path = None
+    code_path = None  # else TFDS looks for checksums of downloads, with a package that nothing installs
 
     def __init__(
         self,
@@ -224,9 +189,7 @@ class _PhotosAndAvatars(tfds.core.GeneratorBasedBuilder, skip_registration=True)
                 }
             )
         return tfds.core.DatasetInfo(
-            builder=self,
-            description=self._description,
-            features=tfds.features.FeaturesDict(features),
+            builder=self, description=self._description, features=tfds.features.FeaturesDict(features)
         )
 
     def _split_generators(self, dl_manager: object) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
@@ -264,7 +227,7 @@ class _PhotosAndAvatars(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         return _SameBytesWriter(self.info.file_format)
 
     def _log_download_bytes(self) -> None:
-        """TFDS prints here, about a download that there is not."""
+        """Prints nothing; TFDS reports a download."""
 
     def _log_download_done(self) -> None:
-        """TFDS prints here the name of the scratch folder."""
+        """Prints nothing; TFDS names the scratch folder."""

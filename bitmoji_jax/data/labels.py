@@ -1,8 +1,8 @@
 """Label CSVs: what is known about the images of a folder, by file name.
 
-A row a file, under a header. `file` is the path below the folder, `gender` is male, female, unknown or blank,
-the ten landmark columns (`eyeL_x`, `eyeL_y`, `eyeR_x` to `mouthR_y`) are fractions of the image as it is
-stored, eyeL the eye on the image's left. Every other column is an attribute. A blank means unknown.
+Under a header, a row for each file. `file` is the path below the folder; `gender` is male, female, unknown or blank;
+the ten landmark columns (`eyeL_x`, `eyeL_y`, `eyeR_x` to `mouthR_y`) are fractions of the stored image, where L is the
+left of the image. Every other column is an attribute. A blank means unknown.
 """
 
 import csv
@@ -22,12 +22,12 @@ _LANDMARKS = tuple(f"{point}_{axis}" for point in _POINTS for axis in "xy")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Label:
-    """What the CSVs say of one file.
+    """What the CSVs say about one file.
 
     Attributes:
         gender: One of `GENDERS`.
         landmarks: float32 [5, 2], fractions of the stored image, NaN where unknown.
-        attributes: The other columns as they stand in the CSVs, without the blanks.
+        attributes: Text of the other columns, without blanks.
     """
 
     gender: str
@@ -36,10 +36,10 @@ class Label:
 
 
 def read_labels(paths: Sequence[Path], files: Set[str], folder: Path) -> tuple[dict[str, Label], list[str]]:
-    """Reads and merges the CSVs of one folder.
+    """Reads and merges the CSVs of one folder; a file may be in several of them.
 
     Args:
-        paths: The CSVs; a file may be in several of them.
+        paths: The CSVs.
         files: All files of the folder, as paths below it.
         folder: Named in messages.
 
@@ -47,56 +47,54 @@ def read_labels(paths: Sequence[Path], files: Set[str], folder: Path) -> tuple[d
         The labels by file, and warnings, a line each.
 
     Raises:
-        InputError: a CSV cannot be read, has no `file` column, names only files that are not there, has a
-            landmark that is no fraction or a gender of its own, or contradicts the CSV before it.
+        InputError: a CSV cannot be read, has no `file` column, names none of `files`, has an invalid gender or
+            landmark, or contradicts an earlier one.
     """
     merged: dict[str, dict[str, str]] = {}
     warnings = []
     for path in paths:
-        strangers = []
-        outside = []
-        known = 0
+        known, unknown, outside = [], [], []
         for where, cells in _rows(path):
             file = cells.pop("file")
             if "gender" in cells:
                 cells["gender"] = cells["gender"].lower()
             _check(where, cells)
             if file not in files:
-                strangers.append(file)
+                unknown.append(file)
                 continue
-            known += 1
-            if any(not 0 <= float(cells[column]) <= 1 for column in _LANDMARKS if _known(cells, column)):
+            known.append(file)
+            if any(value < 0 or value > 1 for value in _landmarks(cells)):
                 outside.append(file)
             row = merged.setdefault(file, {})
             for column, value in cells.items():
                 if row.setdefault(column, value) != value:
                     raise InputError(f"{where}: {column} of {file} is {value}, but elsewhere it is {row[column]}")
         if not known:
-            raise InputError(f"{path}: none of its {len(strangers)} rows names a file in {folder}")
+            raise InputError(f"{path}: none of its {len(unknown)} rows names a file in {folder}")
         if outside:
             warnings.append(
                 f"{path}: {len(outside)} files have landmarks outside of the image, the first is {outside[0]}: "
                 "are they fractions of its width and height?"
             )
-        if strangers:
-            warnings.append(f"{path}: {len(strangers)} rows name no file in {folder}, the first is {strangers[0]}")
+        if unknown:
+            warnings.append(f"{path}: {len(unknown)} rows name no file in {folder}, the first is {unknown[0]}")
     return {file: _label(cells) for file, cells in merged.items()}, warnings
 
 
 def attribute_types(labels: Iterable[tuple[str, Label]]) -> tuple[dict[str, type], list[str]]:
-    """The attributes in files' labels, float where every value is a number, else str; and warnings."""
+    """Returns the type of each attribute, float where every value is a number, else str; and warnings."""
     numbers: dict[str, str] = {}
     texts: dict[str, str] = {}
     for file, label in labels:
         for name, value in label.attributes.items():
             (texts if _number(value) is None else numbers).setdefault(name, f"{value} ({file})")
     types: dict[str, type] = {**dict.fromkeys(numbers, float), **dict.fromkeys(texts, str)}
-    mixed = sorted(set(numbers) & set(texts))
+    mixed = sorted(numbers.keys() & texts.keys())
     return types, [f"column {name} becomes text: {texts[name]} is no number" for name in mixed]
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yields where a row is and its cells that are not blank, by column."""
+    """Yields where a row is, and its cells that are not blank, by column."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
@@ -112,13 +110,10 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
                     continue
                 if len(row) != len(header):
                     raise InputError(f"{where}: {len(row)} cells under {len(header)} column names")
-                cells = {name: cell.strip() for name, cell in zip(header, row, strict=True) if name}
-                cells = {name: cell for name, cell in cells.items() if cell}
+                cells = {name: cell.strip() for name, cell in zip(header, row, strict=True) if name and cell.strip()}
                 if "file" not in cells:
                     raise InputError(f"{where}: no file is named")
                 yield where, cells
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except (csv.Error, UnicodeDecodeError) as error:
@@ -129,23 +124,22 @@ def _check(where: str, cells: Mapping[str, str]) -> None:
     if (gender := cells.get("gender", "unknown")) not in GENDERS:
         raise InputError(f"{where}: gender is {gender}, want {', '.join(GENDERS)} or nothing")
     for column in _LANDMARKS:
-        # A point may lie a little outside of the image, but pixels given for fractions are a mistake.
-        value = _number(cells.get(column, "0"))
-        if value is None or not (math.isnan(value) or -1 <= value <= 2):
-            raise InputError(f"{where}: {column} is {cells[column]}, want a fraction of the image, as 0.5")
-
-
-def _known(cells: Mapping[str, str], column: str) -> bool:
-    return not math.isnan(float(cells.get(column, "nan")))
+        # A point may lie a little outside of the image; further out, pixels were given for fractions.
+        value = _number(cells.get(column, "nan"))
+        if value is None or value < -1 or value > 2:
+            raise InputError(f"{where}: {column} is {cells[column]}, want a fraction of the image, such as 0.5")
 
 
 def _label(cells: Mapping[str, str]) -> Label:
-    points = [float(cells.get(column, "nan")) for column in _LANDMARKS]
     return Label(
         gender=cells.get("gender", "unknown"),
-        landmarks=np.array(points, np.float32).reshape(5, 2),
+        landmarks=np.array(_landmarks(cells), np.float32).reshape(5, 2),
         attributes={name: value for name, value in cells.items() if name not in {*_LANDMARKS, "gender"}},
     )
+
+
+def _landmarks(cells: Mapping[str, str]) -> list[float]:
+    return [float(cells.get(column, "nan")) for column in _LANDMARKS]
 
 
 def _number(text: str) -> float | None:

@@ -1,4 +1,4 @@
-"""The way of images from a TFDS dataset to the devices: two shuffled streams, zipped, batched, prefetched."""
+"""Reads a TFDS dataset and feeds the devices: two shuffled streams, zipped, batched, prefetched."""
 
 import dataclasses
 import functools
@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import tensorflow_datasets as tfds
 from jax.sharding import Mesh, NamedSharding
-from PIL import Image
+from PIL import Image, ImageOps
 
 from bitmoji_jax.config import DataConfig
-from bitmoji_jax.data.builder import GENDERS, SPLITS, attributes_of
+from bitmoji_jax.data.builder import GENDERS, SPLITS
 from bitmoji_jax.data.images import decode_image
 from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError
@@ -40,21 +40,27 @@ class Dataset:
         return {name: len(rows) for name, rows in self.splits.items()}
 
     def read(self, split: str, index: int) -> dict[str, Any]:
-        """One row: image uint8 [S, S, 3], landmarks float32 [5, 2], id, gender (a name of `GENDERS`), attributes.
+        """Reads a row: image uint8 [S, S, 3], landmarks float32 [5, 2], id, gender (a name of `GENDERS`), attributes.
 
         `attributes` maps names to numbers (NaN where unknown) or texts; it is empty where the dataset has none.
         """
         row = self.splits[split][index]
+        attributes = row.get("attributes", {}).items()
         return {
             "image": _decode(row["image"], self.stored_size),
             "landmarks": np.asarray(row.get("landmarks", np.full((5, 2), np.nan)), np.float32),
             "id": row["id"].decode() if "id" in row else str(index),
             "gender": GENDERS[row["gender"]] if "gender" in row else "unknown",
-            "attributes": attributes_of(row),
+            "attributes": {k: v.decode() if isinstance(v, bytes) else float(v) for k, v in attributes},
         }
 
+    def mean_image(self, split: str) -> np.ndarray:
+        """The mean of a split's images: float64 [S, S, 3], 0 to 255."""
+        count = len(self.splits[split])
+        return sum((self.read(split, i)["image"].astype(np.float64) for i in range(count)), np.zeros(())) / count
+
     def test_pairs(self) -> list[tuple[int, int]]:
-        """Indices in testA and testB of each photo and its partner; empty where `paired_test` is False."""
+        """Lists the indices in testA and testB of each photo and its partner; empty unless `paired_test`."""
         if not self.paired_test:
             return []
         partners = {row["id"]: i for i, row in enumerate(self.splits["testB"])}
@@ -64,8 +70,8 @@ class Dataset:
 def open_dataset(config: DataConfig) -> Dataset:
     """Opens the dataset at `config.dir`, or the TFDS dataset `config.name`, without reading images.
 
-    Where neither is given, this is the built-in synthetic set, rendered now if it is not in the cache. Images of a
-    dataset that was not made by `prepare` are cropped to the central square and resized when read.
+    If neither is given, this is the built-in synthetic set, rendered now if it is not in the cache. Images of a dataset
+    that `prepare` did not make are cropped to the central square and resized when read.
 
     Raises:
       InputError: there is no such dataset, it is not in ArrayRecord files, or it lacks trainA or trainB.
@@ -80,10 +86,10 @@ def open_dataset(config: DataConfig) -> Dataset:
         else:
             builder = tfds.builder_from_directory(config.dir)
     except Exception as error:
-        # TFDS raises a type of its own, or of another library's, for each of: no such folder, name, configuration or
-        # version, and a damaged dataset_info.json.
+        # TFDS raises types of several libraries for a folder, name, configuration or version that does not exist, and
+        # for a damaged dataset_info.json.
         raise InputError(
-            f"can't open the dataset {name}: {_one_line(error)}. Two folders of pictures become one with: "
+            f"cannot open the dataset {name}: {_one_line(error)}. To make one of two folders of pictures: "
             "python -m bitmoji_jax prepare --photos DIR --avatars DIR --out data/NAME"
         ) from error
 
@@ -95,7 +101,7 @@ def open_dataset(config: DataConfig) -> Dataset:
             splits[split] = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
         except (NotImplementedError, OSError, ValueError) as error:
             raise InputError(
-                f"can't read split {split} of {name}: {_one_line(error)}. It must be stored as array_record"
+                f"cannot read split {split} of {name}: {_one_line(error)}. It must be stored as array_record"
             ) from error
     for split in ("trainA", "trainB"):
         if split not in splits:
@@ -111,13 +117,13 @@ def open_dataset(config: DataConfig) -> Dataset:
 
 
 def read_pair(dataset: Dataset, indices: tuple[int, int]) -> dict[str, dict[str, np.ndarray]]:
-    """What the train step sees of a photo and an avatar. Here alone it is said what a batch is made of."""
+    """Reads what the train step takes of a photo and an avatar; the only place that defines what is in a batch."""
     rows = {"x": dataset.read("trainA", indices[0]), "y": dataset.read("trainB", indices[1])}
     return {domain: {name: row[name] for name in ("image", "landmarks")} for domain, row in rows.items()}
 
 
 def abstract_batch(dataset: Dataset, batch_size: int, mesh: Mesh) -> Any:
-    """Shapes, types and places of a batch of `train_batches`."""
+    """Returns the shapes, types and shardings of a batch of `train_batches`."""
     return jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(
             (mesh.size, batch_size // mesh.size, *a.shape), a.dtype, sharding=NamedSharding(mesh, SHARDED)
@@ -129,22 +135,22 @@ def abstract_batch(dataset: Dataset, batch_size: int, mesh: Mesh) -> Any:
 def train_batches(
     dataset: Dataset, config: DataConfig, *, batch_size: int, seed: int, mesh: Mesh, start: int = 0
 ) -> Iterator[Any]:
-    """This process's share of an endless stream of global batches, on the devices.
+    """Streams this process's share of the global batches to the devices, without end.
 
     Photos and avatars are shuffled and repeated independently of each other, with a new order each epoch. The global
-    batches do not depend on how many processes and devices share them.
+    batches do not depend on the number of processes and devices.
 
     Args:
-      dataset: where images come from.
-      config: how many threads read.
+      dataset: source of the images.
+      config: its `read_threads`.
       batch_size: images of each domain in a global batch.
-      seed: of the order.
+      seed: seed of the order.
       mesh: all devices.
-      start: global batches to leave out, those that a continued run has seen.
+      start: number of global batches to skip, those that a resumed run has used.
 
     Returns:
-      An iterator of {"x": {"image", "landmarks"}, "y": ...}: image uint8 [devices, images a device, S, S, 3], landmarks
-      float32 [devices, images a device, 5, 2], of which this process holds what belongs to its own devices.
+      An iterator of {"x": {"image", "landmarks"}, "y": ...}: image uint8 [devices, images per device, S, S, 3],
+      landmarks float32 [devices, images per device, 5, 2], of which this process holds the part of its own devices.
     """
     local_batch = batch_size // jax.process_count()
     local_devices = mesh.local_mesh.size
@@ -160,13 +166,13 @@ def train_batches(
     seed_x, seed_y = (int(s) for s in np.random.SeedSequence(seed).generate_state(2, np.uint32))
     pairs = grain.experimental.ZipMapDataset([stream("trainA", seed_x), stream("trainB", seed_y)])
     batches = pairs.map(functools.partial(read_pair, dataset)).batch(local_batch, drop_remainder=True)
-    # Batches of a process are dealt out in turn, so that joined they are the batches of a single process.
+    # Every process takes each n-th batch, so that joined they are the batches of a single process.
     first = jax.process_index() + start * jax.process_count()
     batches = batches[first :: jax.process_count()]
     # The defaults, 16 threads and 500 batches ahead, would take gigabytes.
     read_options = grain.ReadOptions(num_threads=config.read_threads, prefetch_buffer_size=2 * config.read_threads)
     prefetched = grain.experimental.ThreadPrefetchIterDataset
-    # Some ready on the host, some on the devices: without the first, the devices wait twice as long.
+    # Some on the host, some on the devices: without the first, the devices wait twice as long.
     on_host = prefetched(batches.to_iter_dataset(read_options), prefetch_buffer_size=4)
     return iter(prefetched(on_host.map(to_devices), prefetch_buffer_size=2))
 
@@ -175,11 +181,7 @@ def _decode(encoded: bytes, size: int) -> np.ndarray:
     rgb = decode_image(encoded)
     if rgb.shape[:2] == (size, size):
         return rgb
-    image = Image.fromarray(rgb)
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+    return np.asarray(ImageOps.fit(Image.fromarray(rgb), (size, size), Image.Resampling.BICUBIC))
 
 
 def _one_line(error: Exception) -> str:

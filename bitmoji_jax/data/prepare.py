@@ -1,4 +1,4 @@
-"""From a folder of photos and one of avatars to a dataset: decode, drop the unfit, split, write, report."""
+"""Makes a dataset of a folder of photos and one of avatars: decodes, drops unusable images, splits, writes, reports."""
 
 import collections
 import dataclasses
@@ -26,9 +26,9 @@ class Report:
 
     Attributes:
         splits: Number of images in each split.
-        dropped: Images that are unfit: unreadable, truncated, too small, too large or duplicate.
-        skipped: What is no image at all: other files, hidden ones, broken links.
-        warnings: A line each.
+        dropped: Images that cannot be used: unreadable, truncated, too small, too large or duplicate.
+        skipped: Entries that are no images: other files, hidden ones, broken links.
+        warnings: Doubts about the label CSVs, a line each.
     """
 
     splits: Mapping[str, int]
@@ -37,12 +37,11 @@ class Report:
     warnings: Sequence[str]
 
     def summary(self, out: Path) -> str:
-        """The report in a line, for a dataset that is in `out`."""
+        """Returns the report of the dataset in `out` as one line."""
         text = f"prepared {out}: " + " ".join(f"{name} {count}" for name, count in self.splits.items())
-        if self.dropped:
-            text += f" · dropped {_by_reason(self.dropped)}"
-        if self.skipped:
-            text += f" · skipped {_by_reason(self.skipped)}"
+        for what, left_out in (("dropped", self.dropped), ("skipped", self.skipped)):
+            if left_out:
+                text += f" · {what} {_by_reason(left_out)}"
         return text + (f", see {out / REPORT}" if self.dropped or self.skipped else "")
 
 
@@ -58,61 +57,61 @@ def prepare(
 ) -> Report:
     """Makes a dataset of two folders, whole or not at all; the same files give the same bytes.
 
-    Images are turned upright, cut to their central square and resized once, in sRGB with alpha on white. One
-    in ten goes to a test split, by a hash of its path below its folder. Of images that are the same in the
-    dataset, on whichever sides, the first is kept, photos before avatars.
+    Images are turned upright, cropped to their central square and resized, in sRGB with alpha on white. One in ten goes
+    to a test split, by a hash of its path below its folder. Of images that become the same, in either folder, the first
+    is kept, photos before avatars.
 
     Args:
         photos: Folder of the X domain, read with everything below it.
         avatars: Folder of the Y domain.
-        out: Folder of the dataset, not there yet or empty.
-        size: Height and width of the images in the dataset, in pixels. Those of less than half are dropped.
+        out: Folder of the dataset; it must not exist, or be empty.
+        size: Height and width of the images in the dataset, in pixels. Images of less than half of it are dropped.
         labels_photos: Label CSVs of the photos, see `labels`.
         labels_avatars: Label CSVs of the avatars.
-        workers: Processes to decode in, by default as many as there are cores. 1 is this process itself.
+        workers: Processes that decode, by default one per available core; 1 is this process itself.
 
     Raises:
-        InputError: of the arguments or what they name, something cannot be used.
+        InputError: a folder, a label CSV, `out` or `size` cannot be used.
     """
     if size < _MIN_SIZE:
         raise InputError(f"--size {size} is too small: want {_MIN_SIZE} or more")
     check_free(out)
     roots = {"photos": photos, "avatars": avatars}
-    listings = {side: list_files(root) for side, root in roots.items()}
-    for side, listing in listings.items():
+    listings = {domain: list_files(root) for domain, root in roots.items()}
+    for domain, listing in listings.items():
         if not listing.files:
-            raise InputError(f"--{side} {roots[side]} has no files in it")
+            raise InputError(f"--{domain} {roots[domain]} has no files in it")
     if listings["photos"].folders & listings["avatars"].folders:
         raise InputError(f"--photos {photos} and --avatars {avatars} share a folder: they must be apart")
 
     labels: dict[str, Mapping[str, Label]] = {}
     warnings: list[str] = []
-    for side, csvs in (("photos", labels_photos), ("avatars", labels_avatars)):
-        labels[side], lines = read_labels(csvs, listings[side].files.keys(), roots[side])
+    for domain, csvs in (("photos", labels_photos), ("avatars", labels_avatars)):
+        labels[domain], lines = read_labels(csvs, listings[domain].files.keys(), roots[domain])
         warnings += lines
     types, lines = attribute_types([*labels["photos"].items(), *labels["avatars"].items()])
     warnings += lines
 
     with scratch_folder(out) as scratch, (scratch / "spool").open("w+b") as spool:
-        files = {side: listing.files for side, listing in listings.items()}
+        files = {domain: listing.files for domain, listing in listings.items()}
         decoded, left_out = decode_files(files, size, workers or available_cores(), spool)
         dropped = [each for each in left_out if each.reason != "not an image"]
         skipped = [each for each in left_out if each.reason == "not an image"]
-        for side, listing in listings.items():
-            skipped += [LeftOut(side, name, why) for name, why in listing.skipped.items()]
+        for domain, listing in listings.items():
+            skipped += [LeftOut(domain, name, reason) for name, reason in listing.skipped.items()]
 
-        splits: dict[str, list[Decoded]] = {}
+        counts: dict[str, int] = {}
         examples: dict[str, Iterable[Example]] = {}
-        for side, letter in (("photos", "A"), ("avatars", "B")):
-            if len(decoded[side]) < 2:
-                lost = _by_reason([each for each in left_out if each.folder == side])
-                usable = f"{len(decoded[side])} usable images"
-                raise InputError(f"--{side} {roots[side]} has {usable}, want 2 or more; left out {lost}")
-            train, test = _split(decoded[side])
-            for name, images in ((f"train{letter}", train), (f"test{letter}", test)):
-                splits[name] = images
-                examples[name] = _examples(images, labels[side], types, spool)
-        report = Report({name: len(splits[name]) for name in SPLITS}, dropped, skipped, warnings)
+        for domain, letter in (("photos", "A"), ("avatars", "B")):
+            if (usable := len(decoded[domain])) < 2:
+                lost = _by_reason([each for each in left_out if each.folder == domain])
+                raise InputError(
+                    f"--{domain} {roots[domain]} has {usable} usable images, want 2 or more; left out {lost}"
+                )
+            for name, images in zip((f"train{letter}", f"test{letter}"), _split(decoded[domain]), strict=True):
+                counts[name] = len(images)
+                examples[name] = _examples(images, labels[domain], types, spool)
+        report = Report({name: counts[name] for name in SPLITS}, dropped, skipped, warnings)
         write_dataset(
             out,
             examples,
@@ -125,7 +124,7 @@ def prepare(
 
 
 def _split(images: Sequence[Decoded]) -> tuple[list[Decoded], list[Decoded]]:
-    """Train and test, neither of them empty; an image stays where it is when others are added."""
+    """Returns train and test images, neither of them empty; an image keeps its split when others are added."""
     in_order = sorted(images, key=lambda image: _fraction(image.file))
     tests = sum(_fraction(image.file) < _TEST_SHARE for image in in_order)
     tests = min(max(tests, 1), len(in_order) - 1)
@@ -133,7 +132,7 @@ def _split(images: Sequence[Decoded]) -> tuple[list[Decoded], list[Decoded]]:
 
 
 def _fraction(name: str) -> float:
-    """A hash of a name, uniform in [0, 1)."""
+    """Hashes a name to a number that is uniform in [0, 1)."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6]) / 2**48
 
 
@@ -141,21 +140,19 @@ def _examples(
     images: Iterable[Decoded], labels: Mapping[str, Label], types: Mapping[str, type], spool: BinaryIO
 ) -> Iterator[Example]:
     for image in images:
-        label = labels.get(image.file)
-        if label is None:
-            yield Example(image.file, image.read(spool))
-            continue
-        yield Example(
-            id=image.file,
-            image=image.read(spool),
-            gender=label.gender,
-            landmarks=image.framing.apply(label.landmarks),
-            attributes={name: types[name](value) for name, value in label.attributes.items()},
-        )
+        example = Example(image.file, image.read(spool))
+        if label := labels.get(image.file):
+            example = dataclasses.replace(
+                example,
+                gender=label.gender,
+                landmarks=image.framing.apply(label.landmarks),
+                attributes={name: types[name](value) for name, value in label.attributes.items()},
+            )
+        yield example
 
 
 def _by_reason(left_out: Iterable[LeftOut]) -> str:
-    """As in "12 (duplicate 8, truncated 3, too small 1)"."""
+    """Counts reasons, as in "12 (duplicate 8, truncated 3, too small 1)"."""
     counts = collections.Counter(each.reason for each in left_out)
     reasons = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
     return f"{counts.total()} ({reasons})" if reasons else "0"

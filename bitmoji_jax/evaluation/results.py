@@ -1,4 +1,4 @@
-"""What an evaluation finds, as plain data: `report` draws it, and `scores_json` keeps its numbers."""
+"""The results of an evaluation as plain data: the report shows them, `scores_json` keeps the numbers."""
 
 import dataclasses
 import json
@@ -21,33 +21,35 @@ class Group:
     images: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Score:
     """One number about a run."""
 
     name: str
     """Its key in scores.json, such as kid_y."""
     title: str
-    """What a reader calls it."""
+    """Its name in the report."""
     unit: str
     """Empty where there is none."""
     better: Better
     value: float | None = None
-    """None where it can't be had; `note` says why."""
+    """None where it cannot be computed; `note` has the reason."""
     images: int = 0
-    """Test images it was taken over."""
+    """Test images it was computed over."""
     sd: float | None = None
     """Standard deviation over random subsets, where the score has one."""
     references: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """What other things score, by name: real avatars, untranslated photos."""
+    """The score of something known, by name: real avatars, untranslated photos."""
     groups: Mapping[str, Group] = dataclasses.field(default_factory=dict)
     """The score by subset of the images."""
     reliable: bool = True
-    """False: past the limits of what judged it; `note` says why."""
+    """False if the judge that it depends on is past its limit; `note` has the reason."""
     note: str = ""
+    per_image: np.ndarray | None = None
+    """float64 [N], the score of each test photo, NaN where unknown; None where a score has no such values."""
 
 
-def taken(score: Score, measure: Callable[[], float]) -> Score:
+def measured(score: Score, measure: Callable[[], float]) -> Score:
     """The score with its value, or with the reason in its note if `measure` raises ValueError."""
     try:
         return dataclasses.replace(score, value=measure())
@@ -55,21 +57,9 @@ def taken(score: Score, measure: Callable[[], float]) -> Score:
         return dataclasses.replace(score, note=str(error))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class PerImage:
-    """One number for each test photo, to sort them by."""
-
-    name: str
-    title: str
-    unit: str
-    better: Better
-    values: np.ndarray
-    """float64 [N], NaN where unknown."""
-
-
 @dataclasses.dataclass(frozen=True)
-class JudgeCard:
-    """How well a network that judges does on held-out real images."""
+class JudgeAccuracy:
+    """The accuracy of one judge on real test images."""
 
     name: str
     """Key in scores.json, such as gender_y."""
@@ -77,23 +67,23 @@ class JudgeCard:
     measure: Literal["accuracy", "NME"]
     value: float
     images: int
-    """Held-out images it was measured on."""
+    """Test images it was measured on."""
     under: Mapping[str, float]
-    """The same measure on held-out images with noise, blur, JPEG, checkerboard."""
+    """The same measure under corruption, by name: noise, blur, JPEG, checkerboard."""
     reliable: bool
-    """False where `value` is past the limit: under 95 % accuracy, or over 0.1 NME."""
+    """False where `value` is past the limit: accuracy below 95 %, or NME above 0.1."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RunResult:
-    """A run's scores, and the pictures they were taken from. N test photos, M test avatars, S pixels a side."""
+    """A run's scores, and the images they were computed from: N test photos, M test avatars, S pixels a side."""
 
     name: str
     checkpoint: str
     """"best" or "latest"."""
     images_seen: int
     total_images: int | None
-    """Of the schedule: fewer seen means a run under way or stopped. None: not known."""
+    """Of the schedule; None if unknown. A run that has seen fewer is unfinished."""
     parameters: int
     """Of one generator."""
     config: ExperimentConfig
@@ -108,15 +98,15 @@ class RunResult:
     """uint8 [M, S, S, 3]."""
     fake_photos: np.ndarray
     """uint8 [M, S, S, 3], F of `real_avatars`."""
-    per_image: tuple[PerImage, ...]
-    """The first is what the grids are sorted by."""
+    sorted_by: tuple[Score, ...]
+    """Scores whose `per_image` values sort the photos of the report; the first one sorts the subsets too."""
     subsets: Mapping[str, np.ndarray]
     """bool [N] by name, such as "glasses" or "skin: dark"."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One or several runs judged on the same test images."""
+    """One or several runs scored on the same test images."""
 
     date: str
     """ISO 8601."""
@@ -125,15 +115,15 @@ class Evaluation:
     versions: Mapping[str, str]
     seconds: float
     dataset: str
-    """Its name, no path."""
+    """Its name, without a path."""
     sizes: Mapping[str, int]
     """Images in each split."""
-    judges: tuple[JudgeCard, ...]
+    judges: tuple[JudgeAccuracy, ...]
     runs: tuple[RunResult, ...]
 
 
 def scores_json(evaluation: Evaluation) -> str:
-    """All numbers of an evaluation as indented JSON; what is not finite becomes null. Holds no picture and no path."""
+    """All numbers of an evaluation as indented JSON, without images and paths; not finite numbers become null."""
     numbers = {
         "date": evaluation.date,
         "machine": evaluation.machine,
@@ -141,7 +131,7 @@ def scores_json(evaluation: Evaluation) -> str:
         "versions": dict(evaluation.versions),
         "seconds": evaluation.seconds,
         "dataset": {"name": evaluation.dataset, "sizes": dict(evaluation.sizes)},
-        "judges": {judge.name: _without_name(judge) for judge in evaluation.judges},
+        "judges": {judge.name: _numbers(judge) for judge in evaluation.judges},
         "runs": {
             run.name: {
                 "checkpoint": run.checkpoint,
@@ -152,7 +142,7 @@ def scores_json(evaluation: Evaluation) -> str:
                 "generator": dataclasses.asdict(run.config.generator),
                 "discriminator": dataclasses.asdict(run.config.discriminator),
                 "train": dataclasses.asdict(run.config.train),
-                "scores": {score.name: _without_name(score) for score in run.scores},
+                "scores": {score.name: _numbers(score) for score in run.scores},
             }
             for run in evaluation.runs
         },
@@ -160,10 +150,8 @@ def scores_json(evaluation: Evaluation) -> str:
     return json.dumps(_finite(numbers), indent=2, allow_nan=False) + "\n"
 
 
-def _without_name(record: Any) -> dict[str, Any]:
-    values = dataclasses.asdict(record)
-    del values["name"]
-    return values
+def _numbers(record: Score | JudgeAccuracy) -> dict[str, Any]:
+    return {key: value for key, value in dataclasses.asdict(record).items() if key not in ("name", "per_image")}
 
 
 def _finite(value: Any) -> Any:

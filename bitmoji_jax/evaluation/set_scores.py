@@ -1,76 +1,57 @@
-"""Scores of the outputs as a set: do they look like avatars, are they varied, what is wrong with all of them?"""
+"""Scores of the outputs as a set: do they look like avatars, are they varied, do they share a fault?"""
 
-from bitmoji_jax.evaluation.reference import EFFICIENTNET
-from bitmoji_jax.evaluation.results import Score, taken
-from bitmoji_jax.evaluation.subject import Subject
+from bitmoji_jax.evaluation.results import Score, measured
+from bitmoji_jax.evaluation.testset import EFFICIENTNET, Outputs
 from bitmoji_jax.metrics.checkerboard import checkerboard
 from bitmoji_jax.metrics.diversity import coverage, nearest_neighbour_ratio
-from bitmoji_jax.metrics.images import Alarm, colour_inversion, does_nothing
+from bitmoji_jax.metrics.images import colour_inversion, does_nothing
 from bitmoji_jax.metrics.kid import kid, low_pass
 
-_TO_THOUSANDTHS = 1000.0  # KID is printed so
+_TO_THOUSANDTHS = 1000.0  # the customary unit of KID
+_LOW_PASS_NOTE = "insensitive to lines and noise: palette, pose, large shapes"
 
 
-def kid_scores(subject: Subject) -> list[Score]:
-    """KID of both directions by each network, as it is and with both sides blurred."""
-    fakes = {"y": subject.fake_y, "x": subject.fake_x}
+def kid_scores(outputs: Outputs) -> list[Score]:
+    """Measures the KID of avatars and of photos made of avatars by every network, as they are and blurred."""
     scores = []
-    for network, features in subject.networks.items():
-        reference = subject.reference.networks[network]
+    for network, features in outputs.test_set.networks.items():
         if network == EFFICIENTNET:
-            prefix, by, faults = "kid", "", "fine noise and blur"
+            key, by, faults = "kid", "", "fine noise and blur"
         else:
-            prefix, by, faults = f"kid_{network.lower()}", f" by {network}", "blur and traces of JPEG"
-        for domain, who, untouched in (
-            ("y", "avatars", "untranslated photos"),
-            ("x", "photos made of avatars", "untranslated avatars"),
+            key, by, faults = f"kid_{network.lower()}", f" by {network}", "blur and traces of JPEG"
+        for domain, images, subject, untouched in (
+            ("y", outputs.fake_y, "avatars", "untranslated photos"),
+            ("x", outputs.fake_x, "photos made of avatars", "untranslated avatars"),
         ):
-            plain = subject.fake_y_features[network] if domain == "y" else features(fakes[domain])
-            blurred = features(low_pass(fakes[domain]))
-            for name, title, distance, floor, ceiling, note in (
-                (
-                    f"{prefix}_{domain}",
-                    f"KID × 1000{by} of {who}",
-                    kid(plain, reference.features[domain]),
-                    reference.floor[domain],
-                    reference.ceiling,
-                    f"these features see {faults} before all else",
-                ),
-                (
-                    f"{prefix}_{domain}_low_pass",
-                    f"KID × 1000{by} of {who}, both sides blurred",
-                    kid(blurred, reference.low_pass_features[domain]),
-                    reference.low_pass_floor[domain],
-                    reference.low_pass_ceiling,
-                    "blind to lines and noise: palette, pose, large shapes",
-                ),
-            ):
+            for blur in (False, True):
+                fakes = features(low_pass(images)) if blur else outputs.features[network][domain]
+                scale = (outputs.test_set.low_pass_scales if blur else outputs.test_set.scales)[network]
+                distance = kid(fakes, scale.features[domain])
                 scores.append(
                     Score(
-                        name=name,
-                        title=title,
+                        name=f"{key}_{domain}" + ("_low_pass" if blur else ""),
+                        title=f"KID × 1000{by} of {subject}" + (", both sides blurred" if blur else ""),
                         unit="",
                         better="lower",
                         value=_TO_THOUSANDTHS * distance.mean,
-                        images=len(fakes[domain]),
+                        images=len(images),
                         sd=_TO_THOUSANDTHS * distance.sd,
                         references={
-                            "real against real": _TO_THOUSANDTHS * floor.mean,
-                            untouched: _TO_THOUSANDTHS * ceiling.mean,
+                            "real against real": _TO_THOUSANDTHS * scale.floor[domain].mean,
+                            untouched: _TO_THOUSANDTHS * scale.ceiling.mean,
                         },
-                        note=note,
+                        note=_LOW_PASS_NOTE if blur else f"these features react to {faults} first",
                     )
                 )
     return scores
 
 
-def diversity(subject: Subject) -> list[Score]:
-    """Whether avatars are as varied as real ones."""
-    fakes = subject.fake_y_features[EFFICIENTNET]
-    reals = subject.reference.networks[EFFICIENTNET].features["y"]
+def diversity(outputs: Outputs) -> list[Score]:
+    """Measures whether avatars are as varied as real ones."""
+    fakes, reals = outputs.features[EFFICIENTNET]["y"], outputs.test_set.scales[EFFICIENTNET].features["y"]
     spread = Score(
         name="nearest_neighbour_ratio",
-        title="Distance between an avatar and the one most like it, over that of real avatars",
+        title="Distance of an avatar from the nearest other one, over that of real avatars",
         unit="",
         better="near 1",
         images=len(fakes),
@@ -79,59 +60,59 @@ def diversity(subject: Subject) -> list[Score]:
     )
     covered = Score(
         name="coverage",
-        title="Real avatars with a made one as near as their fifth neighbour",
+        title="Real avatars with a generated one as near as their fifth real neighbour",
         unit="%",
         better="higher",
         images=len(fakes),
         references={"fresh real avatars": 97.0},
-        note="near 0 as long as KID is large",
+        note="near 0 while KID is large",
     )
     return [
-        taken(spread, lambda: nearest_neighbour_ratio(fakes, reals)),
-        taken(covered, lambda: 100 * coverage(fakes, reals)),
+        measured(spread, lambda: nearest_neighbour_ratio(fakes, reals)),
+        measured(covered, lambda: 100 * coverage(fakes, reals)),
     ]
 
 
-def checkerboards(subject: Subject) -> list[Score]:
-    """The pattern that upsampling leaves."""
-    fakes, reals = checkerboard(subject.fake_y), checkerboard(subject.reference.images["y"])
+def checkerboards(outputs: Outputs) -> list[Score]:
+    """Measures the patterns that upsampling leaves."""
+    fakes, reals = checkerboard(outputs.fake_y), checkerboard(outputs.test_set.images["y"])
     return [
         Score(
             name=f"checkerboard_{period}",
             title=f"Checkerboard of period {period} px",
-            unit="× the spectrum beside",
+            unit="× the neighbouring spectrum",
             better="near 1",
             value=getattr(fakes, f"period_{period}"),
-            images=len(subject.fake_y),
+            images=len(outputs.fake_y),
             references={"real avatars": getattr(reals, f"period_{period}")},
-            reliable=len(subject.fake_y) >= 50,
-            note="" if len(subject.fake_y) >= 50 else "under 50 images it is lifted by chance",
+            reliable=len(outputs.fake_y) >= 50,
+            note="" if len(outputs.fake_y) >= 50 else "raised by chance with fewer than 50 images",
         )
         for period in (2, 4)
     ]
 
 
-def alarms(subject: Subject) -> list[Score]:
-    """Two ways to fail that the losses don't show."""
-    photos = subject.reference.images["x"]
-
-    def alarm(name: str, title: str, unit: str, found: Alarm, what: str) -> Score:
-        note = f"ALARM: {what}" if found.raised else ""
-        return Score(name, title, unit, "higher", found.value, len(photos), note=note)
-
+def alarms(outputs: Outputs) -> list[Score]:
+    """Checks for two failures that the losses do not show."""
+    photos = outputs.test_set.images["x"]
+    inversion, idleness = colour_inversion(photos, outputs.fake_y), does_nothing(photos, outputs.fake_y)
     return [
-        alarm(
-            "luma_correlation",
-            "Correlation of photo and avatar in brightness",
-            "",
-            colour_inversion(photos, subject.fake_y),
-            "dark has become light",
+        Score(
+            name="luma_correlation",
+            title="Correlation of photo and avatar in brightness",
+            unit="",
+            better="higher",
+            value=inversion.value,
+            images=len(photos),
+            note="ALARM: dark has become light" if inversion.raised else "",
         ),
-        alarm(
-            "output_change",
-            "Difference of photo and avatar",
-            "grey levels",
-            does_nothing(photos, subject.fake_y),
-            "the avatars are the photos all over again",
+        Score(
+            name="output_change",
+            title="Difference of photo and avatar",
+            unit="grey levels",
+            better="higher",
+            value=idleness.value,
+            images=len(photos),
+            note="ALARM: the avatars are nearly the photos" if idleness.raised else "",
         ),
     ]

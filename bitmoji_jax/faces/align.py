@@ -7,28 +7,41 @@ from typing import Literal
 import numpy as np
 
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.faces.cutout import person
 from bitmoji_jax.faces.finder import Face, find_faces
-from bitmoji_jax.faces.framing import crop_matrix
 from bitmoji_jax.faces.resample import inside, square_matrix, warp
+from bitmoji_jax.faces.segmentation import person_matte
 
 Reason = Literal["no face", "too small", "cut off", "turned", "unsure"]
 
 _FACE_WIDTH = 0.63  # of the crop's side
-_LEAST_WIDTH = 48  # pixels
-_MOST_OUTSIDE = 0.15  # of the mesh's points
-_MOST_YAW = 40  # degrees; of the photos trained on 99 of 100 are within 25
-_LEAST_CONFIDENCE = 0.5
-_CANDIDATE = 0.1  # least confidence of what may be a face at all
+_MIN_WIDTH = 48  # pixels
+_MAX_OUTSIDE = 0.15  # of the mesh's points
+_MAX_YAW = 40  # degrees; 99 % of the training photos are within 25
+_MIN_CONFIDENCE = 0.5
+_CANDIDATE = 0.1  # confidence below which a detection is ignored
+
+# Points of the mesh, the one on the left of an upright image first.
+_EYES = ((33, 133), (362, 263))  # corners
+_MOUTH = (61, 291)  # corners
+
+# Training photos are crops by the rule of CelebA-HQ (Karras et al., arXiv 1710.10196, appendix C): upright along the
+# eyes and the perpendicular to eyes-to-mouth, sized by the larger of the two distances, centred a little below the
+# eyes. Its constants are fitted to the mesh of 1,540 training photos whose framing is known, by the mean distance of
+# the crop's corners, each photo's capped at 0.1 of the side. On 550 test photos 0.020 of the side is left (95th
+# percentile 0.044). A similarity from all 468 points to their median leaves 0.027 (0.058).
+_SIDE = 4.02  # in distances between the eyes
+_MOUTH_SIDE = 0.923  # eyes-to-mouth distances in a distance between the eyes
+_MOUTH_UPRIGHT = 0.823  # weight of eyes-to-mouth in the upright direction
+_BELOW_EYES = 0.120  # the centre, in eyes-to-mouth distances along it
+_ABOVE = 0.012  # the centre, in sides upwards
 
 
 class FaceError(InputError):
-    """A photo's face can't be used: the message says why and what to do, `reason` why in a word."""
+    """A face cannot be used: the message says why and what to do, `reason` is the kind of fault."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason: Reason = reason
-        self.detail = detail
+        super().__init__(reason, detail)  # both, so that it can be pickled
+        self.reason, self.detail = reason, detail
 
     def __str__(self) -> str:
         return self.detail
@@ -55,90 +68,86 @@ class AlignedFace:
 def align(
     photo: np.ndarray, *, size: int, cut_out: bool = True, force: bool = False, all_faces: bool = False
 ) -> list[AlignedFace]:
-    """Finds the largest face in a photo, turns it upright and crops it as training photos are.
+    """Finds the largest face in a photo, turns it upright and crops it like the training photos.
 
     Args:
-      photo: uint8 [H, W, 3], sRGB, any H and W, the right way up or not.
+      photo: uint8 [H, W, 3], sRGB, any H and W, in any orientation.
       size: side of the result in pixels.
-      cut_out: puts the person on white. Otherwise the photo's edge goes on where the crop leaves it.
-      force: takes faces that can't be used too, with warnings; without any face the middle of the photo.
-      all_faces: takes all, the largest first, and passes over those that can't be used.
+      cut_out: puts the person on white. Otherwise the photo's edge is repeated where the crop leaves it.
+      force: accepts faces with faults, with warnings; where there is no face, the middle of the photo.
+      all_faces: takes all faces, the largest first, and leaves out those with faults.
 
     Returns:
       The faces; one unless `all_faces`.
 
     Raises:
-      FaceError: there is no face, or it can't be used.
+      FaceError: there is no face, or none without faults.
+      ValueError: `photo` is no such array.
     """
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or 0 in photo.shape:
         raise ValueError(f"a photo is uint8 [H, W, 3], not {photo.dtype} {list(photo.shape)}")
     found = [face for face in find_faces(photo, every=all_faces) if face.confidence >= _CANDIDATE]
-    # What is hardly a face doesn't stand before one that is, however large.
-    found = [face for face in found if face.confidence >= _LEAST_CONFIDENCE] or found[:1]
+    # A doubtful face is used only where there is no other, even if it is larger.
+    found = [face for face in found if face.confidence >= _MIN_CONFIDENCE] or found[:1]
     found.sort(key=lambda face: -face.size)
     if not found:
-        error = FaceError("no face", "no face found: take a photo with one in it, looking at the camera and well lit")
+        error = FaceError("no face", "no face found: use a photo of a face that looks at the camera and is well lit")
         if not force:
             raise error
-        return [_cut(photo, _middle(photo, size), np.full((468, 2), np.nan, np.float32), 0.0, size, cut_out, (error,))]
-    if not all_faces:
-        found = found[:1]
-    judged = [(face, crop_matrix(face.points, size)) for face in found]
+        height, width = photo.shape[:2]
+        middle = square_matrix(np.array([width / 2, height / 2]), min(height, width), 0, size)
+        return [_crop(photo, Face(np.full((468, 2), np.nan, np.float32), 0.0, 0.0), middle, size, cut_out, (error,))]
     aligned = []
-    first: FaceError | None = None
-    for face, matrix in judged:
+    refused: list[FaceError] = []
+    for face in found if all_faces else found[:1]:
+        matrix = crop_matrix(face.points, size)
         faults = _faults(face, matrix, size, photo)
         if faults and not force:
-            first = first or faults[0]
-            continue
-        aligned.append(_cut(photo, matrix, face.points, face.confidence, size, cut_out, faults))
-    if first and not aligned:
-        raise first
+            refused.extend(faults)
+        else:
+            aligned.append(_crop(photo, face, matrix, size, cut_out, faults))
+    if not aligned:
+        raise refused[0]
     return aligned
 
 
+def crop_matrix(points: np.ndarray, size: int) -> np.ndarray:
+    """Computes the matrix, float64 [2, 3], from a crop of `size` pixels in the training framing to the photo.
+
+    `points` are those of a face's mesh in the photo, float [468, 2 or 3].
+    """
+    points = points[:, :2].astype(np.float64)
+    left, right = (points[list(corners)].mean(axis=0) for corners in _EYES)
+    eyes = (left + right) / 2
+    across, down = right - left, points[list(_MOUTH)].mean(axis=0) - eyes
+    x = across + _MOUTH_UPRIGHT * np.array([down[1], -down[0]])
+    angle = math.atan2(x[1], x[0])
+    side = _SIDE * max(math.hypot(*across), _MOUTH_SIDE * math.hypot(*down))
+    up = np.array([math.sin(angle), -math.cos(angle)])
+    return square_matrix(eyes + _BELOW_EYES * down + _ABOVE * side * up, side, angle, size)
+
+
 def _faults(face: Face, matrix: np.ndarray, size: int, photo: np.ndarray) -> tuple[FaceError, ...]:
-    """What makes a face unusable, the plainest first."""
-    faults = []
+    """What makes a face unusable, the most evident first."""
     width = _FACE_WIDTH * size * math.sqrt(np.linalg.det(matrix[:, :2]))
-    if width < _LEAST_WIDTH:
-        faults.append(
-            FaceError("too small", f"the face is {width:.0f} pixels wide, want {_LEAST_WIDTH}: take a larger picture")
-        )
     outside = ((face.points < 0) | (face.points > photo.shape[1::-1])).any(axis=1).mean()
-    if outside > _MOST_OUTSIDE:
-        faults.append(
-            FaceError("cut off", f"{outside:.0%} of the face is outside the photo: take one that shows all of it")
-        )
-    if abs(face.yaw) > _MOST_YAW:
-        faults.append(
-            FaceError("turned", f"the face is turned by {abs(face.yaw):.0f} degrees: take one that looks at the camera")
-        )
-    if face.confidence < _LEAST_CONFIDENCE:
-        faults.append(
-            FaceError("unsure", "this may be no human face, or much of it is hidden: take a clear photo of a person")
-        )
-    return tuple(faults)
+    yaw, unsure = abs(face.yaw), face.confidence < _MIN_CONFIDENCE
+    checks: tuple[tuple[bool, Reason, str], ...] = (
+        (width < _MIN_WIDTH, "too small", f"the face is {width:.0f} px wide, under {_MIN_WIDTH}: use a larger photo"),
+        (outside > _MAX_OUTSIDE, "cut off", f"{outside:.0%} of the face is outside the photo: use one with all of it"),
+        (yaw > _MAX_YAW, "turned", f"the face is turned by {yaw:.0f} degrees: use one that looks at the camera"),
+        (unsure, "unsure", "this may not be a human face, or much of it is hidden: use a clear photo of a person"),
+    )
+    return tuple(FaceError(reason, detail) for failed, reason, detail in checks if failed)
 
 
-def _middle(photo: np.ndarray, size: int) -> np.ndarray:
-    height, width = photo.shape[:2]
-    return square_matrix(np.array([width / 2, height / 2]), min(height, width), 0, size)
-
-
-def _cut(
-    photo: np.ndarray,
-    matrix: np.ndarray,
-    points: np.ndarray,
-    confidence: float,
-    size: int,
-    cut_out: bool,
-    warnings: tuple[FaceError, ...],
+def _crop(
+    photo: np.ndarray, face: Face, matrix: np.ndarray, size: int, cut_out: bool, warnings: tuple[FaceError, ...]
 ) -> AlignedFace:
     image = warp(photo, matrix, size)
     foreground = np.ones((size, size), np.float32)
     if cut_out:
-        foreground = person(photo, matrix, size) * inside(matrix, size, photo.shape[1], photo.shape[0])
+        foreground = person_matte(photo, matrix, size) * inside(matrix, size, photo.shape[1], photo.shape[0])
         alpha = foreground[..., None]
         image = np.rint(image * alpha + 255 * (1 - alpha)).astype(np.uint8)
-    return AlignedFace(image, foreground, confidence, matrix, points, warnings)
+    return AlignedFace(image, foreground, face.confidence, matrix, face.points, warnings)

@@ -1,7 +1,7 @@
-"""Squares of a photo, turned and scaled, without aliasing.
+"""Squares of a photo, turned and scaled without aliasing.
 
-Coordinates are continuous: x to the right and y down from the picture's top left corner, so that the middle of the
-first pixel is (0.5, 0.5). A matrix float64 [2, 3] takes (x, y, 1) of a square to the photo.
+Coordinates are continuous: x to the right and y down from the top left corner; the centre of the first pixel is
+(0.5, 0.5). A matrix, float64 [2, 3], maps (x, y, 1) of a square to the photo.
 """
 
 import math
@@ -9,62 +9,47 @@ import math
 import numpy as np
 from PIL import Image
 
-_STRIP = 4_000_000  # pixels that are copied at a time
+_STRIP = 4_000_000  # pixels that are copied at once
 
 
 def square_matrix(centre: np.ndarray, side: float, angle: float, size: int) -> np.ndarray:
     """The matrix of a square of `size` pixels, by its centre, side and clockwise angle (radians) in the photo."""
     scale = side / size
     turn = scale * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    return np.concatenate([turn, (centre - turn @ (size / 2, size / 2))[:, None]], axis=1)
+    return np.column_stack([turn, centre - turn @ (size / 2, size / 2)])
 
 
 def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points [..., 2] of the square, in the photo."""
+    """Maps points [..., 2] of the square to the photo."""
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
-def invert(matrix: np.ndarray) -> np.ndarray:
-    """The matrix from the photo to the square."""
-    inverse = np.linalg.inv(matrix[:, :2])
-    return np.concatenate([inverse, -inverse @ matrix[:, 2:]], axis=1)
-
-
 def warp(photo: np.ndarray, matrix: np.ndarray, size: int, *, draft: bool = False) -> np.ndarray:
-    """The square of a photo uint8 [H, W, 3], as uint8 [size, size, 3]; outside the photo its edge goes on.
+    """Resamples a square of a photo uint8 [H, W, 3] to uint8 [size, size, 3]; outside, the photo's edge is repeated.
 
-    Reads only the part that the square covers. A draft takes one bilinear sample a pixel where a final square takes up
-    to four bicubic ones: it is good enough for networks, and four to ten times faster.
+    Only the part under the square is read. A draft takes one bilinear sample a pixel, otherwise up to four bicubic ones
+    are averaged: a draft is good enough for networks, and four to ten times faster.
     """
-    scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))  # photo pixels to a pixel of the square
-    # First whole blocks of pixels are averaged, which leaves a scale below 1.5 or 2.
+    scale = _scale(matrix)
+    # First whole blocks of pixels are averaged, which leaves a scale below 1.5 for a draft, else below 2.
     reduce = max(1, round(scale) if draft else int(scale))
     samples = 1 if draft else math.ceil(max(1, scale / reduce))
-    height, width = photo.shape[:2]
+    end = np.array(photo.shape[1::-1])
     corners = apply(matrix, size * np.array([[0, 0], [0, 1], [1, 0], [1, 1]]))
-    margin = 3 * reduce
-    low = np.floor(corners.min(axis=0) - margin).astype(int)
-    high = np.ceil(corners.max(axis=0) + margin).astype(int)
-    # What the square sees of the photo: at least its nearest pixel.
-    left, right = np.clip([low[0], high[0]], 0, width)
-    top, bottom = np.clip([low[1], high[1]], 0, height)
-    left, top = min(left, width - 1), min(top, height - 1)
-    right, bottom = max(right, left + 1), max(bottom, top + 1)
-    part = shrink(photo[top:bottom, left:right], reduce)
-    before = np.maximum(-((low - (left, top)) // reduce), 0)
-    after = np.maximum(-(((right, bottom) - high) // reduce), 0)
+    low = np.floor(corners.min(axis=0) - 3 * reduce).astype(int)
+    high = np.ceil(corners.max(axis=0) + 3 * reduce).astype(int)
+    # The part of the photo in this box, at least its nearest pixel; and what the box has beside it, in blocks.
+    first = np.clip(low, 0, end - 1)
+    last = np.clip(high, first + 1, end)
+    before = np.maximum(-((low - first) // reduce), 0)
+    after = np.maximum(-((last - high) // reduce), 0)
+    part = shrink(photo[first[1] : last[1], first[0] : last[0]], reduce)
     part = np.pad(part, ((before[1], after[1]), (before[0], after[0]), (0, 0)), mode="edge")
-    # From the samples' square to the part.
-    inner = matrix.copy()
-    inner[:, 2] -= (left, top)
-    inner /= reduce
-    inner[:, 2] += before
-    inner[:, :2] /= samples
-    side = size * samples
+    to_part = np.column_stack([matrix[:, :2] / (reduce * samples), (matrix[:, 2] - first) / reduce + before])
     image = Image.fromarray(part).transform(
-        (side, side),
+        (size * samples, size * samples),
         Image.Transform.AFFINE,
-        tuple(inner.ravel()),
+        tuple(to_part.ravel()),
         Image.Resampling.BILINEAR if draft else Image.Resampling.BICUBIC,
     )
     return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS) if samples > 1 else image)
@@ -81,9 +66,13 @@ def shrink(photo: np.ndarray, factor: int) -> np.ndarray:
 
 
 def inside(matrix: np.ndarray, size: int, width: int, height: int) -> np.ndarray:
-    """How much of each pixel of the square lies in the photo: float32 [size, size] in [0, 1]."""
+    """Computes how much of each pixel of the square lies in the photo: float32 [size, size] in [0, 1]."""
     centres = np.arange(size) + 0.5
     points = apply(matrix, np.stack(np.meshgrid(centres, centres), axis=-1))
     distance = np.minimum(points, (width, height) - points).min(axis=-1)
-    scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
-    return np.clip(distance / scale + 0.5, 0, 1).astype(np.float32)
+    return np.clip(distance / _scale(matrix) + 0.5, 0, 1).astype(np.float32)
+
+
+def _scale(matrix: np.ndarray) -> float:
+    """Pixels of the photo along one of the square."""
+    return math.sqrt(abs(np.linalg.det(matrix[:, :2])))

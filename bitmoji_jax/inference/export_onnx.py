@@ -1,6 +1,5 @@
 """G as an ONNX model, written node by node from the parameters. Needs the extra `export`."""
 
-import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,29 +7,32 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from bitmoji_jax.config import GeneratorConfig, to_json
-from bitmoji_jax.inference.weights import Weights
+from bitmoji_jax.config import GeneratorConfig
+from bitmoji_jax.inference.weights import Weights, export_metadata
 
-# The oldest opset with every operator in the form used here: ONNX Runtime reads it since 1.6, its builds for the web
-# and for phones included.
+# The oldest opset with all operators in the form used here: ONNX Runtime reads it since 1.6, its builds for the web and
+# for phones included.
 _OPSET, _IR_VERSION = 13, 7
 
 _Params = Mapping[str, Any]
 
 
 def to_onnx(weights: Weights) -> bytes:
-    """G as an ONNX model: input `photos`, uint8 [N, size, size, 3], any N; output `avatars`, of the same shape.
+    """Serializes G: input `photos`, uint8 [N, size, size, 3], any N; output `avatars`, of the same shape and type.
 
-    Computes in float32, whatever `train.compute_dtype` is. Nodes and arrays are named as the weights are:
-    "ResidualBlock_0/Conv_1". The model's metadata has `config`, `images` and `version` (of this package). The same
-    weights give the same bytes.
+    Computes in float32, also where `train.compute_dtype` is another. Nodes and arrays are named like the weights:
+    "ResidualBlock_0/Conv_1". The model's metadata is that of `export_metadata`. The same weights give the same bytes.
     """
-    size, version = weights.config.data.image_size, importlib.metadata.version("bitmoji-jax")
+    size, metadata = weights.config.data.image_size, export_metadata(weights)
+    photos, avatars = (
+        helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", size, size, 3]) for name in ("photos", "avatars")
+    )
     graph = _Graph()
     x = graph.add("Cast", "photos", name="to_float", to=TensorProto.FLOAT)
     x = graph.add("Transpose", x, name="to_nchw", perm=[0, 3, 1, 2])
     x = graph.add("Div", x, graph.constant("127.5", 127.5), name="to_range_2")
     x = graph.add("Sub", x, graph.constant("1", 1.0), name="centre")
+    # A further input of G would be concatenated here, along axis 1, and be listed with `photos` below.
     x = _generator(graph, x, weights.generators["g"]["params"], weights.config.generator)
     x = graph.add("Add", x, "1", name="from_centre")
     x = graph.add("Mul", x, "127.5", name="to_grey_levels")
@@ -39,22 +41,14 @@ def to_onnx(weights: Weights) -> bytes:
     x = graph.add("Transpose", x, name="to_nhwc", perm=[0, 2, 3, 1])
     graph.add("Cast", x, name="to_uint8", output="avatars", to=TensorProto.UINT8)
 
-    shape: list[str | int | None] = ["N", size, size, 3]
     model = helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "bitmoji_x2y",
-            [helper.make_tensor_value_info("photos", TensorProto.UINT8, shape)],
-            [helper.make_tensor_value_info("avatars", TensorProto.UINT8, shape)],
-            graph.arrays,
-        ),
+        helper.make_graph(graph.nodes, "bitmoji_x2y", [photos], [avatars], graph.arrays),
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
         producer_name="bitmoji-jax",
-        producer_version=version,
+        producer_version=metadata["version"],
         doc_string="Aligned photos to avatars; both are uint8 [N, height, width, RGB].",
     )
-    metadata = {"config": to_json(weights.config), "images": str(weights.images), "version": version}
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
@@ -99,7 +93,7 @@ def _upsample(graph: "_Graph", x: str, stage: str, params: _Params, config: Gene
 
 
 class _Graph:
-    """Nodes and constant arrays, as they are added. A node's output has the node's name, which is returned."""
+    """Nodes and constant arrays. Adding a node returns the name of its output, by default the node's own name."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -112,7 +106,7 @@ class _Graph:
         return output
 
     def constant(self, name: str, values: Any, dtype: Any = np.float32) -> str:
-        """An array, added the first time it is asked for; returns its name."""
+        """Adds an array, unless there is one of this name; returns the name."""
         if name not in self._names:
             self._names.add(name)
             self.arrays.append(numpy_helper.from_array(np.array(values, dtype, order="C"), name))

@@ -6,6 +6,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from bitmoji_jax.ops.background import white_background
+
 _WHITE = 235  # grey level from which all three channels make a pixel background, where it touches the border
 _TILE = 128  # pixels a side in a sheet
 _PAIRS_ACROSS = 3
@@ -19,10 +21,7 @@ def transparent(avatar: Image.Image) -> Image.Image:
     transparent, and their colour is what was mixed, so that no pale seam shows on a dark page.
     """
     rgb = np.asarray(avatar.convert("RGB"), np.float32)
-    white = rgb.min(axis=-1) >= _WHITE
-    labels, _ = ndimage.label(white)
-    at_border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    background = np.isin(labels, at_border[at_border > 0])
+    background = white_background(rgb, _WHITE)
     edge = ndimage.binary_dilation(background) & ~background
     # As if the edge were a mixture of white and the darkest of its colour nearby, which leaves outlines whole.
     lightness = rgb.min(axis=-1)
@@ -35,14 +34,14 @@ def transparent(avatar: Image.Image) -> Image.Image:
 
 
 def before_after(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Image.Image:
-    """A sheet of crops, each with its avatar to the right: uint8 [H, H, 3] of any size, three pairs across."""
+    """Draws a sheet of crops, each left of its avatar, uint8 [H, H, 3] of any size; three pairs across."""
     rows = -(-len(pairs) // _PAIRS_ACROSS)
     across = min(_PAIRS_ACROSS, len(pairs))
     sheet = Image.new("RGB", (across * (2 * _TILE + _GAP) + _GAP, rows * (_TILE + _GAP) + _GAP), "white")
     for index, pair in enumerate(pairs):
-        left = _GAP + index % _PAIRS_ACROSS * (2 * _TILE + _GAP)
-        top = _GAP + index // _PAIRS_ACROSS * (_TILE + _GAP)
-        for column, picture in enumerate(pair):
+        row, column = divmod(index, _PAIRS_ACROSS)
+        left, top = _GAP + column * (2 * _TILE + _GAP), _GAP + row * (_TILE + _GAP)
+        for side, picture in enumerate(pair):
             tile = Image.fromarray(picture).resize((_TILE, _TILE), Image.Resampling.LANCZOS)
-            sheet.paste(tile, (left + column * _TILE, top))
+            sheet.paste(tile, (left + side * _TILE, top))
     return sheet

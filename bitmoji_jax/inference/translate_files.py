@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import rich.console
@@ -17,37 +17,30 @@ from PIL import Image
 
 from bitmoji_jax.data.images import UnusableImageError, load_photo, load_square
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.faces.align import AlignedFace, FaceError
+from bitmoji_jax.faces.align import FaceError
 from bitmoji_jax.files import list_files
 from bitmoji_jax.host import available_cores
 from bitmoji_jax.inference.picture import before_after, transparent
 from bitmoji_jax.inference.translator import Portrait, Translator
 from bitmoji_jax.progress import progress_bar
 
-_BATCH = 8  # faces translated together: one of the lengths the translator is compiled for
-_UNUSUAL = 0.5  # quality under which a line says so
-_GRID_ROWS = 30  # portraits a sheet: more would not be looked at, and bounds memory
+_BATCH = 8  # faces translated together: one of the sizes that the translator is compiled for
+_MIN_QUALITY = 0.5  # of an avatar that is not reported as unusual
+_SHEET = 30  # portraits on a sheet; more would be hard to look at, and take memory
 _ENCODERS: dict[str, dict[str, Any]] = {"png": {"optimize": True}, "webp": {"lossless": True}}
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How photos are translated and what is written."""
+    """How photos are translated and what is written; `bitmoji translate --help` explains each."""
 
     direction: Literal["x2y", "y2x"] = "x2y"
-    """y2x makes photos of avatars, which are to be framed as in training."""
     aligned: bool = False
-    """The images are framed as in training already: their central squares are translated as they are."""
     all_faces: bool = False
-    """Every face of a photo, not only the largest."""
     force: bool = False
-    """Also faces that can hardly be used, and the middle of a photo without any."""
     format: Literal["png", "webp"] = "png"
-    """Of the avatars; both lossless."""
     transparent: bool = False
-    """Avatars without their white background."""
     grid: bool = False
-    """Also sheets of each face beside its avatar: grid.png, grid-2.png, ..."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +50,11 @@ class Summary:
     written: list[Path]
     """Avatars, in the order of their photos."""
     photos: int
-    """Photos that gave at least one."""
+    """Number of photos with at least one avatar."""
     skipped: dict[str, str]
-    """Why the others gave none, in a word, by name."""
+    """Why the other files have none, by name."""
     unusual: int
-    """Avatars of a quality under 0.5, those of forced photos not counted."""
+    """Number of avatars with a quality under 0.5, those of forced photos not counted."""
     seconds: float
 
     def __str__(self) -> str:
@@ -69,31 +62,28 @@ class Summary:
         text = f"{len(self.written)} avatars of {self.photos} photos in {self.seconds:.1f} s, {rate:.1f} photos/s"
         if self.skipped:
             counts = collections.Counter(self.skipped.values()).most_common()
-            reasons = ", ".join(f"{reason} {count}" for reason, count in counts)
-            text += f" · skipped {len(self.skipped)} ({reasons})"
+            text += f" · skipped {len(self.skipped)} ({', '.join(f'{reason} {count}' for reason, count in counts)})"
         if self.unusual:
-            text += f" · unusual {self.unusual}: look at them"
+            text += f" · unusual {self.unusual}: check them"
         return text
 
 
 def translate_files(
     inputs: Sequence[Path], out: Path, translator: Translator, options: Options, console: rich.console.Console
 ) -> Summary:
-    """Translates files, and folders with all that is below them, into `out`; nothing that is there is overwritten.
+    """Translates files, and all files below folders, to avatars in `out`; existing files are never overwritten.
 
-    `me.jpg` becomes `me.png` (or `me-2.png`, where there is one already); a file below a folder keeps its way below it.
-    An image that can't be used is skipped with a line on `console`, and stops nothing. Files are decoded in threads
-    while the device works; memory does not depend on their number.
+    `me.jpg` becomes `me.png` (or `me-2.png`, where that exists); a file below a folder keeps its path below it. An
+    image that cannot be used is skipped with a line on `console`. Files are decoded in threads while the device works;
+    memory does not depend on their number.
 
     Args:
-      inputs: files and folders. What is in `out` is left out.
-      out: made if need be.
-      translator: with the weights.
-      options: see there.
+      inputs: files and folders; files in `out` are left out.
+      out: a folder, created if necessary.
       console: for lines about single files, and a progress bar where it is a terminal.
 
     Raises:
-      InputError: `out` can't be written to, or no photo gave an avatar.
+      InputError: `out` cannot be written to, or no avatar was made.
     """
     started = time.perf_counter()
     out = Path(os.path.abspath(out))
@@ -101,130 +91,101 @@ def translate_files(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {out}: {error.strerror}") from None
-    jobs, skipped = _jobs(inputs, out)
+    files, skipped = _list_inputs(inputs, out)
     for name, reason in skipped.items():
-        console.print(f"skipped {_shown(name)}: {reason}")
+        console.print(f"skipped {_printable(name)}: {reason}")
+    framed = options.aligned or options.direction == "y2x"
+    if options.direction == "y2x":
+        translator = Translator({"x2y": translator.y2x}, size=translator.size, cut_out=False)
+    translate: Callable[[Sequence[Any]], list[Portrait]]
+    translate = translator.translate_crops if framed else translator.translate_faces
     writer = _Writer(out, options)
-    used: set[str] = set()
+    photos: set[str] = set()
     unusual = 0
 
-    with progress_bar("translating", len(jobs), console) as advance:
+    def decode(path: Path) -> np.ndarray:
+        return load_square(path, translator.size)[0] if framed else load_photo(path)
 
-        def skip(job: _Job, error: UnusableImageError | FaceError) -> None:
-            skipped[job.name] = error.reason
-            console.print(f"skipped {_shown(job.name)}: {error}")
+    def find_faces(advance: Callable[[], None]) -> Iterator[tuple[_File, Any]]:
+        for file, decoded in _decoded_ahead(decode, files):
+            try:
+                image = decoded.result()
+                faces: Sequence[Any] = (
+                    [image] if framed else translator.align(image, force=options.force, all_faces=options.all_faces)
+                )
+            except (UnusableImageError, FaceError) as error:
+                skipped[file.name] = error.reason
+                console.print(f"skipped {_printable(file.name)}: {error}")
+            else:
+                yield from ((file, face) for face in faces)
+            advance()
 
-        for batch in _batches(_faces(jobs, translator, options, skip, advance)):
-            for job, portrait in zip(
-                (job for job, _ in batch), _translate([face for _, face in batch], translator, options), strict=True
-            ):
-                path = writer.write(job.relative, portrait)
-                used.add(job.name)
+    with progress_bar("translating", len(files), console) as advance:
+        found = find_faces(advance)
+        while batch := list(itertools.islice(found, _BATCH)):
+            for (file, _), portrait in zip(batch, translate([face for _, face in batch]), strict=True):
+                path = writer.write(file.target, portrait)
+                photos.add(file.name)
                 for warning in portrait.warnings:
-                    console.print(f"forced {_shown(job.name)}: {warning}")
-                if not portrait.warnings and portrait.quality < _UNUSUAL:
+                    console.print(f"forced {_printable(file.name)}: {warning}")
+                if not portrait.warnings and portrait.quality < _MIN_QUALITY:
                     unusual += 1
-                    console.print(f"unusual {_shown(str(path))}: quality {portrait.quality:.2f} of 1")
+                    console.print(f"unusual {_printable(str(path))}: quality {portrait.quality:.2f} of 1")
         writer.finish()
-    summary = Summary(writer.written, len(used), skipped, unusual, time.perf_counter() - started)
+    summary = Summary(writer.written, len(photos), skipped, unusual, time.perf_counter() - started)
     if not writer.written:
         raise InputError(f"no avatar was made: {summary}")
     return summary
 
 
-@dataclasses.dataclass(frozen=True)
-class _Job:
+class _File(NamedTuple):
     """A file to translate."""
 
     name: str
-    """As it is spoken of."""
+    """For messages."""
     path: Path
-    relative: Path
-    """Of its avatar in the output folder, but for the suffix."""
+    target: Path
+    """Of its avatar, below the output folder and without suffix."""
 
 
-def _jobs(inputs: Sequence[Path], out: Path) -> tuple[list[_Job], dict[str, str]]:
-    """The files named, or below folders named; and why others are none, by name."""
-    jobs: list[_Job] = []
+def _list_inputs(inputs: Sequence[Path], out: Path) -> tuple[list[_File], dict[str, str]]:
+    """The files to translate; and why others are skipped, by name."""
+    files: list[_File] = []
     skipped: dict[str, str] = {}
     for path in inputs:
-        if not path.is_dir():
-            # A FIFO would be waited for, and a device never end.
-            if path.exists() and not path.is_file():
-                skipped[str(path)] = "not a file"
-            else:
-                jobs.append(_Job(str(path), path, Path(path.stem)))
-            continue
-        listing = list_files(path)
-        skipped |= {str(path / name): reason for name, reason in listing.skipped.items()}
-        for name, file in listing.files.items():
-            if not Path(os.path.abspath(file)).is_relative_to(out):
-                jobs.append(_Job(str(path / name), file, Path(name).with_suffix("")))
-    return jobs, skipped
+        if path.is_dir():
+            listing = list_files(path)
+            skipped |= {str(path / name): reason for name, reason in listing.skipped.items()}
+            files += [
+                _File(str(path / name), file, Path(name).with_suffix(""))
+                for name, file in listing.files.items()
+                if not Path(os.path.abspath(file)).is_relative_to(out)
+            ]
+        elif path.exists() and not path.is_file():  # reading a FIFO would block, and some devices have no end
+            skipped[str(path)] = "not a file"
+        else:
+            files.append(_File(str(path), path, Path(path.stem)))
+    return files, skipped
 
 
-_Face = AlignedFace | np.ndarray  # the latter: a crop that is framed already, uint8 [size, size, 3]
-
-
-def _faces(
-    jobs: Sequence[_Job],
-    translator: Translator,
-    options: Options,
-    skip: Callable[[_Job, UnusableImageError | FaceError], None],
-    advance: Callable[[], None],
-) -> Iterator[tuple[_Job, _Face]]:
-    """The faces of all files in order, decoded ahead in threads."""
-    framed = options.aligned or options.direction == "y2x"
-
-    def decode(path: Path) -> np.ndarray:
-        return load_square(path, translator.size)[0] if framed else load_photo(path)
-
-    for job, decoded in _ahead(decode, jobs):
-        try:
-            image = decoded.result()
-            if framed:
-                yield job, image
-            else:
-                for face in translator.align(image, force=options.force, all_faces=options.all_faces):
-                    yield job, face
-        except (UnusableImageError, FaceError) as error:
-            skip(job, error)
-        advance()
-
-
-def _ahead(decode: Callable[[Path], np.ndarray], jobs: Sequence[_Job]) -> Iterator[tuple[_Job, Future[np.ndarray]]]:
-    """Decodes in as many threads as there are cores, and so many photos ahead: a photo takes up to 12 MB."""
+def _decoded_ahead(
+    decode: Callable[[Path], np.ndarray], files: Sequence[_File]
+) -> Iterator[tuple[_File, Future[np.ndarray]]]:
+    """Decodes in as many threads as there are cores, twice as many photos ahead: a photo takes up to 12 MB."""
     threads = available_cores()
     with ThreadPoolExecutor(threads) as pool:
-        waiting: collections.deque[tuple[_Job, Future[np.ndarray]]] = collections.deque()
+        submitted = ((file, pool.submit(decode, file.path)) for file in files)
+        waiting = collections.deque(itertools.islice(submitted, 2 * threads))
         try:
-            for job in jobs:
-                waiting.append((job, pool.submit(decode, job.path)))
-                if len(waiting) > 2 * threads:
-                    yield waiting.popleft()
             while waiting:
+                waiting.extend(itertools.islice(submitted, 1))
                 yield waiting.popleft()
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _batches(faces: Iterator[tuple[_Job, _Face]]) -> Iterator[list[tuple[_Job, _Face]]]:
-    while batch := list(itertools.islice(faces, _BATCH)):
-        yield batch
-
-
-def _translate(faces: Sequence[_Face], translator: Translator, options: Options) -> list[Portrait]:
-    if options.direction == "y2x":
-        crops = np.stack([face for face in faces if isinstance(face, np.ndarray)])
-        photos = translator.y2x(crops)
-        return [Portrait(crop, photo, 1.0, 1.0, ()) for crop, photo in zip(crops, photos, strict=True)]
-    if isinstance(faces[0], np.ndarray):
-        return translator.translate_crops(np.stack([face for face in faces if isinstance(face, np.ndarray)]))
-    return translator.translate_faces([face for face in faces if isinstance(face, AlignedFace)])
-
-
 class _Writer:
-    """Writes avatars under free names, and sheets."""
+    """Writes avatars under unused names, and sheets of them."""
 
     def __init__(self, out: Path, options: Options) -> None:
         self.written: list[Path] = []
@@ -232,42 +193,42 @@ class _Writer:
         self._options = options
         self._sheet: list[Portrait] = []
 
-    def write(self, relative: Path, portrait: Portrait) -> Path:
+    def write(self, target: Path, portrait: Portrait) -> Path:
         avatar = Image.fromarray(portrait.avatar)
-        path = self._save(transparent(avatar) if self._options.transparent else avatar, relative)
+        path = self._save(transparent(avatar) if self._options.transparent else avatar, target)
         self.written.append(path)
         if self._options.grid:
             self._sheet.append(portrait)
-            if len(self._sheet) == _GRID_ROWS:
+            if len(self._sheet) == _SHEET:
                 self.finish()
         return path
 
     def finish(self) -> None:
-        """Writes the sheet begun."""
+        """Writes the portraits that are not on a sheet yet."""
         if self._sheet:
-            self._save(before_after([(each.crop, each.avatar) for each in self._sheet]), Path("grid"))
+            self._save(before_after([(portrait.crop, portrait.avatar) for portrait in self._sheet]), Path("grid"))
             self._sheet = []
 
-    def _save(self, image: Image.Image, relative: Path) -> Path:
+    def _save(self, image: Image.Image, target: Path) -> Path:
         encoded = io.BytesIO()
         image.save(encoded, self._options.format, **_ENCODERS[self._options.format])
-        folder = self._out / relative.parent
-        for number in itertools.count(1):
-            path = folder / f"{relative.name}{f'-{number}' if number > 1 else ''}.{self._options.format}"
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                with path.open("xb") as file:  # never what is there
-                    file.write(encoded.getbuffer())
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise InputError(
-                    f"can't write {path}: {error.strerror}; {len(self.written)} avatars are in {self._out}"
-                ) from error
-            return path
-        raise AssertionError
+        folder = self._out / target.parent
+        path, number = folder / f"{target.name}.{self._options.format}", 1
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            while True:
+                try:
+                    with path.open("xb") as file:  # fails where the file exists
+                        file.write(encoded.getbuffer())
+                    return path
+                except FileExistsError:
+                    number += 1
+                    path = folder / f"{target.name}-{number}.{self._options.format}"
+        except OSError as error:
+            done = f"{len(self.written)} avatars are in {self._out}"
+            raise InputError(f"cannot write {path}: {error.strerror}; {done}") from error
 
 
-def _shown(name: str) -> str:
-    """A name on one line: whatever a terminal would act on is spelt out."""
+def _printable(name: str) -> str:
+    """A name on one line, with control characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

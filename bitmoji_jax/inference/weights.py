@@ -1,9 +1,10 @@
-"""Trained generators, as one file or from a run's checkpoint: G, F and the configuration they were made with.
+"""Trained generators, in one file or in a run's checkpoint: G, F and the configuration they were trained with.
 
-The file is safetensors: arrays under names, and text. Reading it runs nothing, whoever wrote it.
+The file is safetensors: named arrays, and text. Reading it runs no code, so it need not be trusted.
 """
 
 import dataclasses
+import importlib.metadata
 import json
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,13 @@ from bitmoji_jax.models.networks import Params, generator_shapes
 BEST = "best.safetensors"
 """Name of the file in a run's folder that holds the weights with the lowest KID."""
 
-_GUARD = "guard/"  # before the names of its arrays
+_GUARD = "guard/"  # prefix of the names of its arrays
 _PRETRAINED = Path(__file__).parent / "pretrained.safetensors"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Weights:
-    """Both generators (moving averages), and what they come from."""
+    """Both generators (moving averages), and where they come from."""
 
     config: ExperimentConfig
     images: int
@@ -39,17 +40,28 @@ class Weights:
     generators: dict[str, Params]
     """g, f; float32."""
     guard: Guard | None = None
-    """What is usual in this run; None for a checkpoint, and for weights of an earlier version."""
+    """None for a checkpoint, and for weights of an earlier version."""
 
 
 def save_weights(path: Path, weights: Weights, dtype: Any = jnp.float32) -> None:
-    """Writes one file, whole or not at all; the generators as `dtype` (bfloat16 halves it)."""
+    """Writes one file, whole or not at all; the generators as `dtype` (bfloat16 halves the file)."""
     names = flax.traverse_util.flatten_dict(weights.generators, sep="/")
     arrays = {name: np.asarray(array).astype(dtype) for name, array in names.items()}
     if weights.guard is not None:
         arrays |= {_GUARD + name: array for name, array in weights.guard.arrays().items()}
     metadata = {"config": to_json(weights.config), "images": str(weights.images)}
     write_atomic(path, safetensors.numpy.save(arrays, metadata))  # save_file would deny all others to read it
+
+
+def export_metadata(weights: Weights) -> dict[str, str]:
+    """Returns what an exported file says of its weights: `config` (JSON), `images`, and `version` of this package.
+
+    Of the dataset's path only the last part is left: the rest names a machine and its user.
+    """
+    data = weights.config.data
+    data = dataclasses.replace(data, dir=data.dir and Path(data.dir).name)
+    config = to_json(dataclasses.replace(weights.config, data=data))
+    return {"config": config, "images": str(weights.images), "version": importlib.metadata.version("bitmoji-jax")}
 
 
 def load_weights(path: Path) -> Weights:
@@ -59,12 +71,12 @@ def load_weights(path: Path) -> Weights:
       InputError: there is no such file, it is damaged, or it holds other arrays than its configuration asks for.
     """
     if not path.is_file():
-        raise InputError(f"{path}: there is no such file of weights")
+        raise InputError(f"{path}: no such file of weights")
     try:
         # As NumPy arrays: JAX would compile a program for each shape, seconds in all.
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         config, images = from_json(metadata["config"]), int(metadata["images"])
         of_guard = {n.removeprefix(_GUARD): arrays.pop(n) for n in list(arrays) if n.startswith(_GUARD)}
         guard = guard_from_arrays(of_guard) if of_guard else None
@@ -72,51 +84,50 @@ def load_weights(path: Path) -> Weights:
         raise InputError(f"{path} holds no weights of this package, or is damaged: {error!r}") from error
     expected = flax.traverse_util.flatten_dict(generator_shapes(config), sep="/")
     if {n: a.shape for n, a in arrays.items()} != {n: a.shape for n, a in expected.items()}:
-        raise InputError(f"{path} holds other arrays than its configuration asks for: was it made by another version?")
+        raise InputError(f"{path} holds other arrays than its configuration: was it made by another version?")
     generators = {name: array.astype(np.float32) for name, array in arrays.items()}
     return Weights(config, images, flax.traverse_util.unflatten_dict(generators, sep="/"), guard)
 
 
 def pretrained_weights() -> Weights:
-    """The weights that come with the package; their model card is MODEL_CARD.md beside them."""
+    """Loads the weights in the package; their model card is MODEL_CARD.md beside them."""
     return load_weights(_PRETRAINED)
 
 
 def run_weights(run: Path, checkpoint: str | int | None = None) -> tuple[Weights, str]:
-    """The averaged generators of a run.
+    """Loads the averaged generators of a run.
 
     Args:
       run: its folder.
-      checkpoint: "best" (lowest KID), "latest", or the images seen at a checkpoint that is still there. None: the best,
-        or the latest where no KID was taken.
+      checkpoint: "best" (lowest KID), "latest", or the images seen at a checkpoint that still exists. None: the best,
+        or the latest where KID was not computed.
 
     Returns:
       The weights, and which they are: "best", "latest" or the number.
 
     Raises:
-      InputError: there is no run, or not this checkpoint in it.
+      InputError: there is no run, or it does not have this checkpoint.
     """
     try:
         config = from_json((run / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{run} holds no run: it has no config.json") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"can't read {run / 'config.json'}: {error}") from error
+        raise InputError(f"cannot read {run / 'config.json'}: {error}") from error
     if checkpoint is None:
         checkpoint = "best" if (run / BEST).exists() else "latest"
     if checkpoint == "best":
         if not (run / BEST).exists():
-            raise InputError(f"{run} has no best weights: no KID was taken in training. Take the latest")
+            raise InputError(f"{run} has no best weights: KID was not computed in training. Use the latest")
         return load_weights(run / BEST), "best"
     folder = run / "checkpoints"
-    # A checkpoint under way has a longer name until it is whole.
+    # A checkpoint has a longer name until it is completely written.
     steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
     if not steps:
         raise InputError(f"{run} has no checkpoint yet")
     step = steps[-1] if checkpoint == "latest" else checkpoint
     if step not in steps:
-        there = ", ".join(map(str, steps))
-        raise InputError(f"{run} has no checkpoint {checkpoint}; there are: latest, {there}")
+        raise InputError(f"{run} has no checkpoint {checkpoint}; there are: latest, {', '.join(map(str, steps))}")
     return _restore(config, folder / str(step) / "state"), str(checkpoint)
 
 
@@ -126,14 +137,9 @@ def _restore(config: ExperimentConfig, folder: Path) -> Weights:
     item = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), shapes)
     try:
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            restored = checkpointer.restore(
-                folder.resolve(),
-                args=ocp.args.PyTreeRestore(
-                    item=item,
-                    restore_args=ocp.checkpoint_utils.construct_restore_args(item),
-                    partial_restore=True,
-                ),
-            )
-    except Exception as error:  # whatever a damaged file makes Orbax, TensorStore or JSON raise
-        raise InputError(f"the checkpoint in {folder.parent} can't be read: {error}") from error
+            restore_args = ocp.checkpoint_utils.construct_restore_args(item)
+            args = ocp.args.PyTreeRestore(item=item, restore_args=restore_args, partial_restore=True)
+            restored = checkpointer.restore(folder.resolve(), args=args)
+    except Exception as error:  # Orbax, TensorStore and JSON raise many kinds for a damaged file
+        raise InputError(f"the checkpoint in {folder.parent} cannot be read: {error}") from error
     return Weights(config, int(restored["images"]), restored["ema"])

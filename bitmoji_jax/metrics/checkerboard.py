@@ -1,4 +1,4 @@
-"""The checkerboard that upsampling leaves, read from the power spectrum."""
+"""The checkerboard pattern that upsampling leaves, measured in the power spectrum."""
 
 import dataclasses
 
@@ -13,17 +13,17 @@ _SMALLEST = 16
 
 @dataclasses.dataclass(frozen=True)
 class Checkerboard:
-    """Spectral power at the frequencies upsampling repeats, over that at the frequencies beside: no unit, 1 is none."""
+    """Spectral power at the frequencies of upsampling over that at neighbouring ones: no unit, 1 is no pattern."""
 
     period_2: float
-    """At the Nyquist frequency, what the last ×2 upsampling adds. A checkerboard of ±A grey levels over white noise of
+    """At the Nyquist frequency, from the last ×2 upsampling. A checkerboard of ±A grey levels over white noise of
     variance v on S pixels adds ⅔·S·A²/v."""
     period_4: float
-    """At half of it, what the ×2 upsampling before adds. A checkerboard of ±A in squares of 2 pixels adds ⅓·S·A²/v."""
+    """At half of it, from the ×2 upsampling before. A checkerboard of ±A in squares of 2 pixels adds ⅓·S·A²/v."""
 
 
 def checkerboard(images: np.ndarray) -> Checkerboard:
-    """How far patterns of period 2 and 4 pixels, along either axis, stick out of the spectrum.
+    """Measures by how much patterns of period 2 and 4 pixels, along either axis, exceed the spectrum around them.
 
     Patterns after Odena et al., "Deconvolution and checkerboard artifacts", Distill 2016; that they show as peaks at
     these frequencies after Zhang et al., arXiv 1907.06515. The ratio is ours: power spectra under a Hann window are
@@ -31,10 +31,10 @@ def checkerboard(images: np.ndarray) -> Checkerboard:
     |f| = S/2 and S/4 each frequency is divided by the geometric mean of those 2 and 3 steps across the line; the
     ratios are averaged along the lines of both axes. Real bitmojis score 0.88 and 1.04 at 64 px, 0.99 and 1.01 at 128.
 
-    Not to be trusted: under some 50 images, where noise in the denominator lifts it (by 1 % at 50, to 2 for one grey
-    image); below 1, which says that the spectrum falls there, or (near 0) that neighbouring pixels are copies, as after
-    bare nearest-neighbour upsampling; for JPEG at this size, whose blocks of 8 have peaks at the same frequencies; for
-    real stripes of that period. So real avatars belong beside it.
+    Not to be trusted: with fewer than about 50 images, where noise in the denominator raises it (by 1 % at 50, to 2 for
+    one grey image); below 1, where the spectrum falls or (near 0) neighbouring pixels are copies, as after bare
+    nearest-neighbour upsampling; for JPEG at this size, whose blocks of 8 have peaks at the same frequencies; for real
+    stripes of that period. So compare with real avatars.
 
     Args:
       images: uint8 [N, S, S, 3], S a multiple of 4 and at least 16.

@@ -1,31 +1,32 @@
-"""Whether outputs are as varied as real avatars, from distances between the features [N, d] of both.
+"""The variety of outputs compared with that of real avatars, from distances between their features [N, d].
 
-Any features will do that put alike images near each other; only features of one network can be compared.
+Features may come from any network that maps similar images to near points; both sides need the same one.
 """
 
 import numpy as np
 from scipy.spatial import distance
 
+from bitmoji_jax.metrics.kid import check_features
+
 
 def nearest_neighbour_ratio(outputs: np.ndarray, reals: np.ndarray, seed: int = 0) -> float:
-    """How far an output is from the output nearest to it, over the same among real avatars: means of both.
+    """Divides the mean distance of an output from the nearest other output by that among real avatars.
 
-    The test for memorised or repeated samples by nearest neighbours, turned on the outputs themselves (Borji, arXiv
-    1802.03446, on measures of mode collapse). No unit, from 0: 0 is one avatar for everybody, 1 as varied as the real.
+    A test for mode collapse (Borji, arXiv 1802.03446). No unit: 0 is one avatar for everybody, 1 as varied as the real.
 
-    Not to be trusted: above 1, where noise and artefacts are variety too; for modes that are missing altogether, since
-    many outputs in half the modes lie almost as far apart (`coverage` sees those); when several photos of one person
-    are among the inputs. The distance shrinks as a set grows, so the larger set is cut to the smaller's size.
+    Not to be trusted: above 1, where noise and artefacts count as variety; for missing modes, since many outputs in
+    half the modes are almost as far apart (see `coverage`); with several photos of one person among the inputs. The
+    distance shrinks as a set grows, so the larger set is cut to the size of the smaller.
 
     Args:
       outputs: features [N, d] of translated photos.
       reals: features [M, d] of real avatars.
-      seed: draws who stays in the larger set.
+      seed: of the rows that stay in the larger set.
 
     Raises:
       ValueError: not two matrices of one width with two rows or more, or all nearest neighbours of `reals` are copies.
     """
-    _check(outputs, reals, 2)
+    check_features(outputs, reals, 2)
     count = min(len(outputs), len(reals))
     rng = np.random.default_rng(seed)
 
@@ -39,40 +40,33 @@ def nearest_neighbour_ratio(outputs: np.ndarray, reals: np.ndarray, seed: int = 
 
 
 def coverage(outputs: np.ndarray, reals: np.ndarray, neighbours: int = 5) -> float:
-    """The share of real avatars with an output as near as their fifth nearest real avatar, or nearer.
+    """Computes the share of real avatars with an output at least as near as their fifth nearest real avatar.
 
-    Source: Naeem et al., arXiv 2002.09797. No unit, 0 to 1: the share of the real modes that outputs reach. Fresh real
-    avatars in the place of the outputs score 1 − 2⁻⁵ = 0.97 if they are as many; fewer outputs score less.
+    Source: Naeem et al., arXiv 2002.09797. 0 to 1: the share of the real modes that outputs reach. As many other real
+    avatars instead of the outputs score 1 − 2⁻⁵ = 0.97; fewer outputs score less.
 
-    Not to be trusted: as a measure of variety alone while outputs look unlike avatars (a large KID): they are then near
-    to no real avatar however varied they are.
+    Not to be trusted as a measure of variety alone while outputs look unlike avatars (a large KID): they are then near
+    no real avatar, however varied they are.
 
     Args:
       outputs: features [N, d] of translated photos.
       reals: features [M, d] of real avatars, M > neighbours.
-      neighbours: the how-manieth nearest real avatar sets the distance.
+      neighbours: the rank of the nearest real avatar that sets the distance.
 
     Raises:
       ValueError: not two matrices of one width, or too few rows, or `neighbours` is under 1.
     """
     if neighbours < 1:
         raise ValueError(f"neighbours is {neighbours}, not 1 or more")
-    _check(outputs, reals, 1)
+    check_features(outputs, reals, 1)
     if len(reals) <= neighbours:
         raise ValueError(f"{len(reals)} real avatars have no {neighbours} neighbours each")
     radii = _neighbour_distances(reals, neighbours)
     return float(np.mean(distance.cdist(reals, outputs).min(axis=1) <= radii))
 
 
-def _check(outputs: np.ndarray, reals: np.ndarray, rows: int) -> None:
-    if outputs.ndim != 2 or reals.ndim != 2 or outputs.shape[1] != reals.shape[1]:
-        raise ValueError(f"features have shapes {outputs.shape} and {reals.shape}, not [N, d] and [M, d]")
-    if min(len(outputs), len(reals)) < rows:
-        raise ValueError(f"{len(outputs)} and {len(reals)} rows of features, not {rows} or more on each side")
-
-
 def _neighbour_distances(rows: np.ndarray, neighbour: int) -> np.ndarray:
-    """Each row's distance [N] from its n-th nearest other row; `rows` [N, d]."""
+    """Computes each row's distance [N] from its n-th nearest other row, of rows [N, d]."""
     distances = distance.cdist(rows, rows)
     np.fill_diagonal(distances, np.inf)
     return np.partition(distances, neighbour - 1, axis=1)[:, neighbour - 1]

@@ -1,43 +1,43 @@
-"""Where skin and hair are in a face, given its five landmarks, and what colours they have."""
+"""The colours of skin and hair in a face with five known landmarks."""
 
 import numpy as np
 from scipy import ndimage
 
 from bitmoji_jax.metrics.colour import delta_e, median_colour, srgb_to_lab
+from bitmoji_jax.ops.background import white_background
 from bitmoji_jax.ops.image import check_images
 
-# Places are given in the face's own frame: the origin between the eyes; u to the right, in distances between the eyes;
-# v down, in distances from the eyes to the mouth. A drawn face is shorter than a photographed one: scaled along v on
-# its own, one map fits both.
+# Places are in the face's own frame: the origin between the eyes; u to the right, in distances between the eyes; v
+# down, in distances from the eyes to the mouth. A drawn face is shorter than a photographed one: with v scaled
+# separately, the same numbers fit both.
 _CHEEKS_U, _CHEEKS_V = 0.52, (0.28, 0.65)  # below the eyes, above moustache and beard
 _HAIR_CENTRE_V, _HAIR_RADII = -0.2, (1.45, 1.85)  # of an ellipse around the head
 _HAIR_LOWEST_V = -0.25  # above ears and the temples of glasses
 _BROWS_V, _FACE_U = -0.75, 0.85
 
 _FEWEST_PIXELS = 4
-_LEAST_SHARE_OF_CHEEKS = 0.5  # inside of the picture
+_LEAST_SHARE_OF_CHEEKS = 0.5  # inside the picture
 _LEAST_HAIR = 0.12  # of the distance between the eyes times that from the eyes to the mouth
-_HALF_A_LINE = 0.1  # what is thinner than twice this, in distances between the eyes, is an outline
-_WHITE = 228  # the darkest channel of a white background
+_HALF_A_LINE = 0.1  # lines thinner than twice this, in distances between the eyes, are outlines
+_WHITE = 228  # threshold of a white background
 
-# How far from the skin's colour (ΔE) hair begins: a multiple of how much the skin itself varies, within limits. Flat
-# drawings stay at the lower, which blond hair on tanned skin needs; a photo's shading needs the rest.
+# The least distance (ΔE) of hair from the skin's colour: a multiple of the variation of the skin, within limits. Blond
+# hair on tanned skin in flat drawings needs the lower limit, the shading of photos needs the rest.
 _SKIN_VARIATIONS, _LEAST_DIFFERENCE, _LARGEST_DIFFERENCE = 3.0, 5.0, 18.0
 
 
 def skin_colour(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """The skin's colour: the median over both cheeks and the nose, sRGB of 0 to 255; float64 [N, 3].
+    """Measures the skin's colour: the median over both cheeks and the nose, sRGB 0 to 255; float64 [N, 3].
 
     NaN where an eye or a mouth corner is unknown, where the eyes coincide or the mouth is not below them, or where
-    half of the cheeks lies outside of the picture. The landmark of the nose is not used.
+    half of the cheeks is outside the picture. The landmark of the nose is not used.
 
-    Measured on 2026-11-23 as ΔE (CIEDE2000), median and 90th percentile. 1,700 synthetic avatars of 64 px from the
-    colour they were drawn in: 0.5 and 1.3, with landmarks off by 0.05 of the distance between the eyes the same; none
-    NaN. Real bitmojis have no truth: of 240 looked at beside their swatches none was wrong. 96 photos of 128 px from
-    the median of a segmentation's skin: 4.5 and 9.5.
+    Errors as ΔE (CIEDE2000), median and 90th percentile, measured on 2026-11-23: 0.5 and 1.3 on 1,700 synthetic avatars
+    of 64 px, the same with landmarks off by 0.05 of the distance between the eyes; 4.5 and 9.5 from a segmentation's
+    skin in 96 photos of 128 px. Of 240 real bitmojis checked by eye none was wrong.
 
     Not to be trusted: under a veil, a mask, or a beard that reaches the eyes; behind sunglasses as large as the cheeks;
-    for photos as the skin's own colour, since light and shadow count in (synthetic photos: 4 and 17 from the head's).
+    for photos as the skin's own colour, since it includes light and shadow (synthetic photos: 4 and 17).
 
     Args:
       images: uint8 [N, S, S, 3], one face each, seen from the front.
@@ -52,53 +52,29 @@ def skin_colour(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
 
 def hair_colour(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """The hair's colour: the median of what is hair around the forehead, sRGB of 0 to 255; float64 [N, 3].
+    """Measures the hair's colour: the median of the hair around the forehead, sRGB 0 to 255; float64 [N, 3].
 
-    Hair is what lies around the forehead, differs from the skin by a ΔE of 5 (more if the skin varies), is broader
-    than an outline, and is not a near-white area that reaches the picture's border. NaN where `skin_colour` is, and
-    where there is next to no such hair: bald or shaven heads, hair of the skin's colour.
+    Hair is every pixel around the forehead that differs from the skin by a ΔE of 5 (more if the skin varies), in areas
+    broader than an outline and not part of a white background. NaN where `skin_colour` is, and where there is almost no
+    such hair: bald or shaven heads, hair of the skin's colour.
 
-    Measured on 2026-11-23 as ΔE (CIEDE2000), median and 90th percentile. 1,700 synthetic avatars of 64 px from the
-    colour they were drawn in: 0.7 and 3.6, 8 % NaN (bald, or as dark as the skin), with landmarks off by 0.05 of the
-    distance between the eyes the same; on 200 with noise of σ = 8 as well 1.1 and 3.2, with a blur of 1 px 0.8 and 5.8,
-    since it broadens outlines. Of 240 real bitmojis looked at beside their swatches three were wrong, all in
-    hats; the bald ones were NaN, 1.7 % of 1,197. 96 photos of 128 px from the median of a segmentation's hair, with
-    any background: 2.7 and 14.
+    Errors as ΔE (CIEDE2000), median and 90th percentile, measured on 2026-11-23: 0.7 and 3.6 on 1,700 synthetic avatars
+    of 64 px, 8 % NaN (bald, or as dark as the skin), the same with landmarks off by 0.05 of the distance between the
+    eyes; 1.1 and 3.2 with noise of σ = 8, 0.8 and 5.8 with a blur of 1 px; 2.7 and 14 from a segmentation's hair in 96
+    photos of 128 px. Of 240 real bitmojis checked by eye three were wrong, all with hats; 1.7 % of 1,197 were NaN.
 
-    Not to be trusted: with hats, whose colour it gives; with a background that is not white, which counts as hair where
-    hair is short (synthetic photos: 6 and 33); for dyed tips, since it looks at the forehead; for shaved hair, where it
-    gives the shade on the skin; under a headscarf.
+    Not to be trusted: with hats, whose colour it measures; with a background that is not white, which counts as hair
+    where hair is short (synthetic photos: 6 and 33); for dyed tips; for shaved hair, where it measures the shade on the
+    skin; under a headscarf.
 
-    Args:
-      images: uint8 [N, S, S, 3], one face each, seen from the front.
-      landmarks: [N, 5, 2] as for `skin_colour`.
-
-    Raises:
-      ValueError: another shape or type.
+    Arguments and errors are those of `skin_colour`.
     """
     _check(images, landmarks)
     return median_colour(images, _hair(images, landmarks))
 
 
-def white_background(image: np.ndarray) -> np.ndarray:
-    """Whether a pixel is nearly white and joined to the picture's border by such pixels, sideways or up and down.
-
-    White hair within an outline, teeth and eyes are not. Not to be trusted for a person in white that reaches the
-    border, nor behind a photo's white hair, which nothing keeps apart.
-
-    Args:
-      image: uint8 [S, S, 3].
-
-    Returns:
-      bool [S, S].
-    """
-    areas, _ = ndimage.label(image.min(axis=-1) >= _WHITE)
-    at_border = np.concatenate([areas[0], areas[-1], areas[:, 0], areas[:, -1]])
-    return np.isin(areas, at_border[at_border > 0])
-
-
 def _cheeks(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """bool [N, S, S], empty where they can't be found."""
+    """bool [N, S, S], empty where they cannot be found."""
     masks = np.zeros(images.shape[:3], bool)
     for mask, points in zip(masks, landmarks, strict=True):
         frame = _face_frame(images.shape[1], points)
@@ -113,7 +89,7 @@ def _cheeks(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
 
 def _hair(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """bool [N, S, S], empty where none can be found."""
+    """bool [N, S, S], empty where none is found."""
     masks = np.zeros(images.shape[:3], bool)
     for mask, image, cheeks, points in zip(masks, images, _cheeks(images, landmarks), landmarks, strict=True):
         frame = _face_frame(images.shape[1], points)
@@ -122,7 +98,7 @@ def _hair(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         u, v, unit_area, eye_distance = frame
         around_head = (u / _HAIR_RADII[0]) ** 2 + ((v - _HAIR_CENTRE_V) / _HAIR_RADII[1]) ** 2 <= 1
         beside_face = (v <= _BROWS_V) | ((v <= _HAIR_LOWEST_V) & (np.abs(u) >= _FACE_U))
-        found = around_head & beside_face & _unlike_skin(image, cheeks) & ~white_background(image)
+        found = around_head & beside_face & _unlike_skin(image, cheeks) & ~white_background(image, _WHITE)
         side = 2 * max(1, round(_HALF_A_LINE * eye_distance)) + 1
         found = ndimage.binary_opening(found, np.ones((side, side), bool))
         if found.sum() >= max(_FEWEST_PIXELS, _LEAST_HAIR * unit_area):
@@ -152,7 +128,7 @@ def _face_frame(size: int, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _unlike_skin(image: np.ndarray, cheeks: np.ndarray) -> np.ndarray:
-    # The medians of 3 x 3 pixels: noise would tear hair into pieces that are no broader than an outline.
+    # Medians of 3 x 3 pixels: noise would split hair into areas no broader than an outline.
     labs = srgb_to_lab(ndimage.median_filter(image, size=(3, 3, 1)))
     skin = srgb_to_lab(np.median(image[cheeks], axis=0))
     difference = delta_e(labs, np.broadcast_to(skin, labs.shape))

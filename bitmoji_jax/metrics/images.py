@@ -1,12 +1,17 @@
 """Scores of a translation that need no network: each compares arrays of images, or of points.
 
-Images are uint8 [N, S, S, 3]. Differences between them are in grey levels of 0 to 255. No score here sees whether an
-output looks like an avatar; read them beside KID.
+Images are uint8 [N, S, S, 3]; every function raises ValueError for shapes that differ, another type or no images.
+Differences are in grey levels of 0 to 255. No score here measures whether an output looks like an avatar; read them
+together with KID.
 """
 
 import dataclasses
+import io
 
 import numpy as np
+from PIL import Image
+
+from bitmoji_jax.ops.image import check_images
 
 _EYES = [0, 1]
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -14,33 +19,32 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LandmarkError:
-    """Distances between points as fractions of the distance between the eyes: 0 is exact, 0.1 is ten per cent of it."""
+    """Distances between points as fractions of the distance between the eyes."""
 
     per_image: np.ndarray
     """float64 [N], NaN for an image left out."""
     mean: float
-    """Over the images that count; NaN if none does."""
+    """Over the images that count, NaN if there are none."""
     images: int
-    left_out: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Alarm:
-    """A value measured, and whether it is past the threshold."""
+    """A value, and whether it is past the threshold."""
 
     value: float
     raised: bool
 
 
 def nme(points: np.ndarray, targets: np.ndarray) -> LandmarkError:
-    """Normalised mean error: the mean distance of five points from their targets over that between the target's eyes.
+    """Computes the normalised mean error: the mean distance of five points from their targets over that of the eyes.
 
     Source: Zhang et al., "Facial landmark detection by deep multi-task learning", ECCV 2014 (five points and the
     inter-ocular distance). A point counts if it is known on both sides. An image is left out if its target lacks an
     eye, or both its eyes coincide, or no point counts.
 
-    Not to be trusted: below the own error of whatever found the points; between a photo and its avatar as if 0 could be
-    reached, since a drawing has other proportions (the mean avatar's points against the photos' show what is poor).
+    Not to be trusted: below the error of the network that found the points. Between a photo and its avatar 0 cannot be
+    reached, since a drawing has other proportions.
 
     Args:
       points: [N, 5, 2], NaN where unknown, in any unit that is the same along both axes.
@@ -60,27 +64,19 @@ def nme(points: np.ndarray, targets: np.ndarray) -> LandmarkError:
     sums = np.where(known, distances, 0).sum(axis=1)[counts]
     per_image[counts] = sums / known.sum(axis=1)[counts] / between_eyes[counts]
     mean = float(per_image[counts].mean()) if counts.any() else np.nan
-    return LandmarkError(per_image, mean, int(counts.sum()), int((~counts).sum()))
+    return LandmarkError(per_image, mean, int(counts.sum()))
 
 
 def shadow_sensitivity(
     photos: np.ndarray, shadowed_photos: np.ndarray, avatars: np.ndarray, shadowed_avatars: np.ndarray
 ) -> float:
-    """How much of a shadow reaches the avatar: mean absolute change of the avatars over that of the photos.
+    """Divides the mean absolute change of the avatars under a shadow by that of the photos.
 
-    Source: the project's own. No unit, from 0: 0 is an avatar that does not change, 1 one that changes as much as the
-    photo does, above 1 one in which a shadow becomes something else.
+    Source: the project's own. No unit: 0 is an avatar that does not change, 1 one that changes as much as the photo,
+    above 1 one in which a shadow becomes something else. Not to be trusted when all outputs look alike, which also
+    scores 0 (see `diversity`).
 
-    Not to be trusted: when outputs all look alike, which scores 0 too (see `diversity`).
-
-    Args:
-      photos: uint8 [N, S, S, 3].
-      shadowed_photos: the same photos with a shadow drawn in.
-      avatars: uint8 [N, T, T, 3], of `photos`.
-      shadowed_avatars: of `shadowed_photos`.
-
-    Raises:
-      ValueError: shapes that differ, another type, no images, or photos without any shadow.
+    Avatars may have another size than photos. ValueError if no photo has a shadow.
     """
     if len(photos) != len(avatars):
         raise ValueError(f"{len(photos)} photos and {len(avatars)} avatars")
@@ -91,15 +87,11 @@ def shadow_sensitivity(
 
 
 def cycle_psnr(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio of each image's reconstruction F(G(x)), 10·log₁₀(255² / mean squared error).
+    """Computes the peak signal-to-noise ratio of each reconstruction F(G(x)), 10·log₁₀(255² / mean squared error).
 
-    In decibels, [N]; the larger the nearer, infinite if equal. 48 is an error of 1 grey level, 28 of 10, 20 of 25.
-
-    Not to be trusted: as quality. CycleGAN reaches high values by hiding the photo in the avatar (arXiv 1712.02950, see
+    In decibels, [N]; infinite if equal. 48 is an error of 1 grey level, 28 of 10, 20 of 25. Not to be trusted as
+    quality: CycleGAN reaches high values by hiding the photo in the avatar (arXiv 1712.02950, see
     `high_frequency_hiding`), and so does a translation that does nothing.
-
-    Raises:
-      ValueError: shapes that differ, another type, or no images.
     """
     errors = np.square(_absolute_differences(images, reconstructions)).mean(axis=(1, 2, 3))
     with np.errstate(divide="ignore"):
@@ -109,46 +101,43 @@ def cycle_psnr(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
 def high_frequency_hiding(
     images: np.ndarray, reconstructions: np.ndarray, reconstructions_after_jpeg: np.ndarray
 ) -> float:
-    """How many times the cycle's error grows when the avatar passes through JPEG on its way: mean absolute errors.
+    """Divides the cycle's mean absolute error with the avatar compressed as JPEG by that without.
 
-    Source: Chu, Zhmoginov and Sandler, arXiv 1712.02950: what G hides for F in faint high frequencies does not survive
-    compression. No unit: 1 is nothing hidden; the larger, the more of the reconstruction came from hidden signs.
+    Source: Chu, Zhmoginov and Sandler, arXiv 1712.02950: signals that G hides for F in faint high frequencies do not
+    survive compression. No unit: 1 is nothing hidden; the larger, the more of the reconstruction was hidden.
 
-    Not to be trusted: for a cycle that is poor to start with, where there is no error left to grow; as proof, since
-    JPEG blurs visible lines too (the same ratio for F's photos, or of real avatars through F and G, belongs beside it).
+    Not to be trusted: for a cycle with a large error, which cannot grow by much; as proof, since JPEG blurs visible
+    lines too.
 
     Args:
       images: uint8 [N, S, S, 3].
-      reconstructions: F(G(images)).
+      reconstructions: F(G(images)); ValueError if they have no error.
       reconstructions_after_jpeg: F(JPEG(G(images))).
-
-    Raises:
-      ValueError: shapes that differ, another type, no images, or reconstructions without any error.
     """
     before = _absolute_differences(images, reconstructions).mean()
     after = _absolute_differences(images, reconstructions_after_jpeg).mean()
     if not before:
-        raise ValueError("the reconstructions equal the images: their error can't grow by a ratio")
+        raise ValueError("the reconstructions equal the images: the error cannot grow by a ratio")
     return float(after / before)
 
 
+def compress_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """Encodes and decodes an image, uint8 [H, W, 3], as JPEG of a quality from 1 to 100."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=int(quality))
+    return np.asarray(Image.open(file))
+
+
 def colour_inversion(photos: np.ndarray, avatars: np.ndarray, threshold: float = -0.1) -> Alarm:
-    """Raised if dark has become light: CycleGAN may learn a negative early on, which the cycle loss does not mind.
+    """Checks whether dark has become light: CycleGAN may learn a negative, which the cycle loss does not penalise.
 
     The value is the median over images of the correlation, −1 to 1, of photo and avatar in luma (ITU-R BT.601) over
     all pixels. Measured at 64 px: photos and unrelated real bitmojis +0.31, synthetic photos and their true avatars
     +0.47, unrelated ones +0.19, negatives of the true −0.47.
 
-    Not to be trusted: when backgrounds turn from all dark to all white or the reverse, which alone may push it below 0.
-    An image of one grey has no correlation and is left out; if all are, the value is NaN and the alarm silent.
-
-    Args:
-      photos: uint8 [N, S, S, 3].
-      avatars: of that shape.
-      threshold: raised below it.
-
-    Raises:
-      ValueError: shapes that differ, another type, or no images.
+    Not to be trusted when backgrounds turn from all dark to all white or the reverse, which alone may push it below 0.
+    An image of one grey has no correlation and is left out; if all are, the value is NaN and no alarm is raised.
+    The alarm is raised below the threshold.
     """
     _check(photos, avatars)
     light, drawn = (images.reshape(len(images), -1, 3) @ _LUMA for images in (photos, avatars))
@@ -162,20 +151,12 @@ def colour_inversion(photos: np.ndarray, avatars: np.ndarray, threshold: float =
 
 
 def does_nothing(photos: np.ndarray, avatars: np.ndarray, threshold: float = 10.0) -> Alarm:
-    """Raised if the avatars are the photos all over again.
+    """Checks whether the avatars are nearly the photos.
 
     The value is the mean absolute difference in grey levels, 0 to 255. Measured at 64 px: photos and JPEG of them 5, a
-    blur of 2 px 16, photos and unrelated real bitmojis 75, synthetic photos and their true avatars 64.
-
-    Not to be trusted: silence is no sign of a translation; a tint or a blur of the photo is past the threshold too.
-
-    Args:
-      photos: uint8 [N, S, S, 3].
-      avatars: of that shape.
-      threshold: raised below it.
-
-    Raises:
-      ValueError: shapes that differ, another type, or no images.
+    blur of 2 px 16, photos and unrelated real bitmojis 75, synthetic photos and their true avatars 64. No alarm does
+    not mean that there is a translation: a tint or a blur of the photo is past the threshold too.
+    The alarm is raised below the threshold.
     """
     value = float(_absolute_differences(photos, avatars).mean())
     return Alarm(value, value < threshold)
@@ -189,7 +170,7 @@ def _absolute_differences(images: np.ndarray, others: np.ndarray) -> np.ndarray:
 def _check(images: np.ndarray, others: np.ndarray) -> None:
     if images.shape != others.shape:
         raise ValueError(f"shapes differ: {images.shape} and {others.shape}")
-    if images.dtype != np.uint8 or others.dtype != np.uint8:
-        raise ValueError(f"images are {images.dtype} and {others.dtype}, not uint8")
-    if images.ndim != 4 or images.shape[-1] != 3 or not len(images):
-        raise ValueError(f"images have shape {images.shape}, not [N, S, S, 3] with N of 1 or more")
+    check_images(images)
+    check_images(others)
+    if not len(images):
+        raise ValueError("there are no images")

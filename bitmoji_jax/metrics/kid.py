@@ -1,4 +1,4 @@
-"""KID, the distance of two sets of images as a network's features see it, and a low-pass that blinds it to noise."""
+"""KID, the distance of two sets of images in the features of a network, and a low-pass filter against noise."""
 
 import dataclasses
 
@@ -13,10 +13,10 @@ _SIZE_OVER_SIGMA = 32
 
 @dataclasses.dataclass(frozen=True)
 class Kid:
-    """Squared distances without a unit, customarily printed times 1000."""
+    """A squared distance without a unit, customarily given times 1000."""
 
     mean: float
-    """About 0 for two samples of one distribution, and then as often below 0 as above."""
+    """About 0 for two samples of one distribution, and then as often below 0 as above it."""
     sd: float
     """Standard deviation over the subsets. They overlap, so it is not the error of `mean`; 0 if there is one subset."""
     subsets: int
@@ -26,28 +26,30 @@ class Kid:
 def kid(
     features: np.ndarray, others: np.ndarray, *, subsets: int = 100, subset_size: int | None = None, seed: int = 0
 ) -> Kid:
-    """Kernel inception distance: the unbiased squared MMD under the kernel (x·y/d + 1)³, over random subsets.
+    """Computes the kernel inception distance: the unbiased squared MMD under the kernel (x·y/d + 1)³, over subsets.
 
     Source: Bińkowski et al., arXiv 1801.01401, section 4; the estimate: Gretton et al., JMLR 2012, lemma 6. The kernel
     compares the first three moments of the features. All pairs are held in memory: 2.4 GB for 10,000 images a side.
 
     Not to be trusted: across different networks, image sizes or ways of resizing, which move it more than a better
-    generator does; with under some 100 images a side, where `sd` swallows what is looked for; as a sum of faults, since
-    features may see fine noise before they see anything else (see `low_pass`).
+    generator does; with fewer than about 100 images a side, where `sd` exceeds most differences; as a sum of faults,
+    since features may react to fine noise more than to anything else (see `low_pass`).
 
     Args:
       features: [N, d].
       others: [M, d]; swapping the sides or reordering the images changes only which subsets are drawn.
-      subsets: how many pairs of subsets are drawn, each without replacement.
-      subset_size: images of each side in a subset. By default half the smaller side, so that the subsets differ, but
-        at least 2 and at most 1000. It does not shift `mean`, it widens or narrows `sd`.
-      seed: the same seed draws the same subsets.
+      subsets: pairs of subsets, each drawn without replacement.
+      subset_size: images of each side in a subset; by default half the smaller side, from 2 to 1000. It changes `sd`,
+        not the expected `mean`.
+      seed: of the subsets.
 
     Raises:
-      ValueError: not two matrices of one width and two rows or more, or a subset of under 2 images or more than a
-        side has, or no subsets, or features that are not finite.
+      ValueError: not two matrices of one width with two rows or more, a subset size below 2 or above the smaller side,
+        no subsets, or features that are not finite.
     """
-    features, others = _feature_pair(features, others)
+    check_features(features, others, _SMALLEST_SUBSET)
+    # The distance is a small difference of cubes, which float32 would lose.
+    features, others = features.astype(np.float64), others.astype(np.float64)
     smaller = min(len(features), len(others))
     if subset_size is None:
         subset_size = min(max(smaller // 2, _SMALLEST_SUBSET), _LARGEST_SUBSET)
@@ -70,39 +72,31 @@ def kid(
 
 
 def low_pass(images: np.ndarray) -> np.ndarray:
-    """Gaussian blur of σ = S/32 pixels (2 at 64, 4 at 128), applied to both sides before the second KID.
+    """Blurs images with a gaussian of σ = S/32 pixels (2 at 64, 4 at 128), both sides before a second KID.
 
-    It removes what upsampling and noise add: of a pattern of period 4 pixels 0.7 % are left at 64 px. It keeps a period
-    of half the image at 93 %, of a quarter at 73 %, of an eighth at 29 %. So the KID after it sees palette, pose and
-    the shapes of face and hair; not to be trusted on lines and thin glasses, which it removes too. It works on sRGB
-    values, as the networks do, and mirrors the image at its border.
+    It removes the artefacts of upsampling and noise: at 64 px 0.7 % of a pattern of period 4 pixels are left, 93 % of a
+    period of half the image, 73 % of a quarter, 29 % of an eighth. The KID after it measures palette, pose and the
+    shapes of face and hair; not to be trusted on lines and thin glasses, which are removed too. The blur is of sRGB
+    values, and the image is mirrored at its border.
 
-    Args:
-      images: uint8 [N, S, S, 3].
-
-    Returns:
-      uint8 [N, S, S, 3], rounded to the nearest.
-
-    Raises:
-      ValueError: another shape or type.
+    Images are uint8 [N, S, S, 3], and so is the result; ValueError for another shape or type.
     """
     check_images(images)
     sigma = images.shape[1] / _SIZE_OVER_SIGMA
-    from scipy import ndimage  # slow to import, and this module is in the way of the first step of training
+    from scipy import ndimage  # slow to import, and training imports this module before its first step
 
     blurred = ndimage.gaussian_filter(images.astype(np.float32), sigma, mode="reflect", axes=(1, 2))
     return np.rint(blurred).astype(np.uint8)
 
 
-def _feature_pair(features: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64: the cubes of float32 features lose the small differences the distance is made of."""
+def check_features(features: np.ndarray, others: np.ndarray, rows: int) -> None:
+    """Raises ValueError unless both are finite matrices of one width, [N, d] and [M, d], with N and M >= rows."""
     if features.ndim != 2 or others.ndim != 2 or features.shape[1] != others.shape[1] or not features.shape[1]:
         raise ValueError(f"features have shapes {features.shape} and {others.shape}, not [N, d] and [M, d]")
-    if min(len(features), len(others)) < _SMALLEST_SUBSET:
-        raise ValueError(f"{len(features)} and {len(others)} rows of features, not 2 or more on each side")
+    if min(len(features), len(others)) < rows:
+        raise ValueError(f"{len(features)} and {len(others)} rows of features, not {rows} or more on each side")
     if not (np.isfinite(features).all() and np.isfinite(others).all()):
         raise ValueError("some features are not finite")
-    return features.astype(np.float64), others.astype(np.float64)
 
 
 def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -110,6 +104,6 @@ def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _mean_of_pairs(kernel: np.ndarray) -> float:
-    """The mean without the diagonal: a row compared with itself is what biases the plain estimate."""
+    """The mean without the diagonal: comparing a row with itself would bias the estimate."""
     count = len(kernel)
     return (kernel.sum() - np.trace(kernel)) / (count * (count - 1))

@@ -1,8 +1,8 @@
-"""A cast shadow drawn into photos, to ask whether a translation draws it into the avatar (`shadow_sensitivity`)."""
+"""A cast shadow drawn into photos, to measure how much of it a translation keeps (`shadow_sensitivity`)."""
 
 import numpy as np
 
-from bitmoji_jax.metrics.face_colour import white_background
+from bitmoji_jax.ops.background import white_background
 from bitmoji_jax.ops.image import check_images
 
 # Lengths are fractions of the image's side.
@@ -11,43 +11,40 @@ _EDGE, _LEAN, _HALF_PENUMBRA = 0.51, 0.22, 0.02
 _HEAD = (0.5, 0.5, 0.40, 0.46)  # centre (x, y) and radii of an ellipse
 _NECK = (0.5, 1.0, 0.26, 0.32)
 _FADE = 0.15  # of the radii
+_BACKGROUND = 228  # threshold of a white background
 _WHITE_FROM, _WHITE_TO = 0.9, 0.98
 
 
 def cast_shadow(photos: np.ndarray) -> np.ndarray:
-    """The photos with a shadow over one side of the face: the image's left in even photos, the right in odd ones.
+    """Draws a shadow over one side of the face: the image's left in even photos, the right in odd ones.
 
-    Where it is deepest, 42 % of the light is left, in linear light: as when one of two lamps is blocked. Its edge runs
+    Where it is deepest, 42 % of the light is left, in linear light, as if one of two lamps were blocked. Its edge runs
     down the middle of the face, leans by 12° and is 4 % of the image wide. It ends softly around head and neck, for
-    faces framed like `prepare`'s: from 0.19 to 0.82 of the width, and from 0.24 of the height down. A white background
+    faces framed as by `prepare`: from 0.19 to 0.82 of the width, and from 0.24 of the height down. A white background
     stays white.
 
-    Not to be trusted: as light. It knows no nose or cheek, falls on face, hair and shirt alike, and on a coloured
-    background around the head; faces framed in another way may lie half outside of it.
+    Not to be trusted as light: it ignores the shape of nose and cheeks, falls on face, hair and shirt alike, and on a
+    coloured background around the head. Faces framed in another way may be half outside it.
 
-    Args:
-      photos: uint8 [N, S, S, 3].
-
-    Returns:
-      uint8 [N, S, S, 3], no value larger than before. The same photo at an index of the same parity gives the same.
-
-    Raises:
-      ValueError: another shape or type.
+    Photos are uint8 [N, S, S, 3], and so is the result, with no value larger than before; ValueError for another shape
+    or type.
     """
     check_images(photos)
     left = _depth(photos.shape[1])
     shadowed = np.empty_like(photos)
     for index, photo in enumerate(photos):
         depth = left if index % 2 == 0 else left[:, ::-1]
-        # Not by the background's mask alone: the pixels between it and the person are a mixture of both.
-        whiteness = _smooth_step(photo.min(axis=-1) / 255, _WHITE_FROM, _WHITE_TO) * white_background(photo)
+        # Not only the background's mask: the pixels at its edge are mixtures of both.
+        whiteness = _smooth_step(photo.min(axis=-1) / 255, _WHITE_FROM, _WHITE_TO) * white_background(
+            photo, _BACKGROUND
+        )
         light = _decode(photo / 255) * (1 - (1 - _LIGHT_LEFT) * (depth * (1 - whiteness))[..., None])
         shadowed[index] = np.minimum(np.rint(255 * _encode(light)), photo)
     return shadowed
 
 
 def _depth(size: int) -> np.ndarray:
-    """float64 [S, S]: 0 outside of the shadow on the left side, 1 where it is deepest."""
+    """float64 [S, S]: 0 outside the shadow on the left side, 1 where it is deepest."""
     centres = (np.arange(size) + 0.5) / size
     x, y = np.meshgrid(centres, centres)
     edge = _EDGE + _LEAN * (0.5 - y)
@@ -65,7 +62,7 @@ def _smooth_step(values: np.ndarray, low: np.ndarray | float, high: np.ndarray |
 
 
 def _decode(encoded: np.ndarray) -> np.ndarray:
-    """sRGB values of 0 to 1 as linear light (IEC 61966-2-1)."""
+    """Converts sRGB values of 0 to 1 to linear light (IEC 61966-2-1)."""
     return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
 
 

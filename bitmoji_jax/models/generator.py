@@ -15,17 +15,20 @@ class Generator(nn.Module):
 
     With `skips`, each decoder stage also sees the encoder's activations of its own resolution, concatenated.
 
-    Call with images [N, H, W, 3] in [-1, 1], H and W multiples of 4; returns float32 of the same shape and range.
+    Call with images [N, H, W, 3] in [-1, 1], H and W multiples of 4, and optionally a condition [N, H, W, C] of any
+    range, more channels of the input; returns float32 [N, H, W, 3] in [-1, 1].
     """
 
     config: GeneratorConfig
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         config = self.config
         k = config.features
 
+        if condition is not None:
+            x = jnp.concatenate([x, condition], axis=-1)
         x = Conv(k, 7, self.dtype)(reflect_pad(x, 3))
         x = nn.relu(instance_norm(x))
         skips = [x]

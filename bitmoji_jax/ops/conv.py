@@ -18,6 +18,7 @@ Products are jitted, so that each is traced once for layers of one shape; within
 
 import functools
 import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +45,7 @@ def convolved(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) ->
         return conv_few_out(x, kernel, padding)
     if on_cpu() and features <= _FEW:
         return conv(x, kernel, stride, padding)
-    return _xla_conv(x, kernel, stride, padding)
+    return xla_conv(x, kernel, stride, padding)
 
 
 def by_winograd(x: jax.Array, kernel: jax.Array, stride: int) -> bool:
@@ -58,32 +59,53 @@ def by_winograd(x: jax.Array, kernel: jax.Array, stride: int) -> bool:
 def transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The reference's 3x3 transposed convolution, stride 2, padding 1, output padding 1."""
     if not on_cpu():
-        return _xla_conv(x, kernel, 1, ((1, 2), (1, 2)), dilation=2)
+        return xla_conv(x, kernel, 1, ((1, 2), (1, 2)), input_dilation=2)
     return conv_transpose(x, kernel[::-1, ::-1], 2, ((1, 0), (1, 0)))
 
 
 def doubled(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The 3x3 convolution, padding 1, of `x` doubled by repeating each pixel."""
     if not on_cpu():
-        return _xla_conv(jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2), kernel, 1, ((1, 1), (1, 1)))
+        return xla_conv(jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2), kernel, 1, ((1, 1), (1, 1)))
     return conv_nearest(x, kernel)
 
 
-def _xla_conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding, dilation: int = 1) -> jax.Array:
+def xla_conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    stride: int = 1,
+    padding: Padding | Literal["SAME"] = "SAME",
+    *,
+    input_dilation: int = 1,
+    groups: int = 1,
+) -> jax.Array:
+    """XLA's convolution of [N, H, W, C] with [h, w, C / groups, D] -> [N, H', W', D].
+
+    Args:
+      x: [N, H, W, C].
+      kernel: [h, w, C / groups, D].
+      stride: of both axes.
+      padding: zeros ((top, bottom), (left, right)), or "SAME" as in TensorFlow: H' = ceil(H / stride), and what is odd
+        of the padding at the end.
+      input_dilation: distance of the pixels of `x` in the image that is convolved, zeros between them; the stride of a
+        transposed convolution.
+      groups: of channels, each with kernels of its own; C for a depthwise convolution.
+    """
     return jax.lax.conv_general_dilated(
         x,
         kernel,
         (stride, stride),
         padding,
-        lhs_dilation=(dilation, dilation),
+        lhs_dilation=(input_dilation, input_dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
     )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
     """[N, H, W, C] with [h, w, C, D] -> [N, (H + padding - h) // stride + 1, ..., D], `padding` in zeros."""
-    return _xla_conv(x, kernel, stride, padding)
+    return xla_conv(x, kernel, stride, padding)
 
 
 def _conv_forward(
@@ -146,6 +168,12 @@ def conv_few_out(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array
     (top, bottom), (left, right) = padding
     height, width = kernel.shape[0] - 1, kernel.shape[1] - 1
     return conv_transpose(x, kernel[::-1, ::-1], 1, ((height - top, height - bottom), (width - left, width - right)))
+
+
+def patch_conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    """`conv` as one product with the patches that the kernel sees."""
+    height, width, _, out = kernel.shape
+    return _gather(x, height, width, stride, padding) @ kernel.reshape(-1, out)
 
 
 def conv_nearest(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -3,22 +3,18 @@
 import jax
 import jax.numpy as jnp
 
+from bitmoji_jax.ops.conv import xla_conv
+from bitmoji_jax.ops.platform import on_cpu
+
 
 def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """Each channel with its own filter: [N, H, W, C] with [h, w, 1, C] -> [N, ceil(H/stride), ceil(W/stride), C].
 
     Padded like TensorFlow's "SAME": at stride 2 an even size is padded more at its end.
     """
-    if jax.default_backend() == "cpu":
+    if on_cpu():
         return shifted_depthwise_conv(x, kernel, stride)
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        "SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=x.shape[-1],
-    )
+    return xla_conv(x, kernel, stride, groups=x.shape[-1])
 
 
 def shifted_depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:

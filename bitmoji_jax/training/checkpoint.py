@@ -1,10 +1,10 @@
-"""Checkpoints: all that makes a continued run the same run, in one atomic, asynchronous Orbax bundle.
+"""Checkpoints: all that a continued run needs to be the same run, in one atomic, asynchronous Orbax bundle.
 
-The place in the data is not among it: it is the number of images seen, which `train_batches` starts from, whatever the
-number of processes.
+The position in the data is not part of it: `train_batches` starts from the number of images seen.
 """
 
 import contextlib
+import dataclasses
 import re
 import shutil
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from bitmoji_jax.training.train_state import Pools, TrainState
 
 
 class Restored(NamedTuple):
-    """What a checkpoint gives back."""
+    """The contents of a checkpoint."""
 
     state: TrainState
     pools: Pools
@@ -31,10 +31,10 @@ class Restored(NamedTuple):
 
 
 class Checkpointer:
-    """The checkpoints of one run, named by the images seen. Use as a context manager: leaving waits for saves."""
+    """The checkpoints of one run, named by the images seen. A context manager: leaving it waits for saves."""
 
     def __init__(self, folder: Path, *, keep: int, console: rich.console.Console) -> None:
-        """Opens or creates `folder`; the newest `keep` checkpoints are kept, and damaged ones told to `console`."""
+        """Opens or creates `folder`; the newest `keep` checkpoints are kept, and damaged ones reported on `console`."""
         self._console = console
         self._folder = folder.resolve()
         self._manager = ocp.CheckpointManager(
@@ -60,11 +60,11 @@ class Checkpointer:
             self._manager.close()
 
     def latest(self) -> int | None:
-        """Images seen at the newest complete checkpoint, or None."""
+        """Returns the images seen at the newest complete checkpoint, or None."""
         return self._manager.latest_step()
 
     def save(self, state: TrainState, pools: Pools, progress: dict[str, Any]) -> None:
-        """Starts saving; training may go on, donating the arrays, while files are written.
+        """Starts saving; training may go on and donate the arrays while files are written.
 
         Args:
           state: replicated over all devices.
@@ -86,14 +86,14 @@ class Checkpointer:
             self._manager.save(
                 images,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state),
-                    pools=ocp.args.StandardSave(pools),
+                    state=ocp.args.StandardSave(_fields(state)),
+                    pools=ocp.args.StandardSave({domain: _fields(pool) for domain, pool in pools.items()}),
                     progress=ocp.args.JsonSave({**progress, "devices": jax.device_count()}),
                 ),
             )
 
     def wait(self) -> None:
-        """Returns when everything is on disk; raises RunError if it can't be."""
+        """Waits until everything is on disk; raises RunError if it cannot be written."""
         with self._explained():
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
@@ -102,7 +102,7 @@ class Checkpointer:
         """Restores the newest checkpoint that can be read, or returns None where there is none.
 
         A damaged one is moved to `damaged/` beside the checkpoints, and the one before is tried. Where the run used
-        another number of devices, its pools are re-dealt (`redeal`), and the console is told.
+        another number of devices, its pools are dealt out anew (`redeal`), with a line on the console.
 
         Args:
           state: of the right shapes and shardings, perhaps abstract; its values are not used.
@@ -116,7 +116,7 @@ class Checkpointer:
             try:
                 restored = self._restore_one(images, state, pools)
             except Exception as error:
-                # Whatever a damaged file makes Orbax, TensorStore or JSON raise; the message keeps the cause.
+                # A damaged file makes Orbax, TensorStore and JSON raise many kinds; the message keeps the cause.
                 self._set_aside(images, error)
             else:
                 return restored
@@ -131,21 +131,22 @@ class Checkpointer:
         progress = self._manager.restore(images, args=ocp.args.Composite(progress=ocp.args.JsonRestore())).progress
         devices = progress["devices"]
         same = devices == jax.device_count()
+        pools_as_saved = _abstract(pools) if same else _on_host(pools, devices)
         restored = self._manager.restore(
             images,
             args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(_abstract(state)),
-                pools=ocp.args.StandardRestore(_abstract(pools) if same else _on_host(pools, devices)),
+                state=ocp.args.StandardRestore(_fields(_abstract(state))),
+                pools=ocp.args.StandardRestore({domain: _fields(pool) for domain, pool in pools_as_saved.items()}),
             ),
         )
-        dealt = restored.pools
+        dealt = {domain: dataclasses.replace(pools[domain], **fields) for domain, fields in restored.pools.items()}
         if not same:
             dealt = {domain: redeal(pool, jax.device_count()) for domain, pool in dealt.items()}
             dealt = jax.tree.map(
                 lambda new, like: jax.make_array_from_callback(new.shape, like.sharding, new.__getitem__), dealt, pools
             )
-            self._console.print(f"Continuing on {jax.device_count()} devices a run of {devices}: pools re-dealt")
-        return Restored(restored.state, dealt, progress)
+            self._console.print(f"Continuing on {jax.device_count()} devices a run of {devices}: pools dealt out anew")
+        return Restored(dataclasses.replace(state, **restored.state), dealt, progress)
 
     def _set_aside(self, images: int, error: Exception) -> None:
         self._console.print(f"Checkpoint {images} is damaged ({_reason(error)}): trying the one before")
@@ -168,7 +169,7 @@ class Checkpointer:
             self._manager.reload()
             steps = self._manager.all_steps()
             safe = f"the checkpoint at {max(steps)} images is intact" if steps else "there is no checkpoint yet"
-            raise RunError(f"can't write a checkpoint to {self._folder}: {_reason(error)}; {safe}") from error
+            raise RunError(f"cannot write a checkpoint to {self._folder}: {_reason(error)}; {safe}") from error
 
 
 def redeal(pool: ImagePool, devices: int) -> ImagePool:
@@ -179,7 +180,7 @@ def redeal(pool: ImagePool, devices: int) -> ImagePool:
     are of all ages alike; with more the new pools start partly filled, and fill from the images to come.
 
     Args:
-      pool: NumPy; images [old devices, pool size, H, W, 3], count [old devices].
+      pool: NumPy; images [old devices, pool size, H, W, 3], count [old devices], conditions like images or None.
       devices: how many pools to make.
 
     Returns:
@@ -187,16 +188,30 @@ def redeal(pool: ImagePool, devices: int) -> ImagePool:
     """
     size = pool.images.shape[1]
     filled = [(slot, old) for slot in range(size) for old in range(len(pool.count)) if slot < pool.count[old]]
-    images = np.zeros((devices, *pool.images.shape[1:]), pool.images.dtype)
-    count = np.zeros(devices, pool.count.dtype)
-    for number, (slot, old) in enumerate(filled[: devices * size]):
-        images[number % devices, number // devices] = pool.images[old, slot]
-        count[number % devices] += 1
-    return ImagePool(images=images, count=count)  # type: ignore[arg-type]
+    filled = filled[: devices * size]
+
+    def deal(stored: np.ndarray) -> np.ndarray:
+        dealt = np.zeros((devices, *stored.shape[1:]), stored.dtype)
+        for number, (slot, old) in enumerate(filled):
+            dealt[number % devices, number // devices] = stored[old, slot]
+        return dealt
+
+    images, conditions = jax.tree.map(deal, (pool.images, pool.conditions))
+    count = np.array([len(filled[device::devices]) for device in range(devices)], pool.count.dtype)
+    return ImagePool(images=images, count=count, conditions=conditions)  # type: ignore[arg-type]
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    """The fields of a dataclass by name, but for empty ones (None, {}).
+
+    So a checkpoint is as those of versions that did not have such a field yet, and either can be restored.
+    """
+    values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    return {name: value for name, value in values.items() if value is not None and jax.tree.leaves(value)}
 
 
 def _reason(error: BaseException) -> str:
-    """The cause in a few words: Orbax wraps it several times, and TensorStore puts what failed before why."""
+    """The cause in a few words: Orbax wraps it several times, and TensorStore puts the operation before the cause."""
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error).strip().split("\n")[0] or type(error).__name__
@@ -205,7 +220,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _on_host(pools: Pools, devices: int) -> Any:
-    """Pools of `devices` devices as Orbax is to restore them: all of them, as NumPy arrays."""
+    """Pools of `devices` devices as NumPy arrays, for Orbax to restore all of them."""
     return jax.tree.map(lambda a: np.empty((devices, *a.shape[1:]), a.dtype), pools)
 
 

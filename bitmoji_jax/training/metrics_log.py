@@ -1,4 +1,4 @@
-"""What a run says of itself: metrics.jsonl, TensorBoard, and a live line in the terminal."""
+"""The output of a run while it trains: metrics.jsonl, TensorBoard, and a progress line in the terminal."""
 
 import json
 import math
@@ -16,8 +16,7 @@ from bitmoji_jax.progress import format_duration
 
 
 class MetricsLog:
-    """Averages step metrics over rows of `every` images, written to metrics.jsonl and TensorBoard; scores have rows of
-    their own.
+    """Averages step metrics over rows of `every` images, in metrics.jsonl and TensorBoard; writes scores in other rows.
 
     The sums of an unfinished row are part of a checkpoint (`sums`), and rows after the checkpoint are dropped when a
     run continues, so that an interrupted run writes the same rows as one that was not.
@@ -26,7 +25,7 @@ class MetricsLog:
     def __init__(
         self, workdir: Path | None, *, every: int, images: int, sums: dict[str, Any] | None, epoch_images: int
     ) -> None:
-        """Opens the files of the run in `workdir` at `images` seen; `sums` as a checkpoint gave them back.
+        """Opens the files of the run in `workdir` at `images` seen; `sums` are those of the checkpoint it continues.
 
         Without a workdir, on hosts other than the first, rows are only returned.
         """
@@ -47,7 +46,7 @@ class MetricsLog:
             self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=images + 1 if images else None)
 
     def sums(self) -> dict[str, Any]:
-        """The unfinished row, as JSON values."""
+        """Returns the unfinished row, as JSON values."""
         return {"steps": self._steps, "totals": self._totals}
 
     def add(self, images: int, metrics: dict[str, float], waited: float) -> dict[str, float] | None:
@@ -75,25 +74,22 @@ class MetricsLog:
             "images_per_second": (images - self._started_images) / seconds,
             "data_wait": self._waited / seconds,
         }
-        if self._file is not None:
-            self._file.write(json.dumps(row) + "\n")
-            self._file.flush()
-        if self._tensorboard is not None:
-            for name in row.keys() - {"images"}:
-                self._tensorboard.add_scalar(name, row[name], images)
+        self._write(row)
         self._steps, self._totals = 0, {}
         self._started, self._started_images, self._waited = now, images, 0.0
         return row
 
     def add_scores(self, images: int, scores: dict[str, float]) -> None:
-        """Writes a row of scores, taken at `images` seen."""
-        if self._file is not None:
-            row = {"images": images} | {n: v if math.isfinite(v) else None for n, v in scores.items()}
-            self._file.write(json.dumps(row) + "\n")
-            self._file.flush()
-        if self._tensorboard is not None:
-            for name, value in scores.items():
-                self._tensorboard.add_scalar(name, value, images)
+        """Writes a row of scores, computed at `images` seen."""
+        self._write({"images": images} | scores)
+
+    def _write(self, row: dict[str, float]) -> None:
+        if self._file is None or self._tensorboard is None:
+            return
+        self._file.write(json.dumps({name: v if math.isfinite(v) else None for name, v in row.items()}) + "\n")
+        self._file.flush()
+        for name in row.keys() - {"images"}:
+            self._tensorboard.add_scalar(name, row[name], int(row["images"]))
 
     def add_picture(self, name: str, picture: np.ndarray, images: int) -> None:
         """Puts a uint8 [H, W, 3] picture into TensorBoard."""
@@ -123,10 +119,10 @@ def _drop_rows_after(path: Path, images: int) -> None:
 
 
 class ProgressLine:
-    """Images, images/s, time left and losses: a live bar on a terminal, elsewhere a line a row of metrics."""
+    """Shows images, images/s, time left and losses: a live bar on a terminal, elsewhere one line a row of metrics."""
 
     def __init__(self, console: rich.console.Console, *, total: int, images: int) -> None:
-        """For a run of `total` images, of which `images` are done."""
+        """Starts at `images` of `total`."""
         self._console = console
         self.total = total
         self._bar = rich.progress.Progress(
@@ -141,7 +137,7 @@ class ProgressLine:
         self._bar.start()
 
     def step(self, images: int) -> None:
-        """`images` are done."""
+        """Moves the bar to `images` seen."""
         self._bar.update(self._task, completed=images)
 
     def row(self, row: dict[str, float]) -> None:
@@ -158,5 +154,5 @@ class ProgressLine:
             self._console.print(f"{images:,}/{self.total:,} images · {rate} · {losses}", soft_wrap=True)
 
     def close(self) -> None:
-        """Leaves the bar as it stands."""
+        """Stops updating the bar and leaves it on the screen."""
         self._bar.stop()

@@ -1,4 +1,4 @@
-"""Recording of a few steps with the JAX profiler."""
+"""Recording a few steps with the JAX profiler."""
 
 from pathlib import Path
 
@@ -6,21 +6,21 @@ import jax
 
 from bitmoji_jax.training.train_state import TrainState
 
-WARM_UP_STEPS = 3  # the first compiles; what is measured begins after these
+WARM_UP_STEPS = 3  # the first compiles; the recording begins after these
 
 
 class Profiler:
     """Records `steps` steps, after the warm-up, for TensorBoard or Perfetto."""
 
     def __init__(self, folder: Path, steps: int) -> None:
-        """Recordings go to `folder`; 0 steps record nothing."""
+        """Writes the recording to `folder`; 0 steps record nothing."""
         self._folder = folder
         self._steps = steps
         self._seen = 0
         self._running = False
 
     def step(self, state: TrainState) -> None:
-        """Call before each step."""
+        """Starts or ends the recording where it is due. To be called before each step."""
         if self._steps and self._seen == WARM_UP_STEPS:
             jax.block_until_ready(state)
             jax.profiler.start_trace(self._folder)
@@ -31,7 +31,7 @@ class Profiler:
         self._seen += 1
 
     def close(self) -> None:
-        """Ends a recording under way."""
+        """Ends the recording if one is running."""
         if self._running:
             self._running = False
             jax.profiler.stop_trace()

@@ -1,4 +1,4 @@
-"""Sample grids: the same test images through G and F, as training goes on."""
+"""Sample grids: the same test images through G and F, at different times of a run."""
 
 import functools
 import io
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.files import write_atomic
-from bitmoji_jax.models.networks import Params, make_networks
+from bitmoji_jax.models.networks import Params, apply_generator
 from bitmoji_jax.ops.batching import map_images
 from bitmoji_jax.ops.image import resize, to_float, to_uint8
 from bitmoji_jax.training.train_state import TrainState
@@ -22,9 +22,9 @@ _HEADER = 14  # pixels; the default font is 10 high
 
 
 def sample_images(dataset: Dataset, count: int) -> dict[str, np.ndarray]:
-    """The first `count` test images of each domain (of the train split where there is no test split).
+    """Reads the first `count` test images of each domain (of the train split where there is no test split).
 
-    Where photos have partners, as in the synthetic set, the partner stands beside its photo.
+    Where photos have true avatars, as in the synthetic set, these are the avatars, in the same order.
 
     Returns:
       {"x", "y"}: uint8 [count, S, S, 3]; fewer where the split is smaller.
@@ -43,13 +43,13 @@ class Sampler:
     """Draws grids of the same test images at different times of a run, with the raw and the averaged weights."""
 
     def __init__(self, config: ExperimentConfig, dataset: Dataset, folder: Path) -> None:
-        """Reads the images; pictures go to `folder`, which is made when there is one."""
+        """Reads the images; pictures go to `folder`, which the first one creates."""
         self._folder = folder
         self._images = sample_images(dataset, config.log.sample_images)
-        generator, _ = make_networks(config)
         # One small program, called for each column, compiles faster than one for the grid.
         self._resize = jax.jit(lambda images: resize(to_float(images), config.data.image_size))
-        self._translate = jax.jit(lambda params, images: map_images(functools.partial(generator.apply, params), images))
+        generate = functools.partial(apply_generator, config)
+        self._translate = jax.jit(lambda params, images: map_images(functools.partial(generate, params), images))
         self._to_uint8 = jax.jit(to_uint8)
 
     def save(self, state: TrainState, images: int) -> dict[str, np.ndarray]:
@@ -72,7 +72,7 @@ class Sampler:
 
 
 def make_grid(columns: dict[str, Any]) -> np.ndarray:
-    """A picture, uint8 [height, width, 3]: a row an image, a column for each of `COLUMNS`, with their names above."""
+    """Returns a picture, uint8 [height, width, 3]: a row an image, a column for each of `COLUMNS` under its name."""
     images = [np.asarray(columns[name]) for name in COLUMNS]
     body = np.concatenate([column.reshape(-1, *column.shape[2:]) for column in images], axis=1)
     header = Image.new("RGB", (body.shape[1], _HEADER), "white")
@@ -83,7 +83,7 @@ def make_grid(columns: dict[str, Any]) -> np.ndarray:
 
 
 def save_picture(picture: np.ndarray, path: Path) -> None:
-    """Writes a PNG that is there whole or not at all."""
+    """Writes a PNG, whole or not at all."""
     path.parent.mkdir(exist_ok=True)
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="PNG")

@@ -1,9 +1,10 @@
-"""SIGINT and SIGTERM as a wish to save and stop, agreed on by all processes."""
+"""SIGINT and SIGTERM ask a run to save and stop; all of its processes stop at the same step."""
 
 import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -12,16 +13,17 @@ import numpy as np
 import rich.console
 from jax.experimental import multihost_utils
 
-# Seconds. A scheduler may signal every process of a job, and launch.py its child as well: that is one wish, not two.
-_SAME_SIGNAL = 1.0
+SAME_SIGNAL = 1.0
+"""Seconds within which signals count as one: a scheduler signals every process of a job, and launch.py its child."""
 
 
 class StopSignal:
-    """Notes the first SIGINT or SIGTERM while in use; a second one, later, has its usual effect."""
+    """Records the first SIGINT or SIGTERM while it is entered; a later second one has its usual effect."""
 
-    def __init__(self, console: rich.console.Console) -> None:
-        """Tells `console` when a signal came."""
+    def __init__(self, console: rich.console.Console, clock: Callable[[], float] = time.monotonic) -> None:
+        """Prints on `console` when a signal arrives; `clock` returns seconds."""
         self._console = console
+        self._clock = clock
         self._noted_at: float | None = None
         self._former: dict[int, Any] = {}
 
@@ -35,7 +37,7 @@ class StopSignal:
         self._restore()
 
     def agreed(self, row_complete: bool) -> bool:
-        """Whether to stop now. Several processes agree where a row of metrics ends: all of them must save together."""
+        """Returns whether to stop now. Several processes agree at the end of a row of metrics, to save together."""
         if jax.process_count() == 1:
             return self._noted_at is not None
         noted = np.array(self._noted_at is not None)
@@ -44,9 +46,9 @@ class StopSignal:
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
         if self._noted_at is None:
-            self._noted_at = time.monotonic()
+            self._noted_at = self._clock()
             self._console.print("Stopping: saving first. Once more to stop without.")
-        elif time.monotonic() - self._noted_at > _SAME_SIGNAL:
+        elif self._clock() - self._noted_at > SAME_SIGNAL:
             self._restore()
             os.kill(os.getpid(), number)
 

@@ -1,80 +1,119 @@
-"""What a run is watched by while it trains: a cheap KID, and alarms for two ways of failing that losses don't show."""
+"""Scores taken while a run trains: a cheap KID, and alarms for two ways of failing that losses do not show."""
 
+import functools
 from collections.abc import Callable
+from pathlib import Path
 
+import jax
 import numpy as np
 import rich.console
 
+from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.pipeline import Dataset
-from bitmoji_jax.inference.guard import Guard, fit_guard
+from bitmoji_jax.inference.guard import fit_guard
+from bitmoji_jax.inference.weights import BEST, Weights, save_weights
 from bitmoji_jax.metrics.images import colour_inversion, does_nothing
 from bitmoji_jax.metrics.kid import kid
 from bitmoji_jax.models.efficientnet import load_efficientnet_lite0
+from bitmoji_jax.models.networks import Params
 from bitmoji_jax.ops.batching import resized
 
-Translate = Callable[[np.ndarray], np.ndarray]
-"""uint8 images [N, H, H, 3] -> uint8 [N, S, S, 3]."""
-
-_IMAGES = 200  # of each domain: 3 s a look on two CPU cores
+_IMAGES = 200  # of each domain: 3 s a validation on two CPU cores
 
 
-class LoopScores:
-    """Scores G on the same training images each time.
+class Validation:
+    """Scores G on the same training images each time, and keeps the weights of the lowest KID in best.safetensors.
 
-    They are training images so that choosing the best checkpoint leaves the test images unseen: a score of the best
-    on them would otherwise flatter.
+    They are training images, so that choosing the best checkpoint leaves the test images unseen: the test score of the
+    best would flatter otherwise.
     """
 
-    def __init__(self, dataset: Dataset, size: int, console: rich.console.Console) -> None:
-        """Reads the images and resizes them to `size`."""
+    best: dict[str, float] | None
+    """The lowest KID so far, and the images seen then; None before the first."""
 
-        def read(split: str) -> np.ndarray:
-            count = min(_IMAGES, len(dataset.splits[split]))
-            return np.stack([dataset.read(split, i)["image"] for i in range(count)])
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        dataset: Dataset,
+        translate: Callable[[Params, np.ndarray], np.ndarray],
+        workdir: Path,
+        console: rich.console.Console,
+        *,
+        best: dict[str, float] | None = None,
+    ) -> None:
+        """Prepares the scores of one run.
 
+        Args:
+          config: the experiment.
+          dataset: its images are read at the first call.
+          translate: translate(params, images): uint8 [N, H, H, 3] -> uint8 [N, S, S, 3].
+          workdir: the run's folder.
+          console: for alarms.
+          best: of a run that is continued.
+        """
+        self.best = best
+        self._config = config
+        self._dataset = dataset
+        self._translate = translate
+        self._workdir = workdir
         self._console = console
-        self._photos = read("trainA")
-        self._photos_resized = resized(self._photos, size)
-        self._real_avatars = resized(read("trainB"), size)
-        self._real_features: np.ndarray | None = None  # at the first look, not before the first step
-        # A run that trains on EfficientNet's features must take its KID by the other network, `load_squeezenet`: by the
-        # features it was trained on, KID falls without better pictures, and the wrong checkpoint is chosen.
-        self._features = load_efficientnet_lite0()
 
-    def __call__(self, translate: Translate, images: int) -> dict[str, float]:
-        """Scores `translate`, uint8 photos -> uint8 avatars of size `size`, after `images` images; prints alarms.
+    @functools.cached_property
+    def _photos(self) -> np.ndarray:
+        return self._read("trainA")
+
+    @functools.cached_property
+    def _resized_photos(self) -> np.ndarray:
+        return resized(self._photos, self._config.data.image_size)
+
+    @functools.cached_property
+    def _real_avatars(self) -> np.ndarray:
+        return resized(self._read("trainB"), self._config.data.image_size)
+
+    # A run that trains on EfficientNet's features must take its KID by the other network, `load_squeezenet`: by the
+    # features it was trained on, KID falls without better pictures, and the wrong checkpoint is chosen.
+    @functools.cached_property
+    def _real_features(self) -> np.ndarray:
+        return load_efficientnet_lite0()(self._real_avatars)
+
+    def _read(self, split: str) -> np.ndarray:
+        count = min(_IMAGES, len(self._dataset.splits[split]))
+        return np.stack([self._dataset.read(split, i)["image"] for i in range(count)])
+
+    def __call__(self, ema: dict[str, Params], images: int) -> dict[str, float]:
+        """Scores the averaged generators after `images` images, prints alarms, and saves the weights if they are best.
 
         Returns:
-          kid (by EfficientNet-Lite0), luma_correlation (−1 to 1) and output_change (grey levels, 0 to 255): see `kid`,
-          `colour_inversion` and `does_nothing`.
+          kid, luma_correlation (−1 to 1) and output_change (grey levels, 0 to 255): the values of `metrics.kid`,
+          `metrics.images.colour_inversion` and `metrics.images.does_nothing`.
         """
-        avatars = translate(self._photos)
-        inversion = colour_inversion(self._photos_resized, avatars)
-        idleness = does_nothing(self._photos_resized, avatars)
-        if inversion.raised:
-            self._alarm(
-                images,
-                f"dark becomes light (correlation of photo and avatar {inversion.value:.2f})",
-                "start again with another train.seed or a larger train.identity_weight",
-            )
-        if idleness.raised:
-            self._alarm(
-                images,
-                f"avatars differ from their photos by {idleness.value:.1f} grey levels only",
-                "lower train.cycle_weight and train.identity_weight",
-            )
-        if self._real_features is None:
-            self._real_features = self._features(self._real_avatars)
-        return {
-            "luma_correlation": inversion.value,
-            "output_change": idleness.value,
-            "kid": kid(self._features(avatars), self._real_features, subsets=1).mean,
+        avatars = self._translate(ema["g"], self._photos)
+        scores = {
+            "luma_correlation": self._inversion(avatars, images),
+            "output_change": self._idleness(avatars, images),
+            "kid": kid(load_efficientnet_lite0()(avatars), self._real_features, subsets=1).mean,
         }
+        if self.best is None or scores["kid"] < self.best["kid"]:
+            self.best = {"kid": scores["kid"], "images": images}
+            cycled = self._translate(ema["f"], avatars)
+            guard = fit_guard(self._real_avatars, self._resized_photos, avatars, cycled)
+            save_weights(self._workdir / BEST, Weights(self._config, images, jax.device_get(ema), guard))
+        return scores
 
-    def guard(self, x2y: Translate, y2x: Translate) -> Guard:
-        """What is usual in this run, by the same training images."""
-        avatars = x2y(self._photos)
-        return fit_guard(self._real_avatars, self._photos_resized, avatars, y2x(avatars))
+    def _inversion(self, avatars: np.ndarray, images: int) -> float:
+        alarm = colour_inversion(self._resized_photos, avatars)
+        if alarm.raised:
+            self._console.print(
+                f"Alarm at {images:,} images: dark becomes light (correlation of photo and avatar {alarm.value:.2f}). "
+                "If it stays, start again with another train.seed or a larger train.identity_weight"
+            )
+        return alarm.value
 
-    def _alarm(self, images: int, what: str, remedy: str) -> None:
-        self._console.print(f"Alarm at {images:,} images: {what}. If it stays, {remedy}")
+    def _idleness(self, avatars: np.ndarray, images: int) -> float:
+        alarm = does_nothing(self._resized_photos, avatars)
+        if alarm.raised:
+            self._console.print(
+                f"Alarm at {images:,} images: avatars differ from their photos by {alarm.value:.1f} grey levels only. "
+                "If it stays, lower train.cycle_weight and train.identity_weight"
+            )
+        return alarm.value

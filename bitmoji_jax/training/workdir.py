@@ -1,4 +1,4 @@
-"""The folder of a run: claimed by one process at a time, with the configuration it was made from."""
+"""The folder of a run: used by one process at a time, with the configuration it was made from."""
 
 import contextlib
 import fcntl
@@ -19,10 +19,10 @@ _LOCK = ".lock"
 
 @contextlib.contextmanager
 def claimed(workdir: Path, config: ExperimentConfig, *, overwrite: bool) -> Iterator[None]:
-    """Holds `workdir` for this run alone, its config.json written or found to agree with `config`.
+    """Locks `workdir` for this run, and writes its config.json or checks that it agrees with `config`.
 
     Args:
-      workdir: made where it is not there.
+      workdir: created where it does not exist.
       config: may differ from the one in `workdir` in its `log` section only, and then replaces it.
       overwrite: first remove all that `workdir` holds.
 
@@ -37,10 +37,10 @@ def claimed(workdir: Path, config: ExperimentConfig, *, overwrite: bool) -> Iter
             except InputError as error:
                 problem = error
         failed = problem is not None
-        if jax.process_count() > 1:  # told to the other processes, which would wait for this one otherwise
+        if jax.process_count() > 1:  # the other processes would wait for this one otherwise
             failed = bool(multihost_utils.broadcast_one_to_all(np.array(failed)))
         if failed:
-            raise problem or InputError(f"process 0 can't use the workdir {workdir}; it says why")
+            raise problem or InputError(f"process 0 cannot use the workdir {workdir}; its own message says why")
         yield
 
 

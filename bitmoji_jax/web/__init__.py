@@ -1,1 +1,1 @@
-"""The web page: a photo goes in, its avatar comes out, and nothing of either is kept. Needs the extra `web`."""
+"""The web page: turns a photo into its avatar and keeps neither. Needs the extra `web`."""

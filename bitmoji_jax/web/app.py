@@ -1,30 +1,27 @@
-"""The server: the page at /, and the same for programs at /api/avatar.
+"""The application: the page at /, and the same for programs at /api/avatar.
 
-Nothing is written: photos live in memory until they are answered, and no log names or counts them.
+Nothing is written: a photo stays in memory until its request is answered, and no log mentions it.
 """
 
 import asyncio
-import base64
 import ipaddress
+import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
+import jinja2
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from bitmoji_jax.data.images import UnusableImageError
+from bitmoji_jax.data.images import UnusableImageError, load_photo
 from bitmoji_jax.faces.align import FaceError
-from bitmoji_jax.inference.translator import Translator
-from bitmoji_jax.web import problems
-from bitmoji_jax.web.avatars import Avatar, make_avatars
-from bitmoji_jax.web.examples import EXAMPLES
-from bitmoji_jax.web.page import Page, read_file
-from bitmoji_jax.web.problems import ProblemError
-from bitmoji_jax.web.queue import BusyError, Turns
-from bitmoji_jax.web.upload import Wish, read_body, read_form
+from bitmoji_jax.inference.translator import Portrait, Translator
+from bitmoji_jax.web.errors import MAX_PIXELS, RequestError, unusable_photo
+from bitmoji_jax.web.page import EXAMPLES, load_page, png_base64, read_file
+from bitmoji_jax.web.queue import RequestQueue
+from bitmoji_jax.web.upload import Upload, read_body, read_form
 
-_WORKERS = 1
 _WAITING = 16
 _SECONDS = 240.0  # for an answer, upload and queue included; browsers wait 300
 
@@ -37,118 +34,136 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
-    # Not "no-referrer", with which a form says that it comes from nowhere. Nothing leads away from here.
+    # Not "no-referrer", with which browsers send forms without their origin. No link leads away from here.
     "Referrer-Policy": "same-origin",
     "Server": "bitmoji-jax",
     "X-Content-Type-Options": "nosniff",
 }
+_FILES = {"page.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8"}
+_FILES |= {f"examples/{name}.jpg": "image/jpeg" for name in EXAMPLES}
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_app(translator: Translator, *, local: bool, pretrained: bool, waiting: int = _WAITING) -> web.Application:
-    """The application that a server runs.
+def make_app(
+    translator: Translator, *, local: bool, pretrained: bool, queue: RequestQueue | None = None
+) -> web.Application:
+    """Makes the application that a server runs.
 
     Args:
       translator: makes the avatars.
-      local: whether it listens to this computer only. Then it answers to names of this computer only, so that no page
-        can reach it under a name of its own (DNS rebinding).
-      pretrained: whether the weights are those of the package, whose terms the page tells.
-      waiting: photos that may wait for their turn; others are told to come back.
+      local: whether the server listens to this computer only. Then it answers only to names of this computer, so that
+        no page can reach it under a name of its own (DNS rebinding).
+      pretrained: whether the weights are those of the package, whose terms the page states.
+      queue: of this application alone; by default 16 requests may wait.
     """
-    page = Page(local=local, pretrained=pretrained)
-    app = web.Application(middlewares=[_problems_answered(page), _for_this_server_only(local)])
-    _Site(translator, page, waiting).add_to(app)
+    page = load_page(local=local, pretrained=pretrained)
+    app = web.Application(middlewares=[_answer_errors(page), _check_origin(local)])
+    _Site(translator, page, queue or RequestQueue(_WAITING)).add_to(app)
+    for name, content_type in _FILES.items():
+        app.router.add_get(f"/{name}", _file_handler(read_file(name), content_type))
     app.on_response_prepare.append(_add_headers)
     return app
 
 
 class _Site:
-    def __init__(self, translator: Translator, page: Page, waiting: int) -> None:
+    """The page and the API."""
+
+    def __init__(self, translator: Translator, page: jinja2.Template, queue: RequestQueue) -> None:
         self._translator = translator
         self._page = page
-        self._turns = Turns(_WORKERS, waiting)
-        self._examples = {name: read_file(f"examples/{name}.jpg") for name in EXAMPLES}
-        self._empty = page.empty()
+        self._queue = queue
 
     def add_to(self, app: web.Application) -> None:
-        app.router.add_get("/", self._show)
+        app.router.add_get("/", self._show_page)
         app.router.add_post("/", self._answer_form)
         app.router.add_post("/api/avatar", self._answer_api)
-        app.router.add_get("/page.css", _sender(read_file("page.css"), "text/css"))
-        app.router.add_get("/page.js", _sender(read_file("page.js"), "text/javascript"))
-        for name, picture in self._examples.items():
-            app.router.add_get(f"/examples/{name}.jpg", _sender(picture, "image/jpeg"))
-        app.on_cleanup.append(lambda _: self._turns.close())
+        app.on_cleanup.append(lambda _: self._queue.close())
 
-    async def _show(self, request: web.Request) -> web.Response:
+    async def _show_page(self, request: web.Request) -> web.Response:
         del request
-        return web.Response(text=self._empty, content_type="text/html")
+        return web.Response(text=self._page.render(), content_type="text/html")
 
     async def _answer_form(self, request: web.Request) -> web.Response:
-        return web.Response(text=self._page.avatars(await self._avatars(request, read_form)), content_type="text/html")
+        text = await self._translate(request, read_form, lambda portraits: self._page.render(portraits=portraits))
+        return web.Response(text=text, content_type="text/html")
 
     async def _answer_api(self, request: web.Request) -> web.Response:
-        return web.json_response({"faces": [_as_json(avatar) for avatar in await self._avatars(request, read_body)]})
+        text = await self._translate(request, read_body, _to_json)
+        return web.Response(text=text, content_type="application/json")
 
-    async def _avatars(self, request: web.Request, read: Callable[[web.Request], Awaitable[Wish]]) -> list[Avatar]:
+    async def _translate(
+        self,
+        request: web.Request,
+        read: Callable[[web.Request], Awaitable[Upload]],
+        render: Callable[[Sequence[Portrait]], str],
+    ) -> str:
+        """Returns the portraits of the request's photo as text: all but the upload happens in the queue's thread."""
         try:
-            # The place is taken before the body is read, so that no more photos are in memory than can wait.
+            # The slot is taken before the body is read, so that no more photos are in memory than can wait.
             async with asyncio.timeout(_SECONDS):
-                with self._turns.place():
-                    wish = await read(request)
-                    photo = wish.photo
-                    if wish.example is not None:
-                        if wish.example not in self._examples:
-                            raise problems.bad_request("There is no such example.")
-                        photo = self._examples[wish.example]
-                    return await self._turns.run(
-                        make_avatars, self._translator, photo, all_faces=wish.all_faces, force=wish.force
-                    )
-        except BusyError as error:
-            raise problems.busy(error.seconds) from None
+                with self._queue.slot():
+                    upload = await read(request)
+                    return await self._queue.run(lambda: render(self._portraits(upload)))
         except TimeoutError:
-            raise problems.timed_out() from None
-        except UnusableImageError as error:
-            raise problems.unusable(error) from None
-        except FaceError as error:
-            raise problems.no_face(error) from None
+            message = "This took too long, and was given up. Try a smaller photo, or later."
+            raise RequestError(504, "timed_out", message) from None
+        except (UnusableImageError, FaceError) as error:
+            raise unusable_photo(error) from None
+
+    def _portraits(self, upload: Upload) -> list[Portrait]:
+        photo = load_photo(upload.photo, max_pixels=MAX_PIXELS)
+        return self._translator.portraits(photo, all_faces=upload.all_faces, force=upload.force)
 
 
-def _problems_answered(page: Page) -> Middleware:
-    """Tells a program what is wrong as JSON, and a person with the page."""
+def _to_json(portraits: Sequence[Portrait]) -> str:
+    faces = [
+        {
+            "avatar": png_base64(portrait.avatar),
+            "crop": png_base64(portrait.crop),
+            "confidence": round(portrait.confidence, 4),
+            "quality": round(portrait.quality, 4),
+            "warnings": portrait.warnings,
+        }
+        for portrait in portraits
+    ]
+    return json.dumps({"faces": faces})
+
+
+def _answer_errors(page: jinja2.Template) -> Middleware:
+    """Turns errors into JSON for programs and into the page for people."""
 
     @web.middleware
     async def answer(request: web.Request, handler: _Handler) -> web.StreamResponse:
         try:
             return await handler(request)
-        except ProblemError as error:
-            problem = error
+        except RequestError as raised:
+            error = raised
         except web.HTTPException:
             raise
         except Exception:
             logging.getLogger(__name__).exception("a request failed")
-            problem = problems.failed()
-        headers = {} if problem.retry_after is None else {"Retry-After": str(problem.retry_after)}
+            message = "Something went wrong here, and it is not your photo's fault. Try another one."
+            error = RequestError(500, "failed", message)
+        headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
         if request.path.startswith("/api/"):
-            body = {"error": {"code": problem.code, "message": problem.message}}
-            return web.json_response(body, status=problem.status, headers=headers)
-        text = page.problem(problem)
-        return web.Response(text=text, content_type="text/html", status=problem.status, headers=headers)
+            body = {"error": {"code": error.code, "message": error.message}}
+            return web.json_response(body, status=error.status, headers=headers)
+        text = page.render(error=error)
+        return web.Response(text=text, content_type="text/html", status=error.status, headers=headers)
 
     return answer
 
 
-def _for_this_server_only(local: bool) -> Middleware:
-    """Refuses what another site's page sends, and names that are not this computer's."""
+def _check_origin(local: bool) -> Middleware:
+    """Refuses requests from other sites' pages and, if `local`, names that are not this computer's."""
 
     @web.middleware
     async def check(request: web.Request, handler: _Handler) -> web.StreamResponse:
         if local and not _is_loopback(request.host):
-            message = "This address is not one of this server's."
-            raise ProblemError(421, "wrong_host", message)
+            raise RequestError(421, "wrong_host", "This address is not one of this server's.")
         if request.method == "POST" and not _is_same_origin(request):
-            raise ProblemError(403, "foreign_origin", "Another site's page sent this. Open this page itself.")
+            raise RequestError(403, "foreign_origin", "Another site's page sent this. Open this page itself.")
         return await handler(request)
 
     return check
@@ -163,7 +178,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_same_origin(request: web.Request) -> bool:
-    """Of a browser, which always tells the origin of a POST; programs tell none."""
+    """Whether the server's own page or a program sent a POST: browsers always name the origin, programs do not."""
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         return False
     origin = request.headers.get("Origin")
@@ -175,21 +190,9 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
     response.headers.update(_HEADERS)
 
 
-def _sender(content: bytes, content_type: str) -> _Handler:
+def _file_handler(content: bytes, content_type: str) -> _Handler:
     async def send(request: web.Request) -> web.Response:
         del request
-        return web.Response(
-            body=content, content_type=content_type, charset="utf-8" if "text" in content_type else None
-        )
+        return web.Response(body=content, headers={"Content-Type": content_type})
 
     return send
-
-
-def _as_json(avatar: Avatar) -> dict[str, object]:
-    return {
-        "avatar": base64.b64encode(avatar.image).decode(),
-        "crop": base64.b64encode(avatar.crop).decode(),
-        "confidence": round(avatar.confidence, 4),
-        "quality": round(avatar.quality, 4),
-        "warnings": list(avatar.warnings),
-    }

@@ -1,35 +1,35 @@
-// Sends the forms without leaving the page, and adds what a form alone can't do: drop, paste, camera, waiting in line.
+// Sends the forms without leaving the page, and adds what a form alone can't do: drop, paste, camera, waiting in the queue.
 "use strict";
 
-const PATIENCE = 120_000; // ms in line before giving up
+const MAX_WAIT = 120_000; // ms in the queue
 
 const element = (id) => document.getElementById(id);
 const form = element("form"), picker = element("photo"), drop = element("drop"), result = element("result");
-const status = element("status"), cancel = element("cancel"), shown = element("shown");
+const status = element("status"), cancel = element("cancel"), output = element("output");
 const viewfinder = element("viewfinder"), video = viewfinder.querySelector("video");
 
-let photo = null; // the last one, for when an option changes
-let underWay = null; // AbortController of the request under way
+let photo = null; // the last one, sent again when an option changes
+let current = null; // AbortController of the request under way
 
 document.documentElement.classList.add("script");
 
-function say(text) {
+function showStatus(text) {
   status.textContent = text;
 }
 
-function complain(text) {
+function showError(text) {
   const line = document.createElement("p");
-  line.className = "problem";
+  line.className = "error";
   line.setAttribute("role", "alert");
   line.textContent = text;
-  shown.replaceChildren(line);
-  say("");
+  output.replaceChildren(line);
+  showStatus("");
   reveal();
 }
 
 function reveal() {
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  result.scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  result.scrollIntoView({ block: "nearest", behavior: still ? "auto" : "smooth" });
 }
 
 function pause(milliseconds, signal) {
@@ -39,40 +39,40 @@ function pause(milliseconds, signal) {
   });
 }
 
-// Asks until there is an answer other than "come back later".
-async function ask(body, signal) {
-  const giveUp = Date.now() + PATIENCE;
+// Sends until the queue has room.
+async function request(body, signal) {
+  const deadline = Date.now() + MAX_WAIT;
   for (;;) {
     const response = await fetch("./", { method: "POST", body, signal });
     const seconds = Number(response.headers.get("Retry-After"));
-    if (response.status !== 503 || !seconds || Date.now() + 1000 * seconds > giveUp) return response.text();
-    say("Many photos are waiting. Yours is sent again by itself; leave this page open.");
+    if (response.status !== 503 || !seconds || Date.now() + 1000 * seconds > deadline) return response.text();
+    showStatus("Many photos are waiting. Yours is sent again by itself; leave this page open.");
     await pause(1000 * seconds * (1 + Math.random()), signal); // not all at the same moment
   }
 }
 
-async function send(body, what) {
-  underWay?.abort();
-  const mine = underWay = new AbortController();
+async function send(body, name) {
+  current?.abort();
+  const controller = current = new AbortController();
   result.setAttribute("aria-busy", "true");
   cancel.hidden = false;
-  say(`Making the avatar of ${what} …`);
+  showStatus(`Making the avatar of ${name} …`);
   reveal();
   try {
-    const answer = new DOMParser().parseFromString(await ask(body, mine.signal), "text/html");
-    const content = answer.getElementById("shown");
+    const answer = new DOMParser().parseFromString(await request(body, controller.signal), "text/html");
+    const content = answer.getElementById("output");
     if (!content) throw new TypeError("not this page");
-    shown.replaceChildren(...content.childNodes);
-    const count = shown.querySelectorAll(".face").length;
-    say(count === 0 ? "" : count === 1 ? "Done." : `Done: ${count} faces.`);
+    output.replaceChildren(...content.childNodes);
+    const count = output.querySelectorAll(".face").length;
+    showStatus(count === 0 ? "" : count === 1 ? "Done." : `Done: ${count} faces.`);
     reveal();
   } catch (error) {
-    if (mine.signal.aborted) {
-      if (underWay === mine) say("Cancelled.");
-    } else complain("The server does not answer. Is it still running? Then try again.");
+    if (controller.signal.aborted) {
+      if (current === controller) showStatus("Cancelled.");
+    } else showError("The server does not answer. Is it still running? Then try again.");
   } finally {
-    if (underWay === mine) {
-      underWay = null;
+    if (current === controller) {
+      current = null;
       const focused = document.activeElement === cancel;
       cancel.hidden = true;
       if (focused) result.focus({ preventScroll: true });
@@ -83,12 +83,12 @@ async function send(body, what) {
 
 function translate(file, name) {
   if (file.size > Number(form.dataset.maxBytes)) {
-    complain(`This file is larger than ${form.dataset.maxBytes / 1e6} MB. Save the photo smaller, or as a JPEG.`);
+    showError(`This file is larger than ${form.dataset.maxBytes / 1e6} MB. Save the photo smaller, or as a JPEG.`);
     return;
   }
   photo = { file, name };
   const body = new FormData(form);
-  body.set("photo", file, "photo"); // its name stays here
+  body.set("photo", file, "photo"); // its name is not sent
   send(body, name);
 }
 
@@ -116,13 +116,13 @@ element("examples").addEventListener("submit", (event) => {
   send(body, "the drawing");
 });
 
-cancel.addEventListener("click", () => underWay?.abort());
+cancel.addEventListener("click", () => current?.abort());
 
 // Drop and paste, anywhere on the page.
-function dropped(transfer) {
+function receive(transfer) {
   const file = transfer.files[0];
   if (file) translate(file, file.name || "the pasted picture");
-  else complain("That was no file. Save the picture first, then choose it here.");
+  else showError("That was no file. Save the picture first, then choose it here.");
 }
 
 addEventListener("dragover", (event) => {
@@ -135,23 +135,23 @@ addEventListener("dragleave", (event) => {
 addEventListener("drop", (event) => {
   event.preventDefault();
   drop.classList.remove("over");
-  dropped(event.dataTransfer);
+  receive(event.dataTransfer);
 });
 addEventListener("paste", (event) => {
   event.preventDefault();
-  dropped(event.clipboardData);
+  receive(event.clipboardData);
 });
 
-// Browsers give a camera to this computer's own pages and to encrypted ones.
+// Browsers allow the camera to pages of this computer and to encrypted ones.
 if (navigator.mediaDevices?.getUserMedia) {
   const camera = element("camera");
   camera.hidden = false;
   camera.addEventListener("click", async () => {
     try {
-      const wanted = { facingMode: "user", width: { ideal: 1280 }, height: { ideal: 960 } };
-      video.srcObject = await navigator.mediaDevices.getUserMedia({ video: wanted });
+      const constraints = { facingMode: "user", width: { ideal: 1280 }, height: { ideal: 960 } };
+      video.srcObject = await navigator.mediaDevices.getUserMedia({ video: constraints });
     } catch (error) {
-      complain(
+      showError(
         error.name === "NotAllowedError" ? "The browser may not use the camera. Allow it in its settings for this page."
           : error.name === "NotFoundError" ? "There is no camera. Choose a photo instead."
             : "The camera can't be used. Does another program have it?",

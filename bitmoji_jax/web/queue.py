@@ -1,4 +1,4 @@
-"""A bounded queue before a few threads."""
+"""A bounded queue of requests before one worker thread."""
 
 import asyncio
 import concurrent.futures
@@ -6,65 +6,51 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
-_Arguments = ParamSpec("_Arguments")
+from bitmoji_jax.web.errors import RequestError
+
 _Result = TypeVar("_Result")
 
 
-class BusyError(Exception):
-    """All places are taken."""
+class RequestQueue:
+    """Runs calls in a thread, one at a time and in the order they came. Its methods belong to one event loop."""
 
-    def __init__(self, seconds: int) -> None:
-        """Args: seconds until it is worth while to ask again."""
-        super().__init__(seconds)
-        self.seconds = seconds
-
-
-class Turns:
-    """Runs calls in threads, `workers` at a time and in the order they came; `waiting` more may wait.
-
-    Of one event loop: all methods are called from its thread.
-    """
-
-    def __init__(self, workers: int, waiting: int) -> None:
-        self._workers = workers
-        self._places = workers + waiting
-        self.taken = 0
-        """Places."""
+    def __init__(self, waiting: int) -> None:
+        """Args: requests that may wait while another is at work."""
+        self.length = 0
+        """Requests that wait or are at work."""
+        self._limit = 1 + waiting
         self._seconds = 1.0  # that a call takes, smoothed
-        self._free = asyncio.Semaphore(workers)
-        self._threads = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="turn")
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="request")
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """A place in the queue for as long as the context lasts.
+    def slot(self) -> Iterator[None]:
+        """Occupies a slot of the queue until the context ends.
 
         Raises:
-          BusyError: there is none.
+          RequestError: all are taken (status 503, with the seconds to wait).
         """
-        if self.taken >= self._places:
-            raise BusyError(max(1, math.ceil(self.taken * self._seconds / self._workers)))
-        self.taken += 1
+        if self.length >= self._limit:
+            seconds = max(1, math.ceil(self.length * self._seconds))
+            raise RequestError(503, "busy", f"Many photos are waiting already. Try again in {seconds} s.", seconds)
+        self.length += 1
         try:
             yield
         finally:
-            self.taken -= 1
+            self.length -= 1
 
-    async def run(
-        self, call: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
-    ) -> _Result:
-        """Waits for a turn and calls. Where this is cancelled the turn is free as soon as the call has returned."""
-        await self._free.acquire()
-        loop = asyncio.get_running_loop()
-        started = time.monotonic()
-        # A call under way can't be stopped, and the next must not begin before it ends.
-        future = self._threads.submit(call, *args, **kwargs)
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._free.release))
-        result = await asyncio.wrap_future(future)
-        self._seconds += 0.2 * (time.monotonic() - started - self._seconds)
-        return result
+    async def run(self, call: Callable[[], _Result]) -> _Result:
+        """Returns what `call` returns. If cancelled, a call that has not begun never does; one at work ends first."""
+
+        def timed() -> _Result:
+            started = time.monotonic()
+            result = call()
+            self._seconds += 0.2 * (time.monotonic() - started - self._seconds)
+            return result
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, timed)
 
     async def close(self) -> None:
-        """Waits for the calls under way."""
-        await asyncio.to_thread(self._threads.shutdown)
+        """Waits for the call at work."""
+        await asyncio.to_thread(self._thread.shutdown)

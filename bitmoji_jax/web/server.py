@@ -1,4 +1,4 @@
-"""Listens, and stops when it is told to."""
+"""The server of the page: starts, listens, and stops on a signal."""
 
 import asyncio
 import functools
@@ -15,25 +15,23 @@ from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.web.app import make_app
-from bitmoji_jax.web.avatars import make_avatars
-from bitmoji_jax.web.examples import EXAMPLES
-from bitmoji_jax.web.page import read_file
+from bitmoji_jax.web.page import EXAMPLES, read_file
 
 _GRACE = 10.0  # seconds for the requests under way when it stops
-_IDLE = 30.0  # seconds that a connection may say nothing
+_IDLE = 30.0  # seconds that a connection may be idle
 
 
 def serve(translator: Translator, *, host: str, port: int, pretrained: bool) -> None:
-    """Serves the page until SIGTERM, or SIGINT, which raises KeyboardInterrupt when all is closed.
+    """Serves the page until SIGTERM or SIGINT; after SIGINT raises KeyboardInterrupt when all is closed.
 
     Args:
       translator: makes the avatars.
-      host: name or address of this machine; others can reach what is not a loopback address.
+      host: name or address of this machine; other machines can reach it unless it is a loopback address.
       port: 0 takes a free one.
-      pretrained: whether the weights are those of the package, whose terms the page tells.
+      pretrained: whether the weights are those of the package, whose terms the page states.
 
     Raises:
-      InputError: the address can't be listened at.
+      InputError: the server cannot listen at this address.
     """
     console = rich.console.Console(highlight=False, soft_wrap=True, markup=False)
     use_compilation_cache()
@@ -48,27 +46,27 @@ def serve(translator: Translator, *, host: str, port: int, pretrained: bool) -> 
 
 
 def make_runner(app: web.Application) -> web.AppRunner:
-    """What runs the application: it logs no request."""
+    """Makes the runner of an application; it logs no request."""
     return web.AppRunner(
         app,
         access_log=None,
         auto_decompress=False,
-        handler_cancellation=True,  # who has gone away makes room
+        handler_cancellation=True,  # a client that disconnects frees its slot in the queue
         keepalive_timeout=_IDLE,
         shutdown_timeout=_GRACE,
     )
 
 
 def warm_up(translator: Translator) -> None:
-    """Translates a face, and looks for one where there is none, so that nobody later waits for the compiler."""
-    make_avatars(translator, read_file(f"examples/{next(iter(EXAMPLES))}.jpg"), all_faces=False, force=False)
+    """Translates a picture with a face and one without, so that all is compiled before the first request."""
+    translator.portraits(read_file(f"examples/{next(iter(EXAMPLES))}.jpg"))
     translator.portraits(np.full((1500, 2000, 3), 127, np.uint8), force=True)
 
 
 async def _serve(
     translator: Translator, listener: socket.socket, pretrained: bool, console: rich.console.Console
 ) -> int:
-    """Returns the signal that ended it."""
+    """Serves until a signal comes; returns its number."""
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[int] = loop.create_future()
 
@@ -94,7 +92,7 @@ async def _serve(
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """A socket that has its address but does not listen yet: whoever comes early is told so."""
+    """Binds a socket that does not listen yet, so that a port in use is found before anything is compiled."""
     if not 0 <= port < 65536:
         raise InputError(f"--port {port}: want 0 to 65535")
     try:

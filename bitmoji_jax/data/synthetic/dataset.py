@@ -1,12 +1,13 @@
-"""The built-in dataset: synthetic, so that a bare machine has something honest to learn and to be judged by.
+"""The built-in dataset: synthetic, so that training and scores can be tried without any pictures.
 
-Nobody in it exists. Y holds avatars assembled from the parts of `python-avatars`, drawn in the manner of a
-bitmoji; X holds photo-like renderings of such heads: lit, posed, out of focus, in front of something. The
-training splits share no head. In the test splits the photo and the avatar with the same id are the same head,
-so that the error of a translation can be measured exactly. A score on this set says nothing about photos of
-people.
+Nobody in it exists. Y holds avatars assembled from the parts of `python-avatars`, drawn in the manner of a bitmoji;
+X holds photo-like renderings of such heads: lit, posed, out of focus, in front of a background. The training splits
+share no head. In the test splits the photo and the avatar with the same id are the same head, so that the error of a
+translation can be measured exactly. A score on this set says nothing about photos of people.
 """
 
+import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import tempfile
@@ -15,9 +16,11 @@ from pathlib import Path
 from rich.console import Console
 
 from bitmoji_jax.cache import cache_folder
-from bitmoji_jax.data.builder import write_dataset
+from bitmoji_jax.data.builder import SPLITS, Example, write_dataset
+from bitmoji_jax.data.workers import map_in_workers
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.host import available_cores
+from bitmoji_jax.progress import progress_bar
 
 ATTRIBUTES: dict[str, type] = dict.fromkeys(
     ("glasses", "hat", "shadow", "skin_r", "skin_g", "skin_b", "hair_r", "hair_g", "hair_b"), float
@@ -36,20 +39,19 @@ def synthetic_dataset(
 ) -> Path:
     """Renders the synthetic set, or finds it in the cache.
 
-    The same arguments give the same bytes, whatever the number of workers.
+    The same arguments give the same bytes for any number of workers.
 
     Args:
         size: Height and width of the images, in pixels.
         train_images: Images in each of trainA and trainB.
         test_images: Pairs in testA and testB.
-        seed: Of all that is drawn.
-        cache_dir: Where the dataset's folder goes; None means `bitmoji_jax` in $XDG_CACHE_HOME or ~/.cache.
+        seed: Seed of everything that is drawn.
+        cache_dir: Parent of the dataset's folder; None means `bitmoji_jax` in $XDG_CACHE_HOME or ~/.cache.
         workers: Processes; None means one per available core.
 
     Returns:
-        The folder of a TFDS dataset with the splits of `builder.SPLITS`. Of its attributes (`ATTRIBUTES`),
-        `glasses`, `hat` and `shadow` are 0 or 1 and tell what the image shows; the colours, 0 to 255, are the
-        head's own, before any light fell on it.
+        The folder of a TFDS dataset with the splits of `builder.SPLITS`. Of its `ATTRIBUTES`, `glasses`, `hat` and
+        `shadow` are 0 or 1, as the image shows; the colours, 0 to 255, are the head's own, before lighting.
 
     Raises:
         InputError: the cache cannot be written to, or a number is out of range.
@@ -67,28 +69,51 @@ def synthetic_dataset(
         tempfile.TemporaryFile(dir=cache).close()
     except OSError as error:
         raise InputError(
-            f"cannot keep the synthetic dataset in {cache} ({error.strerror}): "
-            "set XDG_CACHE_HOME to a folder that can be written to"
+            f"cannot keep the synthetic dataset in {cache} ({error.strerror}): set XDG_CACHE_HOME to a writable folder"
         ) from error
-    from bitmoji_jax.data.synthetic.examples import draw_examples  # 0.7 s, which a set in the cache need not wait for
-
     console = Console(stderr=True, markup=False)
     console.print(
         f"The built-in dataset is synthetic, drawn heads and not photos of people: "
         f"rendering {2 * (train_images + test_images):,} images of {size} px, once, into {cache}"
     )
-    splits = draw_examples(size, train_images, test_images, seed, workers=workers or available_cores(), console=console)
+    splits = _render(size, train_images, test_images, seed, workers or available_cores(), console)
     try:
         write_dataset(out, splits, size=size, attributes=ATTRIBUTES, description=_DESCRIPTION)
     except InputError:
-        # Another process was faster, and has written the same bytes.
-        if not _is_complete(out):
+        if not _is_complete(out):  # else another process was faster and has written the same bytes
             raise
     return out
 
 
+def _render(
+    size: int, train_images: int, test_images: int, seed: int, workers: int, console: Console
+) -> dict[str, list[Example]]:
+    """Renders the examples of each split."""
+    # 0.7 s of imports that a set in the cache does not need.
+    from bitmoji_jax.data.synthetic.jobs import encode_job, list_jobs
+
+    jobs = list_jobs(train_images, test_images, seed)
+    encoded = map_in_workers(functools.partial(encode_job, size=size), jobs, workers)
+    splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
+    with contextlib.closing(encoded), progress_bar("rendering", len(jobs), console) as advance:
+        for job, (image, landmarks) in zip(jobs, encoded, strict=True):
+            advance()
+            spec, nuisance = job.spec, job.nuisance
+            kind = "head" if job.split.startswith("test") else "photo" if nuisance else "avatar"
+            values = (
+                spec.glasses != "NONE",
+                nuisance is not None and nuisance.hat != "NONE",
+                nuisance is not None and nuisance.shadow,
+                *spec.skin,
+                *spec.hair_colour,
+            )
+            attributes = dict(zip(ATTRIBUTES, map(float, values), strict=True))
+            splits[job.split].append(Example(f"{kind}-{job.number:05d}", image, spec.gender, landmarks, attributes))
+    return splits
+
+
 def _renderer_digest() -> str:
-    """Changes with the code that draws and the libraries it draws with, so that no cache goes stale."""
+    """Changes with the code and the libraries that draw, so that a cached set is never out of date."""
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
@@ -98,5 +123,4 @@ def _renderer_digest() -> str:
 
 
 def _is_complete(folder: Path) -> bool:
-    # Datasets are moved into place whole.
-    return (folder / "dataset_info.json").is_file()
+    return (folder / "dataset_info.json").is_file()  # datasets are renamed into place whole

@@ -1,0 +1,80 @@
+"""What the tables of the report compare: runs with each other, and groups within a run."""
+
+from collections.abc import Iterable, Sequence
+
+from bitmoji_jax.evaluation.report.numbers import badness, format_number, is_value
+from bitmoji_jax.evaluation.results import Better, RunResult, Score
+
+FEW = 20
+"""A group with fewer images says little."""
+
+Row = Sequence[Score | None]
+"""One score of every run; None for a run that lacks it."""
+
+
+def score_rows(runs: Sequence[RunResult]) -> list[Row]:
+    """Collects a row for each score that a run has, in order of first appearance."""
+    by_name = [{score.name: score for score in run.scores} for run in runs]
+    return [[scores.get(name) for scores in by_name] for name in union(by_name)]
+
+
+def union(names: Iterable[Iterable[str]]) -> list[str]:
+    """Lists every name once, in order of first appearance."""
+    return list(dict.fromkeys(name for some in names for name in some))
+
+
+def best_runs(row: Row) -> set[int]:
+    """Finds the positions of the best reliable values of a row."""
+    better = next(score.better for score in row if score)
+    return _extremes([score.value if score and score.reliable else None for score in row], better)
+
+
+def worst_groups(score: Score) -> set[str]:
+    """Finds the groups with the worst value of those with `FEW` images or more."""
+    groups = {name: group.value for name, group in score.groups.items() if group.images >= FEW}
+    return {list(groups)[i] for i in _extremes(list(groups.values()), score.better, worst=True)}
+
+
+def image_counts(row: Row) -> set[int]:
+    """Collects the numbers of images that the values of a row were computed over."""
+    return {score.images for score in row if score and score.images and is_value(score.value)}
+
+
+def shared_reason(row: Row) -> str:
+    """Gives the reason why all of several runs lack a score; empty if reasons differ or a run has it."""
+    reasons = {score.note if score and not is_value(score.value) else "" for score in row}
+    return reasons.pop() if len(row) > 1 and len(reasons) == 1 else ""
+
+
+def notes(row: Row, runs: Sequence[RunResult]) -> list[str]:
+    """Collects the notes of the values of a row, each with the names of its runs if the runs differ."""
+    runs_of: dict[str, list[str]] = {}
+    for run, score in zip(runs, row, strict=True):
+        if score and is_value(score.value):
+            runs_of.setdefault(score.note, []).append(run.name)
+    return [f"{', '.join(names)}: {note}" if len(runs_of) > 1 else note for note, names in runs_of.items() if note]
+
+
+def references(row: Row, runs: Sequence[RunResult]) -> list[str]:
+    """Writes each reference of a row once if the runs agree, else once for each run."""
+    lines = []
+    for reference in union(score.references for score in row if score):
+        values = {
+            run.name: format_number(score.references[reference])
+            for run, score in zip(runs, row, strict=True)
+            if score and reference in score.references
+        }
+        if len(set(values.values())) == 1:
+            lines.append(f"{reference} {next(iter(values.values()))}")
+        else:
+            lines.extend(f"{reference} {value} ({name})" for name, value in values.items())
+    return lines
+
+
+def _extremes(values: Sequence[float | None], better: Better, worst: bool = False) -> set[int]:
+    """The positions of the best (or worst) of the known values; none if all are equal."""
+    known = {i: badness(float(value), better) for i, value in enumerate(values) if is_value(value)}
+    if len(set(known.values())) < 2:
+        return set()
+    target = (max if worst else min)(known.values())
+    return {i for i, value in known.items() if value == target}

@@ -1,0 +1,29 @@
+"""Images as they go through the step, with what is known of them."""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+DOMAINS = ("x", "y")
+"""X: photos; Y: avatars."""
+
+
+@flax.struct.dataclass
+class Sample:
+    """N images of one domain, real or generated, and what is known of them.
+
+    A translation keeps all but `image` of the sample it was made from; an image pool keeps `image` and `condition`.
+    """
+
+    image: jax.Array  # float32 [N, S, S, 3] in [-1, 1]
+    landmarks: jax.Array | None = None  # float32 [N, 5, 2], x and y as fractions of the image, NaN where unknown
+    key: jax.Array | None = None  # [N] random keys, for what is drawn after augmentation
+    condition: jax.Array | None = None  # float32 [N, S, S, C], what the generators see beside the image
+
+
+Pair = dict[str, Sample]  # keys x, y
+
+
+def concatenate(a: Sample, b: Sample) -> Sample:
+    """Joins two samples along the batch."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), a, b)

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bitmoji_jax.config import DataConfig
+from bitmoji_jax.data.builder import Example, encode_image, write_dataset
+from bitmoji_jax.data.pipeline import Dataset, open_dataset
+from bitmoji_jax.errors import InputError
+from bitmoji_jax.evaluation.testset import read_split
+
+SIZE = 32
+FACE = np.array([(0.36, 0.42), (0.64, 0.42), (0.5, 0.55), (0.4, 0.68), (0.6, 0.68)], np.float32)
+
+
+def dataset_of(folder: Path, examples: list[Example], attributes: dict[str, type]) -> Dataset:
+    plain = [Example(id="0", image=encode_image(np.zeros((SIZE, SIZE, 3), np.uint8)))]
+    splits = {"trainA": plain, "trainB": plain, "testA": examples}
+    write_dataset(folder / "d", splits, size=SIZE, attributes=attributes, description="")
+    return open_dataset(DataConfig(dir=str(folder / "d"), image_size=SIZE))
+
+
+def test_labels_are_read_and_colours_without_a_label_are_measured(tmp_path: Path) -> None:
+    brown = encode_image(np.full((SIZE, SIZE, 3), (150, 100, 70), np.uint8))
+    attributes: dict[str, type] = dict.fromkeys(("glasses", "skin_r", "skin_g", "skin_b"), float)
+    labelled = {"glasses": 1.0, "skin_r": 240.0, "skin_g": 205.0, "skin_b": 180.0}
+    examples = [
+        Example("labelled", brown, "female", None, labelled),
+        Example("measured", brown, "male", FACE, {"glasses": 0.0}),
+        Example("unknown", brown),
+    ]
+    dataset = dataset_of(tmp_path, examples, attributes)
+    order = [dataset.read("testA", i)["id"] for i in range(3)]
+    split = read_split(dataset, "testA")
+    at = {name: order.index(name) for name in ("labelled", "measured", "unknown")}
+    assert len(split.images) == 3
+    np.testing.assert_array_equal(split.female[[at["labelled"], at["measured"], at["unknown"]]], [1, 0, np.nan])
+    assert set(split.visible) == {"glasses"}  # nothing is known of hats
+    np.testing.assert_array_equal(split.skin[at["labelled"]], [240, 205, 180])
+    np.testing.assert_allclose(split.skin[at["measured"]], [150, 100, 70], atol=3)  # JPEG
+    assert np.isnan(split.skin[at["unknown"]]).all()
+
+    subsets = split.subsets
+    assert {name: order[int(np.flatnonzero(members)[0])] for name, members in subsets.items()} == {
+        "female": "labelled",
+        "male": "measured",
+        "glasses": "labelled",
+        "skin: very light": "labelled",
+        "skin: brown": "measured",
+    }
+
+
+def test_a_dataset_without_test_images_is_refused(tmp_path: Path) -> None:
+    dataset = dataset_of(tmp_path, [Example("0", encode_image(np.zeros((SIZE, SIZE, 3), np.uint8)))], {})
+    with pytest.raises(InputError, match=r"0 images in split testB.*prepare"):
+        read_split(dataset, "testB")
+    with pytest.raises(InputError, match="1 images in split testA"):
+        read_split(dataset, "testA")

@@ -1,0 +1,69 @@
+"""A running web page, for tests."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from aiohttp import web
+
+from bitmoji_jax.inference.translator import Translator
+from bitmoji_jax.web.server import make_runner
+
+
+def make_translator() -> Translator:
+    """Finds faces with the real networks; its avatars are the inverted crops at 32 px."""
+    return Translator({"x2y": lambda photos: 255 - photos[:, ::8, ::8]}, size=32, cut_out=True)
+
+
+class PausedTranslator(Translator):
+    """Translates when `resume` is set; counts the calls that have begun."""
+
+    def __init__(self) -> None:
+        self._translator = make_translator()
+        self.resume = threading.Event()
+        self.calls = 0
+
+    def portraits(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        assert self.resume.wait(100)
+        return self._translator.portraits(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def running(app: web.Application) -> Iterator[int]:
+    """Serves in a thread with the runner of `serve`; yields the port."""
+    ports: list[int] = []
+    ready = threading.Event()
+    loop = asyncio.new_event_loop()
+    done = asyncio.Event()
+
+    async def run() -> None:
+        runner = make_runner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        ports.append(runner.addresses[0][1])
+        ready.set()
+        await done.wait()
+        await runner.cleanup()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield ports[0]
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join(30)
+        assert not thread.is_alive()
+        loop.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Waits for a condition, for a minute at most."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
