@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, listed under names that are valid Unicode; weights of the package. No JAX."""
+"""Files: written whole or not at all, listed under names that are valid Unicode, and weights. No JAX here."""
 
 import dataclasses
 import os
