@@ -140,8 +140,9 @@ def test_accelerators_get_their_own_form(translator: Translator, plain: Path) ->
         expected = to_uint8(jax.jit(network.apply)(plain_weights().generators["g"], to_float(photos)))
     for platform in ("cuda", "tpu"):
         one = jax.export.export(jax.jit(exported.call), platforms=[platform], disabled_checks=anywhere)(photos)
-        assert_same_pictures(np.asarray(jax.jit(one.call)(photos)), np.asarray(expected))
-    assert np.any(expected != translator(photos))  # that is float32, this bfloat16
+        # Compiled as another program, which rounds to bfloat16 elsewhere; the CPU's form does not round at all.
+        found = np.asarray(jax.jit(one.call)(photos)).astype(float)
+        assert np.abs(found - expected).mean() < 0.3 * np.abs(found - translator(photos)).mean()
 
 
 @pytest.mark.slow

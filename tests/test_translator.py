@@ -49,9 +49,9 @@ def test_any_number_of_images_gives_each_its_own_avatar_and_compiles_three_progr
     traces = []
     apply = Generator.__call__
 
-    def counted(self: Generator, x: jax.Array) -> jax.Array:
+    def counted(self: Generator, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         traces.append(x.shape)
-        return apply(self, x)
+        return apply(self, x, condition)
 
     monkeypatch.setattr(Generator, "__call__", counted)
     translator = Translator.from_weights(random_weights())
