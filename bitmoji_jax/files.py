@@ -1,7 +1,4 @@
-"""Files: writing one whole or not at all, listing a folder by names that are safe to keep, weights of the package.
-
-No JAX here.
-"""
+"""Files: written whole or not at all, listed under names that are valid Unicode, and weights. No JAX here."""
 
 import dataclasses
 import os
@@ -16,21 +13,18 @@ from bitmoji_jax.errors import InputError, RunError
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """What is in a folder and everything below it.
-
-    Attributes:
-        files: Paths by name, sorted by name; the name is the path below the folder, as text.
-        skipped: Why something was left out, by name.
-        folders: Device and inode of every folder that was read.
-    """
+    """The files of a folder and all folders below it; a name is the path below the folder, as text."""
 
     files: dict[str, Path]
+    """Paths by name, sorted by name."""
     skipped: dict[str, str]
+    """Reasons why entries were left out, by name."""
     folders: set[tuple[int, int]]
+    """Device and inode of every folder that was read."""
 
 
 def list_files(root: Path) -> Listing:
-    """Lists the regular files below a folder: links followed, every folder read once, hidden ones left out.
+    """Lists the regular files below a folder: follows links, reads every folder once, leaves hidden entries out.
 
     Raises:
         InputError: there is no such folder, or it cannot be read.
@@ -44,13 +38,13 @@ def list_files(root: Path) -> Listing:
     folders: set[tuple[int, int]] = set()
 
     def name_of(path: Path) -> str:
-        # TFDS and JSON want UTF-8, which a file name need not be.
+        # TFDS and JSON need UTF-8, which a file name may not be.
         name = os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace")
         while name in files or name in skipped:
             name += "~"
         return name
 
-    # Links to folders wait, so that a folder with two ways to it goes by its own name.
+    # Links to folders come last, so that a folder that is also linked to keeps its own name.
     waiting, linked = [root], list[Path]()
     while waiting or linked:
         folder = waiting.pop() if waiting else linked.pop(0)
@@ -72,31 +66,31 @@ def list_files(root: Path) -> Listing:
             elif stat.S_ISREG(mode):
                 files[name_of(path)] = path
             elif not stat.S_ISDIR(mode):
-                skipped[name_of(path)] = "not a file"  # Opening a FIFO would wait for ever.
+                skipped[name_of(path)] = "not a file"  # opening a FIFO would block
             else:
                 (linked if path.is_symlink() else waiting).append(path)
     return Listing(dict(sorted(files.items())), dict(sorted(skipped.items())), folders)
 
 
 def _mode(path: Path) -> int | str:
-    """The mode of what a path leads to, or why it leads nowhere."""
+    """Returns the mode of the target of a path, or the reason why there is none."""
     try:
         return path.stat().st_mode
     except PermissionError:
         return "no permission"
-    except OSError:  # Also a link to itself.
+    except OSError:  # also for a link to itself
         return "broken link"
 
 
 def write_atomic(path: Path, contents: bytes | str) -> None:
-    """Writes a file that is there whole or not at all: under another name first, then renamed. Text is UTF-8.
+    """Writes a file whole or not at all: under another name, which is then renamed. Text becomes UTF-8.
 
     Raises:
-        OSError: the folder is not there, can't be written to, or the disk is full; `path` is then as it was.
+        OSError: the folder does not exist or cannot be written to, or the disk is full; `path` is then unchanged.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # other processes may write the same file
     try:
-        # A name in the text, such as a run's folder, may be no Unicode.
+        # File names in the text, such as a run's folder, may not be valid Unicode.
         partial.write_bytes(contents.encode("utf-8", "replace") if isinstance(contents, str) else contents)
         os.replace(partial, path)
     finally:

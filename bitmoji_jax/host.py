@@ -1,10 +1,10 @@
-"""What this machine offers. Worker processes import it: no JAX here."""
+"""Resources of this machine. No JAX here: `prepare` starts without it."""
 
 import os
 
 
 def available_cores() -> int:
-    """Cores that this process may use: fewer than the machine has under taskset, Slurm or in a container."""
+    """Counts the cores that this process may use: under taskset, Slurm or in a container, not all of the machine."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Progress for people: the bar of the commands that go through files, durations. Worker processes import it: no JAX."""
+"""Progress bars and durations, for people to read. Worker processes import it: no JAX here."""
 
 import contextlib
 import math
@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextlib.contextmanager
 def progress_bar(label: str, total: int, console: Console) -> Iterator[Callable[[], None]]:
-    """A bar on `console` where that is a terminal; yields what moves it by one."""
+    """Shows a bar on `console` if that is a terminal; yields a function that advances it by one."""
     columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total)
@@ -18,7 +18,7 @@ def progress_bar(label: str, total: int, console: Console) -> Iterator[Callable[
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds in words of two units at most: 42 s, 3 min, 1 h 20 min, 3 days 4 h."""
+    """Formats seconds in two units at most: 42 s, 3 min, 1 h 20 min, 3 days 4 h."""
     if not math.isfinite(seconds):
         return "?"
     if seconds < 90:

@@ -42,7 +42,7 @@ def flat(name: str, tree: Any) -> dict[str, np.ndarray]:
 def main(devices: int, accumulation_steps: int, out: str) -> None:
     config = ExperimentConfig(
         data=DataConfig(image_size=32),
-        generator=GeneratorConfig(features=4, res_blocks=1, skips=True, upsample="nearest"),
+        generator=GeneratorConfig(features=4, res_blocks=0, skips=True, upsample="nearest"),
         discriminator=DiscriminatorConfig(features=4),
         train=TrainConfig(batch_size=GLOBAL_BATCH, accumulation_steps=accumulation_steps, pool_size=50),
     )

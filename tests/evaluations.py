@@ -9,7 +9,7 @@ import numpy as np
 
 from bitmoji_jax.config import DataConfig, ExperimentConfig, GeneratorConfig, TrainConfig
 from bitmoji_jax.evaluation.report.page import write_report
-from bitmoji_jax.evaluation.results import Evaluation, Group, JudgeAccuracy, PerImage, RunResult, Score
+from bitmoji_jax.evaluation.results import Evaluation, Group, JudgeAccuracy, RunResult, Score
 from tests.html_tree import Node, Tree
 
 PHOTOS, AVATARS, SIZE = 30, 12, 32
@@ -65,9 +65,9 @@ def make_run(name: str = "first", number: int = 0, **changes: Any) -> RunResult:
         avatars=pictures(PHOTOS, "avatar", number),
         real_avatars=pictures(AVATARS, "real avatar"),
         fake_photos=pictures(AVATARS, "made photo", number),
-        per_image=(
-            PerImage("landmarks", "Landmarks", "NME", "lower", values),
-            PerImage("likeness", "Likeness", "", "higher", np.arange(PHOTOS) / 10),
+        sorted_by=(
+            Score("landmarks", "Landmarks", "NME", "lower", per_image=values),
+            Score("likeness", "Likeness", "", "higher", per_image=np.arange(PHOTOS) / 10),
         ),
         subsets={"glasses": np.arange(PHOTOS) % 3 == 0, "nobody": np.zeros(PHOTOS, bool)},
     )
@@ -109,14 +109,17 @@ def nasty_evaluation() -> Evaluation:
         real_avatars=np.zeros((0, SIZE, SIZE, 3), np.uint8),
         fake_photos=np.zeros((0, SIZE, SIZE, 3), np.uint8),
         scores=(infinite, Score("missing", "Missing", "", "lower", None, note=evil)),
-        per_image=(PerImage(evil, evil, evil, "lower", values), PerImage("b", "B", "", "higher", np.full(3, np.nan))),
+        sorted_by=(
+            Score(evil, evil, evil, "lower", per_image=values),
+            Score("b", "B", "", "higher", per_image=np.full(3, np.nan)),
+        ),
         subsets={evil: np.array([True, True, False]), "without values": np.array([True, False, False])},
         rows=({"images": 1.0, "cycle_x": math.nan}, {"images": 2.0, "cycle_y": 1e300}),
     )
-    empty = make_run("empty", **few, scores=(), per_image=(), subsets={}, rows=())
+    empty = make_run("empty", **few, scores=(), sorted_by=(), subsets={}, rows=())
     texts = dict.fromkeys(("dataset", "machine", "command", "date"), evil)
     judge = JudgeAccuracy(evil, evil, "accuracy", math.nan, 0, {evil: math.nan}, False)
-    surrogate = make_run("surrogate \udcff", **few, per_image=(), rows=())
+    surrogate = make_run("surrogate \udcff", **few, sorted_by=(), rows=())
     runs = (first, empty, surrogate)
     return make_evaluation(*runs, judges=(judge,), versions={evil: evil}, sizes={evil: 0}, **texts)
 

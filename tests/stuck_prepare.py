@@ -1,5 +1,6 @@
 """The command line with two workers that decode eight photos and then wait for ever, for tests that end it half-way."""
 
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -22,6 +23,8 @@ if __name__ == "__main__":
     from bitmoji_jax.data import prepare
     from tests import stuck_prepare
 
+    # A shell starts what runs in its background with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     decoding._decode = stuck_prepare.decode_or_wait
     prepare.available_cores = lambda: 2
     sys.exit(cli.main())

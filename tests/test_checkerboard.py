@@ -88,7 +88,7 @@ def test_pictures_with_edges_and_smooth_shades_have_none(rng: np.random.Generato
     assert checkerboard(images_of(blurred + 2 * board(1))).period_2 > 3
 
 
-def test_the_smallest_images_do_not_feel_their_own_brightness(rng: np.random.Generator) -> None:
+def test_brightness_does_not_count_in_the_smallest_images(rng: np.random.Generator) -> None:
     result = checkerboard(images_of(100 + rng.normal(0, 1, (1000, 16, 16, 3))))
     assert result.period_2 == pytest.approx(1, abs=0.03)
     assert result.period_4 == pytest.approx(1, abs=0.03)

@@ -78,7 +78,7 @@ def test_lab_takes_any_shape_and_keeps_the_unknown() -> None:
 @pytest.mark.parametrize(
     "colours", [np.zeros(4), np.zeros((3, 2)), np.float64(3), np.array([0, 0, 256]), np.array([-1, 0, 0])]
 )
-def test_lab_refuses_what_is_no_colour(colours: np.ndarray) -> None:
+def test_lab_refuses_arrays_that_are_no_colours(colours: np.ndarray) -> None:
     with pytest.raises(ValueError, match="colours"):
         srgb_to_lab(colours)
 
@@ -139,12 +139,12 @@ def test_no_skin_has_no_group() -> None:
     assert ita_group(float(individual_typology_angle(srgb_to_lab(np.full(3, np.nan))))) == "unknown"
 
 
-def test_ita_refuses_what_is_no_colour() -> None:
+def test_ita_refuses_arrays_that_are_no_colours() -> None:
     with pytest.raises(ValueError, match="colours"):
         individual_typology_angle(np.zeros((3, 2)))
 
 
-def test_median_colour_is_that_inside_of_the_mask() -> None:
+def test_median_colour_is_that_inside_the_mask() -> None:
     images = np.full((2, 3, 3, 3), 250, np.uint8)
     masks = np.zeros((2, 3, 3), bool)
     masks[0, 0] = True
@@ -152,7 +152,7 @@ def test_median_colour_is_that_inside_of_the_mask() -> None:
     np.testing.assert_array_equal(median_colour(images, masks), [[20, 50, 7], [np.nan] * 3])
 
 
-def test_median_colour_forgets_outliers() -> None:
+def test_median_colour_ignores_outliers() -> None:
     images = np.full((1, 5, 5, 3), 90, np.uint8)
     images[0, :2] = 255
     np.testing.assert_array_equal(median_colour(images, np.ones((1, 5, 5), bool)), [[90, 90, 90]])

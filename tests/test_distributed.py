@@ -88,6 +88,8 @@ def test_a_process_that_waits_in_vain_says_so(alone: int, tmp_path: Path, tiny_d
 
 @pytest.mark.slow
 def test_a_lost_process_ends_the_other_and_the_run_can_be_continued(tmp_path: Path, tiny_dataset: Path) -> None:
+    children = []
+
     def start(workdir: Path) -> list[subprocess.Popen[str]]:
         address = free_address()
         # So many epochs that no process ends by itself.
@@ -95,30 +97,29 @@ def test_a_lost_process_ends_the_other_and_the_run_can_be_continued(tmp_path: Pa
             launch(workdir, tiny_dataset, *place(address, i), devices=2, batch_size=4, epochs=10_000) for i in range(2)
         ]
 
-    # Two runs at the same time, one for each process that may be lost: the loss of process 1 is noticed after
-    # HEARTBEAT_TIMEOUT only.
-    workdirs = [tmp_path / "without_0", tmp_path / "without_1"]
-    runs = [start(workdir) for workdir in workdirs]
-    children = []
-    for lost, (workdir, run) in enumerate(zip(workdirs, runs, strict=True)):
-        wait_for_checkpoints(workdir, 2, run[0])
-        assert [process.poll() for process in run] == [None, None], [process.communicate()[0] for process in run]
-        children += [child for process in run for child in psutil.Process(process.pid).children()]
-        run[lost].kill()
+    def start_and_lose(lost: int) -> list[subprocess.Popen[str]]:
+        both = start(tmp_path / f"without_{lost}")
+        wait_for_checkpoints(tmp_path / f"without_{lost}", 2, both[0])
+        assert [process.poll() for process in both] == [None, None], [process.communicate()[0] for process in both]
+        children.extend(child for process in both for child in psutil.Process(process.pid).children())
+        both[lost].kill()
+        return both
 
-    def check_end(lost: int) -> None:
-        output = finish(runs[lost][1 - lost], 1)
+    def check_end(both: list[subprocess.Popen[str]], lost: int) -> None:
+        output = finish(both[1 - lost], 1)
         errors = [line for line in output.splitlines() if line.startswith("error: ")]
         assert errors == output.splitlines()[-1:]
         assert "lost" in errors[0]
         assert "continues from the newest checkpoint" in errors[0]
-        finish(runs[lost][lost], -signal.SIGKILL)
+        finish(both[lost], -signal.SIGKILL)
 
-    check_end(0)
-    continued = start(workdirs[0])  # how it continues does not depend on which process was lost
-    wait_for_checkpoints(workdirs[0], 1, continued[0])
+    without_1 = start_and_lose(1)  # noticed after HEARTBEAT_TIMEOUT only: the rest runs meanwhile
+    check_end(start_and_lose(0), 0)
+
+    continued = start(tmp_path / "without_0")  # how it continues does not depend on which process was lost
+    wait_for_checkpoints(tmp_path / "without_0", 1, continued[0])
     assert "Continuing at" in terminate(continued)[0]
-    assert np.all(np.diff([row["images"] for row in rows(workdirs[0])]) > 0)
+    assert np.all(np.diff([row["images"] for row in rows(tmp_path / "without_0")]) > 0)
 
-    check_end(1)
+    check_end(without_1, 1)
     assert not psutil.wait_procs(children, timeout=STUCK)[1]

@@ -50,7 +50,7 @@ def test_fresh_samples_score_as_documented(rng: np.random.Generator) -> None:
     assert np.mean([coverage(*pair) for pair in pairs]) == pytest.approx(1 - 2**-5, abs=0.01)
 
 
-def test_the_size_of_a_set_is_no_variety(rng: np.random.Generator) -> None:
+def test_the_ratio_hardly_depends_on_the_size_of_a_set(rng: np.random.Generator) -> None:
     reals, many = rng.normal(size=(100, 2)), rng.normal(size=(1600, 2))
     # As they stand, neighbours among 1600 are 4 times as near as among 100.
     assert nearest_neighbour_ratio(many, reals) == pytest.approx(1, abs=0.25)
@@ -73,7 +73,7 @@ def test_shapes_that_differ_are_refused(score: type, shape: tuple[int, ...]) -> 
         score(np.zeros(shape), np.zeros((20, 4)))
 
 
-def test_what_has_no_answer_is_refused(rng: np.random.Generator) -> None:
+def test_too_few_or_equal_rows_are_refused(rng: np.random.Generator) -> None:
     points = rng.normal(size=(5, 2))
     with pytest.raises(ValueError, match="2 or more"):
         nearest_neighbour_ratio(points[:1], points)

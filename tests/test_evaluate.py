@@ -36,10 +36,10 @@ class Evaluated:
     output: str
 
 
-def write_run(folder: Path, blocks: int) -> None:
+def write_run(folder: Path, blocks: int, data: str | None = None) -> None:
     """What `evaluate` reads of a run of 4 images: random weights, and metrics whose last line is unfinished."""
     config = ExperimentConfig(
-        data=DataConfig(image_size=SIZE, read_threads=1),
+        data=DataConfig(dir=data, image_size=SIZE, read_threads=1),
         generator=GeneratorConfig(features=4, res_blocks=blocks),
         train=TrainConfig(batch_size=2, constant_epochs=0.5, decay_epochs=0, compute_dtype="float32"),
     )
@@ -125,14 +125,9 @@ def test_bad_usage_is_one_line(
 
 
 def test_runs_of_different_datasets_need_one_named(evaluated: Evaluated, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    config = json.loads((evaluated.shallow / "config.json").read_text())
-    config["data"]["dir"] = "elsewhere"
-    (other / "config.json").write_text(json.dumps(config))
-    (other / BEST).symlink_to(evaluated.shallow / BEST)
+    write_run(tmp_path / "other", 0, data="elsewhere")
     with pytest.raises(InputError, match=r"different datasets: name one .* --data"):
-        evaluate([evaluated.shallow, other], tmp_path / "report")
+        evaluate([evaluated.shallow, tmp_path / "other"], tmp_path / "report")
 
 
 def test_without_the_weights_a_line_says_what_to_install(

@@ -111,7 +111,7 @@ def test_avatars_of_known_colours() -> None:
         assert np.nanpercentile(hair_errors, 90) < 8
 
 
-def test_noise_hardly_moves_either() -> None:
+def test_noise_hardly_changes_the_colours() -> None:
     images = np.stack([drawn_face()] * 4)
     noisy = np.clip(images + np.random.default_rng(0).normal(0, 8, images.shape), 0, 255).astype(np.uint8)
     landmarks = np.stack([LANDMARKS] * 4)

@@ -101,7 +101,7 @@ def test_a_mirrored_image_has_mirrored_points(judges: Judges) -> None:
     assert nme(judges.landmarks("y", images[:, :, ::-1]), mirrored).mean < 0.1
 
 
-def test_accuracies_are_high_for_what_is_visible_and_at_chance_for_what_is_not(judges: Judges) -> None:
+def test_accuracies_are_high_for_visible_labels_and_at_chance_for_random_ones(judges: Judges) -> None:
     accuracies = {accuracy.name: accuracy for accuracy in judges.accuracies}
     assert list(accuracies) == ["landmarks_y", "gender_y", "glasses_y"]
     assert accuracies["gender_y"].value == 1

@@ -108,7 +108,7 @@ def test_kid_refuses_shapes_that_do_not_fit(shapes: tuple[tuple[int, ...], tuple
         kid(np.zeros(shapes[0]), np.zeros(shapes[1]))
 
 
-def test_kid_refuses_what_has_no_answer() -> None:
+def test_kid_refuses_too_few_rows_and_impossible_subsets() -> None:
     x = np.zeros((5, 3))
     with pytest.raises(ValueError, match="2 or more"):
         kid(x, x[:1])
@@ -141,7 +141,7 @@ def test_low_pass_keeps_a_constant() -> None:
 
 @pytest.mark.parametrize("size", [32, 64, 128])
 @pytest.mark.parametrize(("periods", "kept"), [(2, 0.926), (4, 0.735), (8, 0.291)])
-def test_low_pass_keeps_of_a_wave_what_it_says_at_every_size(size: int, periods: int, kept: float) -> None:
+def test_low_pass_keeps_the_documented_share_of_a_wave_at_every_size(size: int, periods: int, kept: float) -> None:
     # A cosine with an extremum at both borders goes on when it is mirrored.
     wave = np.cos(np.pi * 2 * periods * (np.arange(size) + 0.5) / size)
     images = np.rint(128 + 100 * np.broadcast_to(wave[:, None, None], (1, size, size, 3))).astype(np.uint8)

@@ -39,7 +39,7 @@ def test_nme_by_hand() -> None:
     assert result.images == 3
 
 
-def test_nme_is_normalised_by_the_targets_eyes_whatever_the_unit(rng: np.random.Generator) -> None:
+def test_nme_is_normalised_by_the_eyes_of_the_target_in_any_unit(rng: np.random.Generator) -> None:
     points, targets = FACE + rng.normal(0, 0.02, (3, 5, 2)), np.stack([FACE] * 3)
     assert nme(64 * points, 64 * targets).mean == pytest.approx(nme(points, targets).mean)
     smaller = 0.5 + (targets - 0.5) / 2
@@ -147,7 +147,7 @@ def test_inversion_sees_light_and_dark_not_contrast_hue_or_noise(rng: np.random.
     assert not colour_inversion(unrelated, unrelated[::-1]).raised
 
 
-def test_inversion_weighs_channels_as_the_eye_does() -> None:
+def test_inversion_weighs_channels_by_luma() -> None:
     # Pure blue has a larger sum of channels than dark grey, and is darker: luma 29 and 60.
     photo, avatar = np.zeros((2, 1, 2, 2, 3), np.uint8)
     photo[0, 0, :, 2], photo[0, 1] = 255, 60

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from bitmoji_jax.evaluation import photo_scores, testset
-from bitmoji_jax.evaluation.results import JudgeAccuracy
-from bitmoji_jax.evaluation.testset import MAIN_NETWORK, Outputs, Split
+from bitmoji_jax.evaluation.results import JudgeAccuracy, Score
+from bitmoji_jax.evaluation.testset import EFFICIENTNET, Outputs, Split
 from bitmoji_jax.metrics.kid import Kid
 
 SIZE = 64
@@ -63,9 +63,20 @@ def outputs_of(avatars: np.ndarray, judges: Judges | None = None, **photos: Any)
     translator: Any = Translator()
     of_judges: Any = judges or Judges()
     test_set = testset.TestSet(
-        photos=split, avatars=split, images={"x": PHOTOS, "y": PHOTOS}, networks={}, scales={}, low_pass_scales={}
+        photos=split,
+        avatars=split,
+        images={"x": PHOTOS, "y": PHOTOS},
+        networks={},
+        scales={},
+        low_pass_scales={},
+        pairs=None,
     )
     return Outputs(translator, test_set, of_judges, fake_y=avatars, fake_x=avatars)
+
+
+def values_of(score: Score) -> np.ndarray:
+    assert score.per_image is not None
+    return score.per_image
 
 
 def corner(red: list[int], green: list[int] | None = None) -> np.ndarray:
@@ -108,38 +119,40 @@ def test_gender_that_cannot_be_judged_is_missing_with_the_reason(
 
 @pytest.mark.parametrize("name", ["skin", "hair"])
 def test_copied_colours_are_no_distance_away_and_others_are(name: Any) -> None:
-    score, per_image = photo_scores.colour_score(outputs_of(PHOTOS), name)
+    score = photo_scores.colour_score(outputs_of(PHOTOS), name)
+    assert score.better == "lower"
     assert score.value == pytest.approx(0, abs=0.5)
     assert score.references["another photo's avatar"] > 10
-    swapped, swapped_per_image = photo_scores.colour_score(outputs_of(PHOTOS[[1, 0, 2, 3]]), name)
+    swapped = photo_scores.colour_score(outputs_of(PHOTOS[[1, 0, 2, 3]]), name)
+    swapped_per_image = values_of(swapped)
     assert swapped.value is not None
     assert swapped.value > 5
-    assert (swapped_per_image.values[:2] > 10).all()
-    assert (swapped_per_image.values[2:] < 0.5).all()
+    assert (swapped_per_image[:2] > 10).all()
+    assert (swapped_per_image[2:] < 0.5).all()
     assert swapped.groups["skin: very light"].value > 10
     assert swapped.groups["skin: intermediate"].value < 0.5
-    assert per_image.better == "lower"
 
 
 def test_colours_that_are_not_known_are_missing_with_the_reason() -> None:
-    score, per_image = photo_scores.colour_score(outputs_of(PHOTOS, skin=np.full((4, 3), np.nan)), "skin")
+    score = photo_scores.colour_score(outputs_of(PHOTOS, skin=np.full((4, 3), np.nan)), "skin")
     assert score.value is None
     assert "no photo has attributes skin_r" in score.note
-    assert np.isnan(per_image.values).all()
+    assert score.per_image is None
     blank = np.full_like(PHOTOS, 255)
-    score, _ = photo_scores.colour_score(outputs_of(blank), "hair")
+    score = photo_scores.colour_score(outputs_of(blank), "hair")
     assert "found on no avatar" in score.note
-    score, _ = photo_scores.colour_score(outputs_of(PHOTOS, Judges({"landmarks_y": "no labels"})), "hair")
+    score = photo_scores.colour_score(outputs_of(PHOTOS, Judges({"landmarks_y": "no labels"})), "hair")
     assert (score.value, score.note) == (None, "no labels")
 
 
 def test_landmarks_are_compared_with_the_labels() -> None:
-    score, per_image = photo_scores.landmark_score(outputs_of(PHOTOS, Judges(moved=0.028)), "y")
+    score = photo_scores.landmark_score(outputs_of(PHOTOS, Judges(moved=0.028)), "y")
+    per_image = values_of(score)
     # Off by 0.028 along both axes, the eyes being 0.28 apart.
-    np.testing.assert_allclose(per_image.values, np.sqrt(2) * 0.1, rtol=1e-4)
+    np.testing.assert_allclose(per_image, np.sqrt(2) * 0.1, rtol=1e-4)
     assert score.value == pytest.approx(np.sqrt(2) * 0.1, rel=1e-4)
     assert score.references["regressor on real images"] == 0.94
-    of_photos, _ = photo_scores.landmark_score(outputs_of(PHOTOS), "x")
+    of_photos = photo_scores.landmark_score(outputs_of(PHOTOS), "x")
     assert of_photos.value == pytest.approx(0, abs=1e-6)
 
 
@@ -171,34 +184,33 @@ def test_glasses_without_labels_are_missing_with_the_reason() -> None:
 
 def test_the_cycle_is_measured_from_the_images_that_went_in() -> None:
     noisy = np.clip(PHOTOS.astype(int) + np.array([10, 0, 0, 0])[:, None, None, None], 0, 255).astype(np.uint8)
-    scores, per_image = photo_scores.cycle_scores(outputs_of(noisy))
+    scores = photo_scores.cycle_scores(outputs_of(noisy))
+    per_image = values_of(scores[0])
     assert [score.name for score in scores] == ["cycle_psnr_x", "cycle_psnr_y", "high_frequency_hiding"]
     # What did not change has an infinite PSNR.
-    assert np.isinf(per_image.values[1:]).all()
-    assert 28 < per_image.values[0] < 40
+    assert np.isinf(per_image[1:]).all()
+    assert 28 < per_image[0] < 40
     assert scores[2].value is not None
     assert scores[2].value > 1  # JPEG adds an error
 
 
 def test_a_cycle_without_error_has_nothing_hidden_to_measure() -> None:
-    *_, hiding = photo_scores.cycle_scores(outputs_of(PHOTOS))[0]
+    *_, hiding = photo_scores.cycle_scores(outputs_of(PHOTOS))
     assert hiding.value is None
     assert "cannot grow" in hiding.note
 
 
 def test_the_paired_error_is_that_from_the_partner() -> None:
-    outputs = outputs_of(np.zeros_like(PHOTOS))
-    mean_avatar = np.full((SIZE, SIZE, 3), 128.0)
-    score, per_image = photo_scores.paired_score(outputs, [(0, 2), (1, 0)], mean_avatar)
+    pairs = testset.Pairs([0, 1], [2, 0], np.full((SIZE, SIZE, 3), 128.0))
+    score = photo_scores.paired_score(outputs_of(np.zeros_like(PHOTOS)), pairs)
+    per_image = values_of(score)
     expected = [PHOTOS[2].mean(), PHOTOS[0].mean()]
-    np.testing.assert_allclose(per_image.values[:2], expected)
-    assert np.isnan(per_image.values[2:]).all()
+    np.testing.assert_allclose(per_image[:2], expected)
+    assert np.isnan(per_image[2:]).all()
     assert score.value == pytest.approx(np.mean(expected))
     copied = np.abs(PHOTOS[[0, 1]].astype(float) - PHOTOS[[2, 0]]).mean()
     assert score.references["the photo itself"] == pytest.approx(copied)
-    assert score.references["the mean avatar for everybody"] == pytest.approx(
-        np.abs(mean_avatar - PHOTOS[[2, 0]]).mean()
-    )
+    assert score.references["the mean avatar for everybody"] == pytest.approx(np.abs(128.0 - PHOTOS[[2, 0]]).mean())
 
 
 def test_the_distance_to_real_is_that_of_the_nearest_real_avatar() -> None:
@@ -207,7 +219,7 @@ def test_the_distance_to_real_is_that_of_the_nearest_real_avatar() -> None:
     outputs = outputs_of(PHOTOS)
     scale = testset.KidScale({"x": fakes, "y": reals}, {}, Kid(0.0, 0.0, 1, 2))
     test_set = dataclasses.replace(
-        outputs.test_set, networks={MAIN_NETWORK: lambda _: fakes}, scales={MAIN_NETWORK: scale}
+        outputs.test_set, networks={EFFICIENTNET: lambda _: fakes}, scales={EFFICIENTNET: scale}
     )
     outputs = dataclasses.replace(outputs, test_set=test_set)
-    np.testing.assert_allclose(photo_scores.distance_to_real(outputs).values, [3, 1, 0, 5])
+    np.testing.assert_allclose(values_of(photo_scores.distance_to_real(outputs)), [3, 1, 0, 5])

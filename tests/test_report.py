@@ -16,7 +16,7 @@ from bitmoji_jax.evaluation.report import charts
 from bitmoji_jax.evaluation.report.numbers import format_number
 from bitmoji_jax.evaluation.report.page import write_report
 from bitmoji_jax.evaluation.report.pictures import Picture, cases_of, random_strips, reverse_strip
-from bitmoji_jax.evaluation.results import Evaluation, PerImage, scores_json
+from bitmoji_jax.evaluation.results import Evaluation, Score, scores_json
 from tests.evaluations import PHOTOS, make_evaluation, make_run, nasty_evaluation, page, what
 from tests.html_tree import Tree
 
@@ -65,7 +65,7 @@ def test_the_same_random_photos_are_above_the_avatars_of_every_run() -> None:
 
 def test_cases_are_the_best_the_median_and_the_worst() -> None:
     run = make_run()
-    values = run.per_image[0].values
+    values = run.sorted_by[0].per_image
     order = [int(i) for i in np.argsort(values) if not np.isnan(values[i])]  # all differ
     assert len(order) == 28
     glasses = [i for i in order if i % 3 == 0]
@@ -86,7 +86,7 @@ def test_cases_are_the_best_the_median_and_the_worst() -> None:
     for case, measure in zip(found, (0, 1, 0), strict=True):
         for picture in (picture for strip in case.strips for picture in strip.pictures):
             assert images_of(picture.source) == [("photo", picture.index, 0), ("avatar", picture.index, 0)]
-            assert picture.value == format_number(run.per_image[measure].values[picture.index])
+            assert picture.value == format_number(run.sorted_by[measure].per_image[picture.index])
             assert f"Photo {picture.index} " in picture.alt
             assert picture.value in picture.alt
 
@@ -94,7 +94,7 @@ def test_cases_are_the_best_the_median_and_the_worst() -> None:
 def test_near_1_sorts_by_the_distance_from_1() -> None:
     values = np.full(PHOTOS, np.nan)
     values[:3] = [0.2, 1.1, 5.0]
-    (case,) = cases_of(make_run(per_image=(PerImage("ratio", "Ratio", "", "near 1", values),), subsets={}))
+    (case,) = cases_of(make_run(sorted_by=(Score("ratio", "Ratio", "", "near 1", per_image=values),), subsets={}))
     (strip,) = case.strips
     assert strip.caption == "All 3, best first"
     assert [(picture.index, picture.value) for picture in strip.pictures] == [(1, "1.10"), (0, "0.200"), (2, "5.00")]

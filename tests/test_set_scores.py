@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bitmoji_jax.evaluation import set_scores, testset
-from bitmoji_jax.evaluation.testset import MAIN_NETWORK, KidScale, Outputs
+from bitmoji_jax.evaluation.testset import EFFICIENTNET, KidScale, Outputs
 from bitmoji_jax.metrics.kid import Kid
 from bitmoji_jax.models.efficientnet import Features
 
@@ -30,7 +30,7 @@ PHOTOS, AVATARS = images(60, 0, 60), images(60, 1, 180)
 def outputs_of(fake_y: np.ndarray, **networks: Features) -> Outputs:
     """Of a translator that has made `fake_y` of PHOTOS, and PHOTOS of AVATARS."""
     anything: Any = None
-    networks = {MAIN_NETWORK: means, **networks}
+    networks = {EFFICIENTNET: means, **networks}
 
     def scales(floor: float, ceiling: float) -> dict[str, KidScale]:
         return {
@@ -49,6 +49,7 @@ def outputs_of(fake_y: np.ndarray, **networks: Features) -> Outputs:
         networks=networks,
         scales=scales(0.001, 0.5),
         low_pass_scales=scales(0.002, 0.25),
+        pairs=None,
     )
     return Outputs(anything, test_set, judges=anything, fake_y=fake_y, fake_x=PHOTOS)
 
@@ -70,9 +71,9 @@ def test_a_second_network_takes_its_own_kid() -> None:
     def brightest(batch: np.ndarray) -> np.ndarray:
         return batch.reshape(len(batch), -1, 3).max(axis=1).astype(np.float32) / 64
 
-    scores = {score.name: score for score in set_scores.kid_scores(outputs_of(PHOTOS, brightest=brightest))}
+    scores = {score.name: score for score in set_scores.kid_scores(outputs_of(PHOTOS, Brightest=brightest))}
     assert len(scores) == 8
-    assert "by brightest" in scores["kid_brightest_y"].title
+    assert "by Brightest" in scores["kid_brightest_y"].title
     assert scores["kid_brightest_y"].value is not None
     assert scores["kid_brightest_y"].value != scores["kid_y"].value
     assert scores["kid_brightest_x"].value == pytest.approx(0, abs=5)
@@ -91,9 +92,9 @@ def test_one_avatar_for_everybody_has_no_diversity() -> None:
 
 def test_too_few_real_avatars_are_named_as_the_reason() -> None:
     outputs = outputs_of(AVATARS)
-    scale = outputs.test_set.scales[MAIN_NETWORK]
+    scale = outputs.test_set.scales[EFFICIENTNET]
     few = dataclasses.replace(scale, features={"y": scale.features["y"][:4]})
-    test_set = dataclasses.replace(outputs.test_set, scales={MAIN_NETWORK: few})
+    test_set = dataclasses.replace(outputs.test_set, scales={EFFICIENTNET: few})
     spread, covered = set_scores.diversity(dataclasses.replace(outputs, test_set=test_set))
     assert spread.value is not None
     assert covered.value is None

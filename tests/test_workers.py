@@ -48,7 +48,6 @@ def test_workers_end_with_an_iterator_that_is_closed_early() -> None:
 def test_a_script_needs_no_main_guard_and_its_workers_import_no_jax(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        "import bitmoji_jax.data.decoding, bitmoji_jax.data.synthetic.jobs, jax\n"
         "from bitmoji_jax.data.workers import map_in_workers\n"
         "from tests.test_workers import heavy_modules\n"
         "print(*map_in_workers(heavy_modules, range(20), 2))\n"

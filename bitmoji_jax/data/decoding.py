@@ -1,5 +1,6 @@
 """Decodes all files: to encoded squares in a spool file, or to reasons why not. Worker processes import it: no TFDS."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -62,8 +63,8 @@ def decode_files(
     decoded: dict[str, list[Decoded]] = {folder: [] for folder in files}
     left_out: list[LeftOut] = []
     first: dict[bytes, str] = {}
-    with progress_bar("decoding", len(jobs), Console(stderr=True)) as advance:
-        results = map_in_workers(functools.partial(_decode, size=size), [path for *_, path in jobs], workers)
+    results = map_in_workers(functools.partial(_decode, size=size), [path for *_, path in jobs], workers)
+    with contextlib.closing(results), progress_bar("decoding", len(jobs), Console(stderr=True)) as advance:
         for (folder, name, _), result in zip(jobs, results, strict=True):
             advance()
             if isinstance(result, UnusableImageError):

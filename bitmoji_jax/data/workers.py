@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -25,10 +25,12 @@ _Result = TypeVar("_Result")
 _CHUNK = 8  # items sent to a worker at a time
 
 
-def map_in_workers(function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int) -> Iterator[_Result]:
+def map_in_workers(
+    function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int
+) -> Generator[_Result, None, None]:
     """Yields `function(item)` for every item, in order.
 
-    Workers end with the iterator, and with this process even if it is killed. Ctrl-C does not reach them.
+    Workers end when the generator is closed, and with this process even if it is killed. Ctrl-C does not reach them.
 
     Args:
         function: Function at the top of a module; what it takes and returns is pickled.

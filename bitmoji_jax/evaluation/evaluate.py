@@ -16,18 +16,21 @@ import rich.console
 
 from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.config import DataConfig, ExperimentConfig
-from bitmoji_jax.data.pipeline import Dataset, open_dataset
+from bitmoji_jax.data.pipeline import open_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation import photo_scores, set_scores
-from bitmoji_jax.evaluation.judges import load_judges
+from bitmoji_jax.evaluation.judges import Judges, load_judges
 from bitmoji_jax.evaluation.report.page import write_report
-from bitmoji_jax.evaluation.results import Evaluation, PerImage, RunResult, Score
-from bitmoji_jax.evaluation.testset import MAIN_NETWORK, Outputs, TestSet, make_test_set, read_split
+from bitmoji_jax.evaluation.results import Evaluation, RunResult, Score
+from bitmoji_jax.evaluation.testset import EFFICIENTNET, Outputs, TestSet, make_test_set, read_split
 from bitmoji_jax.host import available_cores
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import Weights, run_weights
 from bitmoji_jax.models.efficientnet import load_efficientnet_lite0
 from bitmoji_jax.models.squeezenet import load_squeezenet
+
+_SORTED_BY = ("paired_error", "distance_to_real", "skin_delta_e", "hair_delta_e", "landmarks_y", "cycle_psnr_x")
+"""Scores by which the report sorts the photos."""
 
 
 def evaluate(
@@ -57,7 +60,7 @@ def evaluate(
     sizes = " · ".join(f"{name} {count:,}" for name, count in dataset.sizes().items())
     console.print(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} on {sizes}")
     photos, avatars = read_split(dataset, "testA"), read_split(dataset, "testB")
-    networks = {MAIN_NETWORK: load_efficientnet_lite0(), "SqueezeNet": load_squeezenet()}
+    networks = {EFFICIENTNET: load_efficientnet_lite0(), "SqueezeNet": load_squeezenet()}
     judges = load_judges(dataset, console)
     test_sets: dict[int, TestSet] = {}
     results = []
@@ -66,16 +69,7 @@ def evaluate(
         size = of_run.config.data.image_size
         if size not in test_sets:
             test_sets[size] = make_test_set(dataset, photos, avatars, size, networks)
-        translator = Translator.from_weights(of_run)
-        outputs = Outputs(
-            translator=translator,
-            test_set=test_sets[size],
-            judges=judges,
-            fake_y=translator.x2y(photos.images),
-            fake_x=translator.y2x(avatars.images),
-        )
-        scores, per_image = _scores(outputs, dataset)
-        results.append(_run_result(name, which, of_run, _metrics_rows(run), outputs, scores, per_image))
+        results.append(_evaluate_run(run, name, which, of_run, test_sets[size], judges))
     evaluation = Evaluation(
         date=datetime.date.today().isoformat(),
         machine=_machine(),
@@ -95,48 +89,20 @@ def evaluate(
     return evaluation
 
 
-def _scores(outputs: Outputs, dataset: Dataset) -> tuple[list[Score], list[PerImage]]:
-    """All scores in the order of the report, and the measures that sort the pictures."""
-    skin, skin_per_image = photo_scores.colour_score(outputs, "skin")
-    hair, hair_per_image = photo_scores.colour_score(outputs, "hair")
-    landmarks_y, landmarks_per_image = photo_scores.landmark_score(outputs, "y")
-    landmarks_x, _ = photo_scores.landmark_score(outputs, "x")
-    cycle, cycle_per_image = photo_scores.cycle_scores(outputs)
-    scores = [
-        *set_scores.kid_scores(outputs),
-        photo_scores.gender_score(outputs),
-        skin,
-        hair,
-        landmarks_y,
-        landmarks_x,
-        photo_scores.shadow_score(outputs),
-        *photo_scores.accessory_scores(outputs, "glasses"),
-        *photo_scores.accessory_scores(outputs, "hat"),
-        *set_scores.diversity(outputs),
-        *cycle,
-        *set_scores.checkerboards(outputs),
-        *set_scores.alarms(outputs),
-    ]
-    distance = photo_scores.distance_to_real(outputs)
-    per_image = [distance, skin_per_image, hair_per_image, landmarks_per_image, cycle_per_image]
-    if dataset.paired_test:
-        paired, paired_per_image = photo_scores.paired_score(
-            outputs, dataset.test_pairs(), dataset.mean_image("trainB")
-        )
-        scores.insert(0, paired)
-        per_image.insert(0, paired_per_image)
-    return scores, per_image
-
-
-def _run_result(
+def _evaluate_run(
+    run: Path,
     name: str,
     which: str,
     weights: Weights,
-    rows: list[Mapping[str, float]],
-    outputs: Outputs,
-    scores: Sequence[Score],
-    per_image: Sequence[PerImage],
+    test_set: TestSet,
+    judges: Judges,
 ) -> RunResult:
+    translator = Translator.from_weights(weights)
+    fake_y, fake_x = translator.x2y(test_set.photos.images), translator.y2x(test_set.avatars.images)
+    outputs = Outputs(translator, test_set, judges, fake_y, fake_x)
+    scores = _scores(outputs)
+    measures = {score.name: score for score in [*scores, photo_scores.distance_to_real(outputs)] if _has_values(score)}
+    rows = _metrics_rows(run)
     epoch_images = next((round(row["images"] / row["epoch"]) for row in rows if row.get("epoch")), None)
     return RunResult(
         name=name,
@@ -147,14 +113,38 @@ def _run_result(
         config=weights.config,
         scores=tuple(scores),
         rows=tuple(rows),
-        photos=outputs.test_set.images["x"],
-        avatars=outputs.fake_y,
-        real_avatars=outputs.test_set.images["y"],
-        fake_photos=outputs.fake_x,
-        # A measure that is unknown for every image sorts nothing.
-        per_image=tuple(measure for measure in per_image if np.isfinite(measure.values).any()),
-        subsets=outputs.test_set.photos.subsets,
+        photos=test_set.images["x"],
+        avatars=fake_y,
+        real_avatars=test_set.images["y"],
+        fake_photos=fake_x,
+        sorted_by=tuple(measures[name] for name in _SORTED_BY if name in measures),
+        subsets=test_set.photos.subsets,
     )
+
+
+def _scores(outputs: Outputs) -> list[Score]:
+    """Computes all scores, in the order of the report."""
+    pairs = outputs.test_set.pairs
+    return [
+        *([] if pairs is None else [photo_scores.paired_score(outputs, pairs)]),
+        *set_scores.kid_scores(outputs),
+        photo_scores.gender_score(outputs),
+        photo_scores.colour_score(outputs, "skin"),
+        photo_scores.colour_score(outputs, "hair"),
+        photo_scores.landmark_score(outputs, "y"),
+        photo_scores.landmark_score(outputs, "x"),
+        photo_scores.shadow_score(outputs),
+        *photo_scores.accessory_scores(outputs, "glasses"),
+        *photo_scores.accessory_scores(outputs, "hat"),
+        *set_scores.diversity(outputs),
+        *photo_scores.cycle_scores(outputs),
+        *set_scores.checkerboards(outputs),
+        *set_scores.alarms(outputs),
+    ]
+
+
+def _has_values(score: Score) -> bool:
+    return score.per_image is not None and bool(np.isfinite(score.per_image).any())
 
 
 def _names(runs: Sequence[Path]) -> list[str]:

@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from bitmoji_jax.evaluation.results import Group, JudgeAccuracy, PerImage, Score, measured
-from bitmoji_jax.evaluation.testset import MAIN_NETWORK, Outputs
+from bitmoji_jax.evaluation.results import Group, JudgeAccuracy, Score, measured
+from bitmoji_jax.evaluation.testset import EFFICIENTNET, Outputs, Pairs
 from bitmoji_jax.metrics.colour import delta_e, srgb_to_lab
 from bitmoji_jax.metrics.face_colour import hair_colour, skin_colour
 from bitmoji_jax.metrics.images import compress_jpeg, cycle_psnr, high_frequency_hiding, nme, shadow_sensitivity
@@ -34,26 +34,26 @@ def gender_score(outputs: Outputs) -> Score:
     return _mean(_judged(score, accuracy), kept, photos.subsets)
 
 
-def colour_score(outputs: Outputs, name: Literal["skin", "hair"]) -> tuple[Score, PerImage]:
+def colour_score(outputs: Outputs, name: Literal["skin", "hair"]) -> Score:
     """Measures the distance of the avatar's skin or hair colour from the photo's."""
     photos = outputs.test_set.photos
     score = Score(f"{name}_delta_e", f"{name.capitalize()} colour, photo to avatar", "ΔE2000", "lower")
     targets = photos.skin if name == "skin" else photos.hair
     if (reason := outputs.judges.missing.get("landmarks_y")) is not None:
-        return _unknown(outputs, score, reason)
+        return dataclasses.replace(score, note=reason)
     if not np.isfinite(targets).any():
-        return _unknown(outputs, score, f"no photo has attributes {name}_r, {name}_g, {name}_b or landmarks")
+        return dataclasses.replace(score, note=f"no photo has attributes {name}_r, {name}_g, {name}_b or landmarks")
     measure = skin_colour if name == "skin" else hair_colour
     colours = measure(outputs.fake_y, outputs.judges.landmarks("y", outputs.fake_y))
     errors = delta_e(srgb_to_lab(targets), srgb_to_lab(colours))
     if not np.isfinite(errors).any():
-        return _unknown(outputs, score, f"{name} was found on no avatar")
+        return dataclasses.replace(score, note=f"{name} was found on no avatar")
     others = delta_e(srgb_to_lab(targets), srgb_to_lab(np.roll(colours, 1, axis=0)))
     score = dataclasses.replace(score, references={_OTHER_AVATAR: float(np.nanmean(others))})
-    return _mean(score, errors, photos.subsets), _per_image(score, errors)
+    return _mean(score, errors, photos.subsets)
 
 
-def landmark_score(outputs: Outputs, domain: Literal["x", "y"]) -> tuple[Score, PerImage]:
+def landmark_score(outputs: Outputs, domain: Literal["x", "y"]) -> Score:
     """Measures how far eyes, nose and mouth move, in G's avatars (y) or in F's photos (x)."""
     photos, avatars = outputs.test_set.photos, outputs.test_set.avatars
     fakes, source, title, other = {
@@ -62,16 +62,16 @@ def landmark_score(outputs: Outputs, domain: Literal["x", "y"]) -> tuple[Score, 
     }[domain]
     score = Score(f"landmarks_{domain}", f"Landmarks, {title}", "NME", "lower")
     if (reason := outputs.judges.missing.get(f"landmarks_{domain}")) is not None:
-        return _unknown(outputs, score, reason)
+        return dataclasses.replace(score, note=reason)
     if not np.isfinite(source.landmarks).any():
-        return _unknown(outputs, score, "no landmarks are labelled")
+        return dataclasses.replace(score, note="no landmarks are labelled")
     points = outputs.judges.landmarks(domain, fakes)
     errors = nme(points, source.landmarks).per_image
     accuracy = outputs.judges.accuracy(f"landmarks_{domain}")
     others = nme(np.roll(points, 1, axis=0), source.landmarks).mean
     score = dataclasses.replace(score, references={other: others, "regressor on real images": accuracy.value})
     subsets = photos.subsets if domain == "y" else {}
-    return _mean(_judged(score, accuracy), errors, subsets), _per_image(score, errors)
+    return _mean(_judged(score, accuracy), errors, subsets)
 
 
 def shadow_score(outputs: Outputs) -> Score:
@@ -111,12 +111,11 @@ def accessory_scores(outputs: Outputs, name: Literal["glasses", "hat"]) -> list[
     return scores
 
 
-def cycle_scores(outputs: Outputs) -> tuple[list[Score], PerImage]:
+def cycle_scores(outputs: Outputs) -> list[Score]:
     """Measures the cycle's error in both directions, and how much of the photo is hidden in faint high frequencies."""
     translator, reals = outputs.translator, outputs.test_set.images
     subsets = outputs.test_set.photos.subsets
     rec_x, rec_y = translator.y2x(outputs.fake_y), translator.x2y(outputs.fake_x)
-    per_image = cycle_psnr(reals["x"], rec_x)
     cycle_x = Score("cycle_psnr_x", "Cycle: photo to avatar and back", "dB", "higher")
     cycle_y = Score("cycle_psnr_y", "Cycle: avatar to photo and back", "dB", "higher")
     hiding = Score(
@@ -129,23 +128,16 @@ def cycle_scores(outputs: Outputs) -> tuple[list[Score], PerImage]:
     )
     after_jpeg = translator.y2x(np.stack([compress_jpeg(avatar, _JPEG_QUALITY) for avatar in outputs.fake_y]))
     hiding = measured(hiding, lambda: high_frequency_hiding(reals["x"], rec_x, after_jpeg))
-    scores = [_mean(cycle_x, per_image, subsets), _mean(cycle_y, cycle_psnr(reals["y"], rec_y), {}), hiding]
-    return scores, _per_image(cycle_x, per_image)
+    psnr_x, psnr_y = cycle_psnr(reals["x"], rec_x), cycle_psnr(reals["y"], rec_y)
+    return [_mean(cycle_x, psnr_x, subsets), _mean(cycle_y, psnr_y, {}), hiding]
 
 
-def paired_score(outputs: Outputs, pairs: list[tuple[int, int]], mean_avatar: np.ndarray) -> tuple[Score, PerImage]:
-    """Measures the mean absolute difference from the true avatar, in grey levels, where it is known.
-
-    Args:
-      outputs: of the translator.
-      pairs: indices in testA and testB of each photo and its true avatar.
-      mean_avatar: [S, S, 3], the mean of all training avatars.
-    """
-    photos, avatars = (list(indices) for indices in zip(*pairs, strict=True))
-    images = outputs.test_set.images
-    error = paired_error(outputs.fake_y[photos], images["x"][photos], images["y"][avatars], mean_avatar)
+def paired_score(outputs: Outputs, pairs: Pairs) -> Score:
+    """Measures the mean absolute difference from the true avatar, in grey levels, where it is known."""
+    photos, avatars = outputs.test_set.images["x"][pairs.photos], outputs.test_set.images["y"][pairs.avatars]
+    error = paired_error(outputs.fake_y[pairs.photos], photos, avatars, pairs.mean_avatar)
     per_image = np.full(len(outputs.fake_y), np.nan)
-    per_image[photos] = error.translated
+    per_image[pairs.photos] = error.translated
     score = Score(
         "paired_error",
         "Difference from the true avatar",
@@ -156,16 +148,17 @@ def paired_score(outputs: Outputs, pairs: list[tuple[int, int]], mean_avatar: np
             "the photo itself": float(error.copied.mean()),
         },
     )
-    return _mean(score, per_image, outputs.test_set.photos.subsets), _per_image(score, per_image)
+    return _mean(score, per_image, outputs.test_set.photos.subsets)
 
 
-def distance_to_real(outputs: Outputs) -> PerImage:
+def distance_to_real(outputs: Outputs) -> Score:
     """Measures the distance of each avatar's features from those of the nearest real avatar."""
-    fakes = outputs.features[MAIN_NETWORK]["y"].astype(np.float64)
-    reals = outputs.test_set.scales[MAIN_NETWORK].features["y"].astype(np.float64)
+    fakes = outputs.features[EFFICIENTNET]["y"].astype(np.float64)
+    reals = outputs.test_set.scales[EFFICIENTNET].features["y"].astype(np.float64)
     squares = (fakes**2).sum(1)[:, None] + (reals**2).sum(1)[None] - 2 * fakes @ reals.T
     distances = np.sqrt(np.maximum(squares.min(axis=1), 0))
-    return PerImage("distance_to_real", "Distance from the nearest real avatar, in features", "", "lower", distances)
+    title = "Distance from the nearest real avatar, in features"
+    return Score("distance_to_real", title, "", "lower", per_image=distances)
 
 
 def _mean(score: Score, values: np.ndarray, subsets: Mapping[str, np.ndarray]) -> Score:
@@ -176,7 +169,8 @@ def _mean(score: Score, values: np.ndarray, subsets: Mapping[str, np.ndarray]) -
         for name, members in subsets.items()
         if (members & known).any()
     }
-    return dataclasses.replace(score, value=float(values[known].mean()), images=int(known.sum()), groups=groups)
+    value, images = float(values[known].mean()), int(known.sum())
+    return dataclasses.replace(score, value=value, images=images, groups=groups, per_image=values)
 
 
 def _judged(score: Score, accuracy: JudgeAccuracy) -> Score:
@@ -188,11 +182,3 @@ def _judged(score: Score, accuracy: JudgeAccuracy) -> Score:
     else:
         note = f"the regressor's own error on real images is {accuracy.value:.2f}"
     return dataclasses.replace(score, reliable=False, note=note)
-
-
-def _unknown(outputs: Outputs, score: Score, reason: str) -> tuple[Score, PerImage]:
-    return dataclasses.replace(score, note=reason), _per_image(score, np.full(len(outputs.fake_y), np.nan))
-
-
-def _per_image(score: Score, values: np.ndarray) -> PerImage:
-    return PerImage(score.name, score.title, score.unit, score.better, values)

@@ -21,7 +21,7 @@ class Group:
     images: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Score:
     """One number about a run."""
 
@@ -45,6 +45,8 @@ class Score:
     reliable: bool = True
     """False if the judge that it depends on is past its limit; `note` has the reason."""
     note: str = ""
+    per_image: np.ndarray | None = None
+    """float64 [N], the score of each test photo, NaN where unknown; None where a score has no such values."""
 
 
 def measured(score: Score, measure: Callable[[], float]) -> Score:
@@ -53,18 +55,6 @@ def measured(score: Score, measure: Callable[[], float]) -> Score:
         return dataclasses.replace(score, value=measure())
     except ValueError as error:
         return dataclasses.replace(score, note=str(error))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class PerImage:
-    """One number for each test photo, to sort photos by."""
-
-    name: str
-    title: str
-    unit: str
-    better: Better
-    values: np.ndarray
-    """float64 [N], NaN where unknown."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +98,8 @@ class RunResult:
     """uint8 [M, S, S, 3]."""
     fake_photos: np.ndarray
     """uint8 [M, S, S, 3], F of `real_avatars`."""
-    per_image: tuple[PerImage, ...]
-    """The first sorts the grids."""
+    sorted_by: tuple[Score, ...]
+    """Scores whose `per_image` values sort the photos of the report; the first one sorts the subsets too."""
     subsets: Mapping[str, np.ndarray]
     """bool [N] by name, such as "glasses" or "skin: dark"."""
 
@@ -141,7 +131,7 @@ def scores_json(evaluation: Evaluation) -> str:
         "versions": dict(evaluation.versions),
         "seconds": evaluation.seconds,
         "dataset": {"name": evaluation.dataset, "sizes": dict(evaluation.sizes)},
-        "judges": {judge.name: _without_name(judge) for judge in evaluation.judges},
+        "judges": {judge.name: _numbers(judge) for judge in evaluation.judges},
         "runs": {
             run.name: {
                 "checkpoint": run.checkpoint,
@@ -152,7 +142,7 @@ def scores_json(evaluation: Evaluation) -> str:
                 "generator": dataclasses.asdict(run.config.generator),
                 "discriminator": dataclasses.asdict(run.config.discriminator),
                 "train": dataclasses.asdict(run.config.train),
-                "scores": {score.name: _without_name(score) for score in run.scores},
+                "scores": {score.name: _numbers(score) for score in run.scores},
             }
             for run in evaluation.runs
         },
@@ -160,10 +150,8 @@ def scores_json(evaluation: Evaluation) -> str:
     return json.dumps(_finite(numbers), indent=2, allow_nan=False) + "\n"
 
 
-def _without_name(record: Any) -> dict[str, Any]:
-    values = dataclasses.asdict(record)
-    del values["name"]
-    return values
+def _numbers(record: Score | JudgeAccuracy) -> dict[str, Any]:
+    return {key: value for key, value in dataclasses.asdict(record).items() if key not in ("name", "per_image")}
 
 
 def _finite(value: Any) -> Any:

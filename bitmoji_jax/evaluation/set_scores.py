@@ -1,7 +1,7 @@
 """Scores of the outputs as a set: do they look like avatars, are they varied, do they share a fault?"""
 
 from bitmoji_jax.evaluation.results import Score, measured
-from bitmoji_jax.evaluation.testset import MAIN_NETWORK, Outputs
+from bitmoji_jax.evaluation.testset import EFFICIENTNET, Outputs
 from bitmoji_jax.metrics.checkerboard import checkerboard
 from bitmoji_jax.metrics.diversity import coverage, nearest_neighbour_ratio
 from bitmoji_jax.metrics.images import colour_inversion, does_nothing
@@ -16,8 +16,7 @@ def kid_scores(outputs: Outputs) -> list[Score]:
     """Measures the KID of avatars and of photos made of avatars by every network, as they are and blurred."""
     scores = []
     for network, features in outputs.test_set.networks.items():
-        # scores.json of the earliest runs has kid_y without a network.
-        key, by = ("kid", "") if network == MAIN_NETWORK else (f"kid_{network.lower()}", f" by {network}")
+        key, by = ("kid", "") if network == EFFICIENTNET else (f"kid_{network.lower()}", f" by {network}")
         for domain, images, subject, untouched in (
             ("y", outputs.fake_y, "avatars", "untranslated photos"),
             ("x", outputs.fake_x, "photos made of avatars", "untranslated avatars"),
@@ -47,7 +46,7 @@ def kid_scores(outputs: Outputs) -> list[Score]:
 
 def diversity(outputs: Outputs) -> list[Score]:
     """Measures whether avatars are as varied as real ones."""
-    fakes, reals = outputs.features[MAIN_NETWORK]["y"], outputs.test_set.scales[MAIN_NETWORK].features["y"]
+    fakes, reals = outputs.features[EFFICIENTNET]["y"], outputs.test_set.scales[EFFICIENTNET].features["y"]
     spread = Score(
         name="nearest_neighbour_ratio",
         title="Distance of an avatar from the nearest other one, over that of real avatars",

@@ -16,8 +16,8 @@ from bitmoji_jax.metrics.kid import Kid, kid, low_pass
 from bitmoji_jax.models.features import Features
 from bitmoji_jax.ops.batching import resized
 
-MAIN_NETWORK = "EfficientNet-Lite0"
-"""The feature network that diversity and the distance from real avatars are measured with."""
+EFFICIENTNET = "EfficientNet-Lite0"
+"""Name of the network that measures diversity, and whose KID has the names kid_y and kid_x."""
 
 _VISIBLE = ("glasses", "hat", "shadow")  # attributes of 0 or 1
 _FLOOR_IMAGES = 200  # enough for a number near 0; features take most of an evaluation's time
@@ -67,6 +67,18 @@ class KidScale:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Pairs:
+    """Test photos whose true avatars are known, as in the synthetic set."""
+
+    photos: list[int]
+    """Indices in testA."""
+    avatars: list[int]
+    """Indices in testB of the photos' true avatars."""
+    mean_avatar: np.ndarray
+    """float64 [H, H, 3], of all training avatars."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class TestSet:
     """Test photos (x) and avatars (y), and everything about them that runs of one image size S share."""
 
@@ -75,16 +87,18 @@ class TestSet:
     images: Mapping[str, np.ndarray]
     """By domain: uint8 [N, S, S, 3]."""
     networks: Mapping[str, Features]
-    """Feature networks that KID is taken with, by name; `MAIN_NETWORK` is among them."""
+    """Feature networks that KID is taken with, by name; `EFFICIENTNET` is among them."""
     scales: Mapping[str, KidScale]
     """By network."""
     low_pass_scales: Mapping[str, KidScale]
     """By network, of images after `kid.low_pass`."""
+    pairs: Pairs | None
+    """None where true avatars are unknown."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outputs:
-    """A translator, the test set, what the translator makes of it, and the judges that score it."""
+    """The outputs of a translator on the test set, and the judges that score them."""
 
     translator: Translator
     test_set: TestSet
@@ -154,7 +168,13 @@ def make_test_set(
         networks=networks,
         scales={name: _kid_scale(images, train, network) for name, network in networks.items()},
         low_pass_scales={name: _kid_scale(blurred, blurred_train, network) for name, network in networks.items()},
+        pairs=_read_pairs(dataset) if dataset.paired_test else None,
     )
+
+
+def _read_pairs(dataset: Dataset) -> Pairs:
+    photos, avatars = zip(*dataset.test_pairs(), strict=True)
+    return Pairs(list(photos), list(avatars), dataset.mean_image("trainB"))
 
 
 def _some_images(dataset: Dataset, split: str, size: int) -> np.ndarray:

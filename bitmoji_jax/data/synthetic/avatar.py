@@ -31,7 +31,7 @@ def render_avatar(spec: AvatarSpec, size: int) -> np.ndarray:
     body = body_layer(spec.clothing, view, pixels)
     image = np.ones((pixels, pixels, 3), np.float32)
     image = over(image, skin, body.skin)
-    # A bitmoji has one flat shade: on the side of the face that is away from the light, and on the neck.
+    # One flat shade: on the side of the face away from the light, and on the neck.
     x, y = canvas_grid(view, pixels)
     in_head = np.clip(57 - head_distance(x, y), 0, 1)
     far_side = np.clip((head_distance(x + 9, y + 4) - 55) / 2, 0, 1)
@@ -44,20 +44,20 @@ def render_avatar(spec: AvatarSpec, size: int) -> np.ndarray:
     if spec.facial_hair != "NONE":
         image = _lay_hair(image, hair_layer("NONE", spec.facial_hair, view, pixels), hair_colour, line)
     image = _lay_hair(image, hair_layer(spec.hair, "NONE", view, pixels), hair_colour, line)
-    if spec.has_glasses:
+    if spec.glasses != "NONE":
         glasses = glasses_layer(spec.glasses, view, pixels)
         image = over(image, glasses[..., :3], glasses[..., 3])
     return to_uint8(shrink(image, size))
 
 
 def avatar_landmarks(spec: AvatarSpec) -> np.ndarray:
-    """Eyes, nose, mouth corners, image-left first: float32 [5, 2], (x, y) as fractions of the image."""
+    """Returns eyes, nose, mouth corners, image-left first: float32 [5, 2], (x, y) as fractions of the image."""
     points = landmarks_on_canvas(spec, photo=False)
     return (points - np.array(_VIEW[:2], np.float32)) / np.float32(_VIEW.side)
 
 
 def _outline(coverage: np.ndarray) -> np.ndarray:
-    """A line of even width along the edge of a coverage, as a coverage itself."""
+    """Returns the coverage of a line of even width along the edge of a coverage."""
     soft = ndimage.gaussian_filter(coverage, 0.011 * coverage.shape[0], truncate=3)
     return np.clip(6.4 * soft * (1 - soft) - 0.55, 0, 1)
 

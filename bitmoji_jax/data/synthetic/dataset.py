@@ -6,6 +6,7 @@ share no head. In the test splits the photo and the avatar with the same id are 
 translation can be measured exactly. A score on this set says nothing about photos of people.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -94,13 +95,13 @@ def _render(
     jobs = list_jobs(train_images, test_images, seed)
     encoded = map_in_workers(functools.partial(encode_job, size=size), jobs, workers)
     splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
-    with progress_bar("rendering", len(jobs), console) as advance:
+    with contextlib.closing(encoded), progress_bar("rendering", len(jobs), console) as advance:
         for job, (image, landmarks) in zip(jobs, encoded, strict=True):
             advance()
             spec, nuisance = job.spec, job.nuisance
             kind = "head" if job.split.startswith("test") else "photo" if nuisance else "avatar"
             values = (
-                spec.has_glasses,
+                spec.glasses != "NONE",
                 nuisance is not None and nuisance.hat != "NONE",
                 nuisance is not None and nuisance.shadow,
                 *spec.skin,

@@ -7,14 +7,14 @@ from bitmoji_jax.data.synthetic.spec import RGB, AvatarSpec
 
 LINE: RGB = (26, 21, 23)  # of an avatar's outlines
 EYE_LEFT, EYE_RIGHT, NOSE_TIP = (106.0, 108.0), (158.0, 108.0), (132.0, 134.0)
-# Half the width of a mouth, the height of its corners, and how far below them an avatar's lower lip is,
+# Half the width of a mouth, the y of its corners, and how far below them the lower lip of an avatar is,
 _AVATAR_MOUTH = {
     "SMILE": (19.0, 151.0, 22.0),
     "BIG_SMILE": (25.0, 151.0, 25.0),
     "TWINKLE": (14.0, 153.0, 13.0),
     "SERIOUS": (12.0, 157.0, 6.0),
 }
-# or how far a photographed one is open.
+# or how far the mouth of a photo is open.
 _PHOTO_MOUTH = {
     "SMILE": (22.0, 150.0, 7.0),
     "BIG_SMILE": (26.0, 149.0, 10.0),
@@ -26,13 +26,13 @@ _PHOTO_EYE = {"open": 6.0, "wide": 7.2, "narrow": 4.6}
 
 
 def landmarks_on_canvas(spec: AvatarSpec, *, photo: bool) -> np.ndarray:
-    """Eyes, nose and mouth corners, image-left first: float32 [5, 2] in canvas units."""
+    """Returns eyes, nose and mouth corners, image-left first: float32 [5, 2] in canvas units."""
     half, height, _ = (_PHOTO_MOUTH if photo else _AVATAR_MOUTH)[spec.mouth]
     return np.array([EYE_LEFT, EYE_RIGHT, NOSE_TIP, (132 - half, height), (132 + half, height)], np.float32)
 
 
 def avatar_features(spec: AvatarSpec) -> str:
-    """Jaw, ears, nose, brows and mouth, and eyes as a bitmoji has them: whites, iris, a heavy upper lid."""
+    """Returns jaw, ears, nose, brows, mouth, and the eyes of a bitmoji: whites, iris, a heavy upper lid."""
     skin, line = np.array(spec.skin, np.float32), _hex(LINE)
     dark = _hex(_mix(skin, (60, 20, 10), 0.45))
     parts = [
@@ -62,7 +62,7 @@ def avatar_features(spec: AvatarSpec) -> str:
 
 
 def photo_features(spec: AvatarSpec) -> str:
-    """Eyes, brows, lips and nostrils, to be lit with the skin that they are laid over."""
+    """Returns eyes, brows, lips and nostrils, which are lit with the skin below them."""
     skin = np.array(spec.skin, np.float32)
     female = spec.gender == "female"
     shade, crease = _hex(_mix(skin * 0.72, (90, 40, 30), 0.2)), _hex(_mix(skin * 0.55, (60, 25, 20), 0.3))
@@ -99,7 +99,7 @@ def photo_features(spec: AvatarSpec) -> str:
 
 
 def _lips(spec: AvatarSpec, colour: np.ndarray, crease: str) -> str:
-    """Two lips; between them a dark line, or teeth."""
+    """Returns two lips with a dark line or teeth between them."""
     half, height, opening = _PHOTO_MOUTH[spec.mouth]
     left, right = 132 - half, 132 + half
     sag = {"SERIOUS": 0.5, "TWINKLE": 4.0}.get(spec.mouth, 5.0)  # the middle of a smile is lower than its corners
@@ -125,7 +125,7 @@ def _lips(spec: AvatarSpec, colour: np.ndarray, crease: str) -> str:
 
 
 def _brows(spec: AvatarSpec, colour: np.ndarray) -> str:
-    """The library's brows, opaque and in a colour, where it has them black and translucent."""
+    """Returns the library's brows, which are black and translucent, in a colour and opaque."""
     drawn = library_part("Eyebrow", brows=spec.brows)
     return drawn.replace("#000000", _hex(colour)).replace("fill-opacity", "data-opacity")
 
@@ -147,5 +147,5 @@ def _hex(colour: np.ndarray | RGB) -> str:
 
 
 def _mix(a: np.ndarray | RGB, b: np.ndarray | RGB, share: float) -> np.ndarray:
-    """The colour `share` of the way from a to b."""
+    """Returns the colour `share` of the way from a to b."""
     return np.asarray(a, np.float32) * (1 - share) + np.asarray(b, np.float32) * share

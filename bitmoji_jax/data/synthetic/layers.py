@@ -1,8 +1,7 @@
-"""Layers of a head: the parts of `python_avatars`, rasterised by `resvg` in key colours.
+"""Layers of a head: the parts of `python_avatars`, each group rasterised by `resvg` in key colours of its own.
 
-Each group of parts is drawn by itself, so that colour, outline and, for photos, light are ours to choose.
-Lengths are in units of the canvas of the avataaars design (by Pablo Stanley), 264 by 280: the head is 112
-wide, around x = 132.
+Lengths are in units of the canvas of the avataaars design (by Pablo Stanley), 264 by 280: the head is 112 wide, around
+x = 132.
 """
 
 import functools
@@ -15,7 +14,7 @@ import python_avatars as pa
 import resvg_py
 from PIL import Image
 
-# The library sets eyes low and mouths high; these places bring features to the proportions of a bitmoji.
+# The library places eyes low and mouths high; these offsets give the proportions of a bitmoji.
 _PLACES = {"Eyebrow": (0, -4), "Mouth": (2, 54), "Accessory": (62, 81), "Facial-Hair": (49, 75)}
 
 
@@ -36,19 +35,12 @@ class Body(NamedTuple):
 
 
 class Hair(NamedTuple):
-    """Each float32 [N, N] in [0, 1].
-
-    Attributes:
-        coverage: Where there is hair.
-        tone: 1 where it has its full colour, 0 where it is black.
-        light: White strands.
-        shade: The darkening of what is behind it.
-    """
+    """Each float32 [N, N] in [0, 1]."""
 
     coverage: np.ndarray
-    tone: np.ndarray
-    light: np.ndarray
-    shade: np.ndarray
+    tone: np.ndarray  # 1 where it has its full colour, 0 where it is black
+    light: np.ndarray  # white strands
+    shade: np.ndarray  # darkening of what is behind
 
 
 def rasterise(svg: str, view: View, pixels: int) -> np.ndarray:
@@ -63,9 +55,9 @@ def rasterise(svg: str, view: View, pixels: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=256)
 def library_part(group: str, top: str = "NONE", **parts: str) -> str:
-    """The SVG of one group of an avatar: Body, Clothing, Mouth, Eyebrow, or Top (hair, facial hair, glasses).
+    """Returns the SVG of a group of an avatar: Body, Clothing, Mouth, Eyebrow, or Top (hair, facial hair, glasses).
 
-    The skin is red, clothing blue, hair green. Every field is given: the library draws a default by chance.
+    The skin is red, clothing blue, hair green. Every field is given, because the library's defaults are random.
     """
     avatar = pa.Avatar(
         style=pa.AvatarStyle.TRANSPARENT,
@@ -108,33 +100,33 @@ def body_layer(clothing: str, view: View, pixels: int) -> Body:
 
 @functools.lru_cache(maxsize=128)
 def hair_layer(hair: str, facial_hair: str, view: View, pixels: int) -> Hair:
-    """The layer of a hair style, or, with hair "NONE", of facial hair."""
+    """Returns the layer of a hair style or, where that is "NONE", of facial hair."""
     rgba = rasterise(library_part("Top", hair, facial_hair=facial_hair), view, pixels)
     alpha, green = rgba[..., 3], rgba[..., 1]
-    # Translucent black is shade on what is behind; green, however dark, is hair, and white over it a strand.
+    # Translucent black is shade on what is behind; any green is hair, and white over it a strand.
     coverage = alpha * np.minimum(4 * green, 1)
     return Hair(coverage, green, np.minimum(rgba[..., 0], rgba[..., 2]) * coverage, alpha - coverage)
 
 
 @functools.lru_cache(maxsize=16)
 def glasses_layer(glasses: str, view: View, pixels: int) -> np.ndarray:
-    """float32 [pixels, pixels, 4], as `rasterise` gives it."""
+    """Returns float32 [pixels, pixels, 4], see `rasterise`."""
     return rasterise(library_part("Top", glasses=glasses), view, pixels)
 
 
 def canvas_grid(view: View, pixels: int) -> tuple[np.ndarray, np.ndarray]:
-    """The canvas coordinates of the pixels' centres: x as float32 [1, pixels], y as [pixels, 1]."""
+    """Returns the canvas coordinates of the pixels' centres: x as float32 [1, pixels], y as [pixels, 1]."""
     steps = (np.arange(pixels, dtype=np.float32) + 0.5) * np.float32(view.side / pixels)
     return (view.x + steps)[None, :], (view.y + steps)[:, None]
 
 
 def head_distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Distance to the axis of the head, a stadium: it is where this is less than 56."""
+    """Returns the distance to the axis of the head, a stadium of radius 56."""
     return np.hypot(x - 132, y - np.clip(y, 92, 130))
 
 
 def oversampling(size: int) -> int:
-    """How many times finer than the image it is drawn: lines thinner than a pixel matter when small."""
+    """Returns how many times finer an image is drawn: small ones have lines thinner than a pixel."""
     return 2 if size < 128 else 1
 
 

@@ -1,8 +1,7 @@
 """Draws the photos, the X domain of the synthetic set: soft-shaded renderings of the heads of avatars.
 
-The layers are an avatar's, laid over the relief of a head that is lit, shadowed, posed and photographed.
-Lengths are in canvas units (the head is 112 wide) and textures live on the canvas, so that a photo looks the
-same at every size.
+The layers of an avatar are laid over the relief of a head that is lit, shadowed and posed. Lengths are in canvas units
+(the head is 112 wide), those of textures too, so that a photo looks the same at every size.
 """
 
 import numpy as np
@@ -26,7 +25,7 @@ from bitmoji_jax.data.synthetic.spec import AvatarSpec, Nuisance
 _RELIEF = 50.0  # depth of the head
 _CURLY = {"CURLY", "FRO", "SHORT_CURLY", "SHORT_DREADS_1", "SHORT_DREADS_2"}
 _CROPPED = {"BUZZCUT", "CAESAR", "CAESAR_SIDE_PART", "SIDES"}
-_BRIM = 76.0  # hats come down to here
+_BRIM = 76.0  # lower edge of hats
 
 
 def render_photo(spec: AvatarSpec, nuisance: Nuisance, size: int) -> np.ndarray:
@@ -43,7 +42,7 @@ def render_photo(spec: AvatarSpec, nuisance: Nuisance, size: int) -> np.ndarray:
     if spec.facial_hair != "NONE":
         image = over(image, _hair_colours(spec, beard, nuisance, canvas, curly=True), beard[0])
     image = over(image, _hair_colours(spec, hair, nuisance, canvas, curly=spec.hair in _CURLY), hair[0])
-    if spec.has_glasses:
+    if spec.glasses != "NONE":
         glasses = canvas.sample(glasses_layer(spec.glasses, SOURCE, pixels))
         fallen = ndimage.shift(glasses[3], (2.5 / canvas.unit, -2.0 * light[0] / canvas.unit), order=1)
         image *= (1 - 0.3 * ndimage.gaussian_filter(fallen, 1.5 / canvas.unit) * coverage)[..., None]
@@ -59,7 +58,7 @@ def render_photo(spec: AvatarSpec, nuisance: Nuisance, size: int) -> np.ndarray:
 def _body(
     spec: AvatarSpec, nuisance: Nuisance, canvas: Canvas, hair: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The lit body without its hair: colours [N, N, 3], coverage [N, N], and n·l of the skin [N, N]."""
+    """Draws the lit body without hair: colours [N, N, 3], coverage [N, N], and n·l of the skin [N, N]."""
     x, y = canvas.x, canvas.y
     body = np.stack(body_layer(spec.clothing, SOURCE, canvas.pixels), -1)
     skin_cover, clothing, neck_shade = canvas.sample(body)
@@ -71,7 +70,7 @@ def _body(
     light = np.array(nuisance.light, np.float32)
     normal, head = _skin_normals(canvas)
     lambert = normal @ light
-    # Light that goes round the edge of a shadow under the skin comes out red; the light of the sky is blue.
+    # Light that scatters under the skin past the edge of a shadow is red; the light of the sky is blue.
     wrap = np.array([0.32, 0.22, 0.17], np.float32)
     diffuse = np.clip((lambert[..., None] + wrap) / (1 + wrap), 0, None)
     ambient = nuisance.ambient * (0.9 - 0.1 * normal[..., 1:2]) * np.array([0.97, 1, 1.05], np.float32)
@@ -90,7 +89,7 @@ def _body(
 
 
 def _skin_normals(canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
-    """Unit normals [N, N, 3] of the head and of the neck, a cylinder; and the coverage [N, N] of the head."""
+    """Returns unit normals [N, N, 3] of the head and of the neck, a cylinder; and the coverage [N, N] of the head."""
     distance = head_distance(canvas.x, canvas.y)
     head = np.clip((58 - distance) / 2, 0, 1)
     across = np.clip((canvas.x - 132) / 34, -0.95, 0.95)
@@ -100,7 +99,7 @@ def _skin_normals(canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _head_relief(distance: np.ndarray, canvas: Canvas) -> np.ndarray:
-    """Height of the face towards the camera: a rounded head, sunken eyes, nose, cheeks, lips and chin."""
+    """Returns the height of the face towards the camera: a rounded head, eye sockets, nose, cheeks, lips, chin."""
     bump = canvas.bump
     height = _RELIEF * np.sqrt(np.clip(1 - np.clip(distance / 62, 0, 1) ** 2.6, 0.02, 1))
     ridge = np.clip((canvas.y - 96) / 36, 0, 1) * np.clip((143 - canvas.y) / 10, 0, 1)
@@ -122,7 +121,7 @@ def _normals(height: np.ndarray, unit: float) -> np.ndarray:
 
 
 def _skin_albedo(skin: np.ndarray, canvas: Canvas) -> np.ndarray:
-    """Skin is redder on cheeks, nose and ears, and never even."""
+    """Returns the colour of the skin: redder on cheeks, nose and ears, and mottled."""
     x, y, grain = canvas.x, canvas.y, canvas.grain
     flush = canvas.bump(100, 134, 16, 13) + canvas.bump(164, 134, 16, 13) + canvas.bump(132, 134, 9, 8)
     flush = flush + 0.9 * (np.abs(x - 132) > 57) * (y > 90) * (y < 140)
@@ -132,22 +131,19 @@ def _skin_albedo(skin: np.ndarray, canvas: Canvas) -> np.ndarray:
 
 
 def _beard(spec: AvatarSpec, canvas: Canvas) -> np.ndarray:
-    """The same four layers as `_hair`, of facial hair, frayed at its edges."""
+    """Returns the layers of facial hair, in the order of `_hair`, with frayed edges."""
     beard = np.zeros((4, *canvas.x.shape), np.float32)
     if spec.facial_hair != "NONE":
         layer = hair_layer("NONE", spec.facial_hair, SOURCE, canvas.pixels).coverage
         soft = ndimage.gaussian_filter(layer, 1.6 * canvas.pixels / SOURCE.side)[..., None]
-        fray_x, fray_y = (
-            canvas.grain.fine(canvas.x, canvas.y, 1.6),
-            canvas.grain.fine(canvas.y, canvas.x, 1.6),
-        )
+        fray_x, fray_y = canvas.grain.fine(canvas.x, canvas.y, 1.6), canvas.grain.fine(canvas.y, canvas.x, 1.6)
         beard[0] = 0.93 * np.clip(1.5 * canvas.sample(soft, 3.5 * (fray_x - 0.5), 3.5 * (fray_y - 0.5))[0] - 0.2, 0, 1)
         beard[1] = 1
     return beard
 
 
 def _hair(spec: AvatarSpec, nuisance: Nuisance, canvas: Canvas) -> np.ndarray:
-    """Coverage, tone, highlights and shade of the hair, [4, N, N], its edges broken into strands."""
+    """Returns coverage, tone, highlights and shade of the hair, [4, N, N], with edges of strands."""
     x, y, grain = canvas.x, canvas.y, canvas.grain
     layer = np.stack(hair_layer(spec.hair, "NONE", SOURCE, canvas.pixels), -1)
     if spec.hair in _CURLY:
@@ -163,12 +159,12 @@ def _hair(spec: AvatarSpec, nuisance: Nuisance, canvas: Canvas) -> np.ndarray:
 
 
 def _strand(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Which strand a point is on: strands fan out from the crown and hang straight down below the eyes."""
+    """Numbers the strand of a point: strands fan out from the crown and hang straight down below the eyes."""
     return (x - 132) / (14 + 60 * np.sqrt(np.clip((y - 4) / 120, 0.01, 1)))
 
 
 def _hair_colours(spec: AvatarSpec, hair: np.ndarray, nuisance: Nuisance, canvas: Canvas, *, curly: bool) -> np.ndarray:
-    """Lit hair, [N, N, 3]: a soft volume, strands or curls, and the band of shine across them."""
+    """Returns lit hair, [N, N, 3]: a soft volume, strands or curls, and a band of shine across them."""
     x, y, grain = canvas.x, canvas.y, canvas.grain
     coverage, tone, highlights, _ = hair
     if curly:
@@ -190,7 +186,7 @@ def _hair_colours(spec: AvatarSpec, hair: np.ndarray, nuisance: Nuisance, canvas
 
 
 def _occlusion(hair: np.ndarray, light: np.ndarray, canvas: Canvas) -> np.ndarray:
-    """How much of the light is kept from the skin by the hair around it, the brow, the nose and the chin."""
+    """Returns the share of the light that hair, brow, nose and chin keep from the skin, [N, N]."""
     bump = canvas.bump
     thrown = ndimage.shift(hair, (4.5 / canvas.unit, -5 * light[0] / canvas.unit), order=1, mode="nearest")
     shade = 0.55 * ndimage.gaussian_filter(thrown, 4.0 / canvas.unit, truncate=2.5)
@@ -204,7 +200,7 @@ def _occlusion(hair: np.ndarray, light: np.ndarray, canvas: Canvas) -> np.ndarra
 
 
 def _cast_shadow(nuisance: Nuisance, canvas: Canvas, person: np.ndarray) -> np.ndarray:
-    """The factor [N, N, 3] by which something out of the picture darkens one side of the person."""
+    """Returns the factor [N, N, 3] by which an object outside of the picture darkens one side of the person."""
     x, y = canvas.x, canvas.y
     across = (x - 132) * np.cos(nuisance.shadow_angle) + (y - 118) * np.sin(nuisance.shadow_angle)
     wavy = across + 10 * (canvas.grain.smooth(x, y, 16.0) - 0.5) - nuisance.shadow_offset * VIEW.side
@@ -214,7 +210,7 @@ def _cast_shadow(nuisance: Nuisance, canvas: Canvas, person: np.ndarray) -> np.n
 
 
 def _put_on_hat(image: np.ndarray, nuisance: Nuisance, canvas: Canvas) -> np.ndarray:
-    """A woollen hat with a folded brim, or a cap with a visor."""
+    """Draws a woollen hat with a folded brim, or a cap with a visor."""
     x, y, grain = canvas.x, canvas.y, canvas.grain
     if nuisance.hat == "beanie":
         shape = (
@@ -242,7 +238,7 @@ def _put_on_hat(image: np.ndarray, nuisance: Nuisance, canvas: Canvas) -> np.nda
 
 
 def _background(nuisance: Nuisance, rng: np.random.Generator, pixels: int) -> np.ndarray:
-    """Something out of focus: two colours that run into each other, and large soft blobs of both."""
+    """Draws two colours, blurred into each other, and large soft blobs of both."""
     ends = np.array(nuisance.backdrop, np.float32) / 255
     field = ndimage.zoom(
         rng.standard_normal((5, 5)).astype(np.float32), pixels / 5, order=3, mode="nearest", grid_mode=True
@@ -254,7 +250,7 @@ def _background(nuisance: Nuisance, rng: np.random.Generator, pixels: int) -> np
 
 
 def _photograph(image: np.ndarray, nuisance: Nuisance, rng: np.random.Generator, size: int) -> np.ndarray:
-    """Defocus, white balance, exposure, a soft shoulder, then sensor noise: uint8 [size, size, 3]."""
+    """Applies defocus, white balance, exposure, highlight compression and sensor noise: uint8 [size, size, 3]."""
     image = ndimage.gaussian_filter(image, (nuisance.blur * image.shape[0],) * 2 + (0,), truncate=2.5)
     image = shrink(image, size)
     gain = nuisance.exposure * (1 + 0.06 * nuisance.warmth * np.array([1, 0.2, -1.0]))

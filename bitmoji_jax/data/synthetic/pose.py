@@ -1,4 +1,4 @@
-"""Where a photo looks: its pixels as points of the canvas, under the pose of the head, and what is there."""
+"""The pose of the head in a photo: which point of the canvas a pixel shows, and the layers and textures there."""
 
 import numpy as np
 from scipy import ndimage
@@ -14,9 +14,9 @@ _NARROWING = 1.10  # a photographed head is narrower than an avatar's
 
 
 def photo_landmarks(spec: AvatarSpec, nuisance: Nuisance) -> np.ndarray:
-    """Eyes, nose, mouth corners, image-left first: float32 [5, 2], (x, y) as fractions of the image."""
+    """Returns eyes, nose, mouth corners, image-left first: float32 [5, 2], (x, y) as fractions of the image."""
     points = landmarks_on_canvas(spec, photo=True)
-    # The pose is known from the photo to the canvas; it moves points little, so iteration finds its inverse.
+    # `_unturn` goes from the photo to the canvas; it moves points little, so its inverse is found by iteration.
     guess = points.copy()
     for _ in range(12):
         guess = guess + points - np.stack(_unturn(nuisance, guess[:, 0], guess[:, 1]), -1)
@@ -27,7 +27,7 @@ def photo_landmarks(spec: AvatarSpec, nuisance: Nuisance) -> np.ndarray:
 
 
 def canvas_of_pixels(nuisance: Nuisance, pixels: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each pixel of the photo the canvas point that it shows: two float32 [pixels, pixels]."""
+    """Returns the canvas point that each pixel of the photo shows: two float32 [pixels, pixels]."""
     x, y = canvas_grid(VIEW, pixels)
     dx = x - nuisance.shift[0] * VIEW.side - _MIDDLE[0]
     dy = y - nuisance.shift[1] * VIEW.side - _MIDDLE[1]
@@ -45,7 +45,7 @@ def _unturn(nuisance: Nuisance, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarra
     dx = dx - 34 * np.float32(np.sin(nuisance.yaw)) * near
     jaw = np.clip((y - 120) / 66, 0, 1) * np.exp(-((np.clip(y - 186, 0, None) / 20) ** 2))
     narrow = 0.13 * jaw * jaw * np.exp(-np.square(np.square(dx / 75)))
-    # The library's neck is a stalk.
+    # The library's neck is thin.
     below = np.clip((y - 174) / 14, 0, 1)
     widen = 0.26 * below * below * (3 - 2 * below) * np.exp(-np.square(np.square(dx / 60)))
     return 132 + dx * (1 + narrow) * (1 - widen), y
@@ -56,48 +56,43 @@ class Grain:
 
     def __init__(self, rng: np.random.Generator) -> None:
         tile = ndimage.gaussian_filter(rng.standard_normal((64, 64)).astype(np.float32), 1.0, mode="wrap")
-        self._tile = np.clip(0.5 + 0.22 * tile / tile.std(), 0, 1)
+        # One row and column more, for the neighbours of the last.
+        self._tile = np.pad(np.clip(0.5 + 0.22 * tile / tile.std(), 0, 1), ((0, 1), (0, 1)), mode="wrap")
 
     def fine(self, x: np.ndarray, y: np.ndarray, scale: float) -> np.ndarray:
-        """Nearest-neighbour reading: sharp grain about `scale` canvas units across."""
+        """Reads the nearest neighbours: sharp grain about `scale` canvas units across."""
         return self._tile[(y / scale).astype(np.int32) & 63, (x / scale).astype(np.int32) & 63]
 
     def smooth(self, x: np.ndarray, y: np.ndarray, scale: float) -> np.ndarray:
-        """Bilinear reading: smooth patches about `2 * scale` canvas units across."""
+        """Reads bilinearly: smooth patches about `2 * scale` canvas units across."""
         column, row = np.asarray(x, np.float32) / scale + 640, np.asarray(y, np.float32) / scale + 640
-        column, row = np.broadcast_arrays(column, row)
-        i, j = row.astype(np.int32), column.astype(np.int32)
-        v, u = row - i, column - j
-        i0, i1, j0, j1 = i & 63, (i + 1) & 63, j & 63, (j + 1) & 63
-        top = self._tile[i0, j0] * (1 - u) + self._tile[i0, j1] * u
-        bottom = self._tile[i1, j0] * (1 - u) + self._tile[i1, j1] * u
-        return top * (1 - v) + bottom * v
+        return _bilinear(self._tile, *np.broadcast_arrays(row % 64, column % 64))
 
 
 class Canvas:
-    """A photo's pixels as points of the canvas, and what is read off there.
-
-    Attributes:
-        x, y: float32 [N, N], canvas coordinates.
-        unit: The side of a pixel, in canvas units.
-        grain: Texture, fixed to the canvas.
-    """
+    """The canvas points of a photo's pixels: `x` and `y` float32 [N, N], and `unit`, the side of a pixel."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray, pixels: int, grain: Grain) -> None:
         self.x, self.y, self.pixels, self.grain = x, y, pixels, grain
         self.unit = VIEW.side / pixels
 
     def sample(self, layers: np.ndarray, dx: np.ndarray | float = 0.0, dy: np.ndarray | float = 0.0) -> np.ndarray:
-        """Reads layers [M, M, C] of the source window bilinearly, displaced by (dx, dy) units: [C, N, N]."""
+        """Reads layers [M, M, C] of `SOURCE` bilinearly, displaced by (dx, dy) units: [C, N, N]."""
         last = layers.shape[0] - 1
         column = np.clip((self.x + dx - SOURCE.x) * (layers.shape[0] / SOURCE.side) - 0.5, 0, last - 1e-3)
         row = np.clip((self.y + dy - SOURCE.y) * (layers.shape[0] / SOURCE.side) - 0.5, 0, last - 1e-3)
-        i, j = row.astype(np.int32), column.astype(np.int32)
-        v, u = (row - i)[..., None], (column - j)[..., None]
-        top = layers[i, j] * (1 - u) + layers[i, j + 1] * u
-        bottom = layers[i + 1, j] * (1 - u) + layers[i + 1, j + 1] * u
-        return np.moveaxis(top * (1 - v) + bottom * v, -1, 0)
+        return np.moveaxis(_bilinear(layers, row[..., None], column[..., None]), -1, 0)
 
     def bump(self, cx: float, cy: float, rx: float, ry: float) -> np.ndarray:
-        """A soft spot of height 1 around (cx, cy): [N, N]."""
+        """Returns a soft spot of height 1 around (cx, cy): [N, N]."""
         return np.exp(-(((self.x - cx) / rx) ** 2) - ((self.y - cy) / ry) ** 2)
+
+
+def _bilinear(image: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Interpolates image [M, M, ...] at rows and columns [N, N, ...] with an axis of 1 for the channels, if any."""
+    i, j = row.astype(np.int32), column.astype(np.int32)
+    v, u = row - i, column - j
+    i, j = i.reshape(i.shape[:2]), j.reshape(j.shape[:2])
+    top = image[i, j] * (1 - u) + image[i, j + 1] * u
+    bottom = image[i + 1, j] * (1 - u) + image[i + 1, j + 1] * u
+    return top * (1 - v) + bottom * v

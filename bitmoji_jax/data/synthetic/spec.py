@@ -1,7 +1,6 @@
-"""What the synthetic set draws: the attributes of a head, and the conditions one photo of it was taken under.
+"""What the synthetic set draws: an `AvatarSpec` is the identity of a head, a `Nuisance` the conditions of a photo.
 
-An `AvatarSpec` is the identity, shared by an avatar and by every photo of it; a `Nuisance` is what a photo
-adds and an avatar never shows. The two come from separate random streams: neither tells about the other.
+The two come from separate random streams and are independent; an avatar shows its spec only.
 """
 
 import dataclasses
@@ -10,8 +9,8 @@ import numpy as np
 
 RGB = tuple[int, int, int]
 
-# Names are those of `python_avatars`' enumerations. Left out: hair that ignores its colour, carries props or
-# hides an eye; mouths and brows that are grimaces.
+# Names of `python_avatars`' enumerations, without hair that ignores its colour, has props or hides an eye, and without
+# grimaces.
 FEMALE_HAIR = (
     "BIG_HAIR", "BOB", "BRAIDS", "BUN", "CURLY", "CURVY", "DREADS", "FRO", "LONG_NOT_TOO_LONG",
     "LOOSE_HAIR", "MIA_WALLACE", "PIXIE", "STRAIGHT_1", "STRAIGHT_STRAND", "TWIST_LONG_HAIR",
@@ -39,13 +38,8 @@ HAIR_COLOURS: tuple[RGB, ...] = (
     (184, 132, 74), (222, 184, 112), (176, 66, 30), (140, 42, 36), (160, 160, 164),
 )  # fmt: skip
 EYE_COLOURS: tuple[RGB, ...] = (
-    (78, 48, 28),
-    (56, 36, 26),
-    (96, 74, 38),
-    (72, 104, 62),
-    (64, 108, 150),
-    (104, 116, 124),
-)
+    (78, 48, 28), (56, 36, 26), (96, 74, 38), (72, 104, 62), (64, 108, 150), (104, 116, 124),
+)  # fmt: skip
 CLOTHING_COLOURS: tuple[RGB, ...] = (
     (40, 46, 60), (60, 98, 150), (170, 58, 60), (88, 128, 96), (200, 196, 190), (120, 84, 120),
     (214, 164, 74), (70, 70, 74),
@@ -59,7 +53,7 @@ BACKDROPS: tuple[RGB, ...] = (
 
 @dataclasses.dataclass(frozen=True)
 class AvatarSpec:
-    """The identity of a head. Colours are sRGB, 0 to 255; names are members of this module's tuples."""
+    """The identity of a head. Colours are sRGB, 0 to 255; names are from the tuples above."""
 
     gender: str
     skin: RGB
@@ -74,32 +68,28 @@ class AvatarSpec:
     clothing: str
     clothing_colour: RGB
 
-    @property
-    def has_glasses(self) -> bool:
-        return self.glasses != "NONE"
-
 
 @dataclasses.dataclass(frozen=True)
 class Nuisance:
-    """The conditions of one photo. Lengths are fractions of the image, angles are radians."""
+    """The conditions of one photo. Lengths are fractions of the image, angles are in radians."""
 
     hat: str  # a name of HATS, or "NONE"
     hat_colour: RGB
     light: tuple[float, float, float]  # unit vector towards the light: right, down, towards the camera
-    ambient: float  # 0 to 1: the share of the light that has no direction
+    ambient: float  # share of the light that has no direction
     warmth: float  # -1 (blue) to 1 (yellow)
     exposure: float  # gain
-    shadow: bool  # whether a hard cast shadow crosses the face
+    shadow: bool  # a hard cast shadow crosses the face
     shadow_angle: float
-    shadow_offset: float  # of its edge from the middle of the face
+    shadow_offset: float  # from the middle of the face to its edge
     rotation: float
     shift: tuple[float, float]
     scale: float
     yaw: float  # out of the plane
     blur: float  # standard deviation of the defocus
-    noise: float  # standard deviation of the sensor noise, of a full scale of 1
+    noise: float  # standard deviation of the sensor noise, full scale is 1
     backdrop: tuple[RGB, RGB]
-    texture: int  # seed of everything that is only grain: strands, skin, background, sensor
+    texture: int  # seed of strands, skin, background and sensor noise
 
 
 def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
@@ -107,7 +97,7 @@ def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
 
 
 def _colour(rng: np.random.Generator, options: tuple[RGB, ...], jitter: float) -> RGB:
-    """One of `options`, a little lighter or darker, each channel a little off."""
+    """Picks one of `options` and varies its brightness and each channel a little."""
     base = np.array(options[int(rng.integers(len(options)))], float)
     gain = 1 + jitter * rng.uniform(-1, 1)
     red, green, blue = np.clip(np.round(base * gain + 60 * jitter * rng.uniform(-1, 1, 3)), 0, 255)
@@ -115,14 +105,11 @@ def _colour(rng: np.random.Generator, options: tuple[RGB, ...], jitter: float) -
 
 
 def sample_spec(rng: np.random.Generator) -> AvatarSpec:
-    """Draws an identity: men and women alike often, a beard or moustache on 40 % of men, glasses on 12 %."""
-    male = bool(rng.random() < 0.5)
-    bearded = bool(rng.random() < 0.4)
-    glasses = bool(rng.random() < 0.12)
+    """Draws an identity: half are men, 40 % of these with a beard or moustache; 12 % of all wear glasses."""
+    male, bearded, glasses = rng.random() < 0.5, rng.random() < 0.4, rng.random() < 0.12
     facial_hair, frame = _pick(rng, FACIAL_HAIR), _pick(rng, GLASSES)
     skin = _colour(rng, SKIN_TONES, 0.06)
-    # Dark skin with blond or red hair is rare enough to be noise to a model of this size.
-    dark = sum(skin) < 340
+    dark = sum(skin) < 340  # then no blond or red hair: that is too rare to be learned by a model of this size
     return AvatarSpec(
         gender="male" if male else "female",
         skin=skin,
@@ -140,7 +127,7 @@ def sample_spec(rng: np.random.Generator) -> AvatarSpec:
 
 
 def sample_nuisance(rng: np.random.Generator) -> Nuisance:
-    """Draws the conditions of a photo: a hat on 8 %, a cast shadow on 20 %, a pose within ±6°, ±3 %, ±5 %."""
+    """Draws conditions: 8 % have a hat, 20 % a cast shadow; rotation within ±6°, shift ±3 %, scale ±5 %."""
     hat, shadow = bool(rng.random() < 0.08), bool(rng.random() < 0.20)
     light = np.array([rng.uniform(-0.8, 0.8), rng.uniform(-0.7, -0.15), rng.uniform(0.55, 0.9)])
     light /= np.linalg.norm(light)

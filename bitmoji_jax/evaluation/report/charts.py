@@ -87,7 +87,7 @@ class Chart:
 
 
 def draw_charts(runs: Sequence[RunResult]) -> list[Chart]:
-    """A chart for each metric that has values; a line for each run."""
+    """Draws a chart for each metric that has values, with a line for each run."""
     charts = []
     for key, title in _METRICS.items():
         lines = [_line(run.name, i, run.rows, key) for i, run in enumerate(runs)]

@@ -4,7 +4,7 @@ import math
 from numbers import Real
 from typing import Any, TypeGuard
 
-from bitmoji_jax.evaluation.results import Better
+from bitmoji_jax.evaluation.results import Better, Score
 
 DIRECTIONS: dict[Better, str] = {
     "lower": "lower is better",
@@ -16,7 +16,7 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def is_value(value: object) -> TypeGuard[float]:
-    """Whether something is a number other than NaN; infinity is one."""
+    """Tells numbers, infinity included, from NaN and everything else."""
     return isinstance(value, Real) and not math.isnan(value)
 
 
@@ -45,10 +45,10 @@ def format_number(value: float | None, digits: int = 3) -> str:
 
 
 def format_count(count: int, noun: str) -> str:
-    """1 image, 550 images."""
+    """Writes a count with its noun: 1 image, 550 images."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def with_unit(title: str, unit: str) -> str:
-    """The title with its unit in brackets, if there is one."""
-    return f"{title} ({unit})" if unit else title
+def titled(score: Score) -> str:
+    """Gives a score's title with its unit, if there is one, in brackets."""
+    return f"{score.title} ({score.unit})" if score.unit else score.title

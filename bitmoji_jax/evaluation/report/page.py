@@ -8,7 +8,7 @@ import markupsafe
 
 from bitmoji_jax.evaluation.report import tables
 from bitmoji_jax.evaluation.report.charts import MAX_POINTS, draw_charts
-from bitmoji_jax.evaluation.report.numbers import DIRECTIONS, format_count, format_number, is_value
+from bitmoji_jax.evaluation.report.numbers import DIRECTIONS, format_count, format_number, is_value, titled
 from bitmoji_jax.evaluation.report.pictures import cases_of, random_strips, reverse_strip
 from bitmoji_jax.evaluation.results import Evaluation, RunResult, scores_json
 from bitmoji_jax.files import write_atomic
@@ -43,6 +43,7 @@ def _page(evaluation: Evaluation) -> str:
         "duration": format_duration,
         "markup": markupsafe.Markup,  # of charts.py and report.css
         "number": format_number,
+        "titled": titled,
     }
     template = environment.from_string((folder / "report.html.jinja").read_text(encoding="utf-8"))
     runs = evaluation.runs

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from bitmoji_jax.evaluation.report.numbers import DIRECTIONS, badness, format_count, format_number, with_unit
-from bitmoji_jax.evaluation.results import PerImage, RunResult
+from bitmoji_jax.evaluation.report.numbers import DIRECTIONS, badness, format_count, format_number, titled
+from bitmoji_jax.evaluation.results import RunResult, Score
 
 _SHOWN = 128  # CSS pixels a side
 _LOSSLESS = 64  # pixels a side; in larger pictures the loss is not visible
@@ -49,7 +49,7 @@ class Cases:
 
 
 def random_strips(runs: Sequence[RunResult]) -> list[Strip]:
-    """Random test photos, and every run's avatars of the same photos."""
+    """Chooses random test photos, and every run's avatars of them."""
     chosen = _random(min(len(run.photos) for run in runs))
     sharpest = max(runs, key=lambda run: run.photos.shape[1])  # runs may differ in resolution
     rows = [("Photos", sharpest.photos, "Test photo"), *((r.name, r.avatars, "Avatar of test photo") for r in runs)]
@@ -57,17 +57,17 @@ def random_strips(runs: Sequence[RunResult]) -> list[Strip]:
 
 
 def cases_of(run: RunResult) -> list[Cases]:
-    """Cases by every measure, then by the first measure in every subset that has values."""
+    """Chooses cases by every score in `sorted_by`, then by the first one within every subset that has values."""
     found = []
-    for i, measure in enumerate(run.per_image):
-        known = ~np.isnan(measure.values)
+    for i, measure in enumerate(run.sorted_by):
+        known = ~np.isnan(np.asarray(measure.per_image, np.float64))
         missing = int((~known).sum())
         remark = f"{format_count(missing, 'photo')} without a value left out." if missing else ""
         strips = _best_to_worst(run, measure, known, 4 if i else 8)
-        found.append(Cases(with_unit(measure.title, measure.unit), DIRECTIONS[measure.better], remark, strips))
-    for name, members in run.subsets.items() if run.per_image else ():
-        first = run.per_image[0]
-        known = members & ~np.isnan(first.values)
+        found.append(Cases(titled(measure), DIRECTIONS[measure.better], remark, strips))
+    for name, members in run.subsets.items() if run.sorted_by else ():
+        first = run.sorted_by[0]
+        known = members & ~np.isnan(np.asarray(first.per_image, np.float64))
         if known.any():
             detail = format_count(int(members.sum()), "photo")
             if known.sum() < members.sum():
@@ -77,21 +77,22 @@ def cases_of(run: RunResult) -> list[Cases]:
 
 
 def reverse_strip(run: RunResult) -> list[Picture]:
-    """Random real test avatars, each above the photo that F makes of it."""
+    """Chooses random real test avatars, and joins each with the photo that F makes of it."""
     return [
         _picture(np.concatenate([run.real_avatars[i], run.fake_photos[i]]), f"Real avatar {i} above its photo")
         for i in _random(len(run.real_avatars))
     ]
 
 
-def _best_to_worst(run: RunResult, measure: PerImage, known: np.ndarray, count: int) -> list[Strip]:
-    order = np.argsort(badness(measure.values, measure.better), kind="stable")
+def _best_to_worst(run: RunResult, measure: Score, known: np.ndarray, count: int) -> list[Strip]:
+    values = np.asarray(measure.per_image, np.float64)
+    order = np.argsort(badness(values, measure.better), kind="stable")
     order = order[known[order]]
 
     def strip(caption: str, chosen: np.ndarray) -> Strip:
         pictures = []
         for i in chosen:
-            value = format_number(measure.values[i])
+            value = format_number(values[i])
             alt = f"Photo {i} above its avatar, {measure.title} {value}"
             picture = _picture(np.concatenate([run.photos[i], run.avatars[i]]), alt)
             pictures.append(dataclasses.replace(picture, index=int(i), value=value))
@@ -114,7 +115,7 @@ def _random(images: int) -> np.ndarray:
 
 
 def _picture(image: np.ndarray, alt: str) -> Picture:
-    """Encodes uint8 [H, W, 3]."""
+    """Encodes uint8 [H, W, 3] as WebP, lossless if small."""
     height, width = image.shape[:2]
     small = width <= _LOSSLESS
     buffer = io.BytesIO()

@@ -13,41 +13,41 @@ Row = Sequence[Score | None]
 
 
 def score_rows(runs: Sequence[RunResult]) -> list[Row]:
-    """One row for each score that a run has, in order of first appearance."""
+    """Collects a row for each score that a run has, in order of first appearance."""
     by_name = [{score.name: score for score in run.scores} for run in runs]
     return [[scores.get(name) for scores in by_name] for name in union(by_name)]
 
 
 def union(names: Iterable[Iterable[str]]) -> list[str]:
-    """All names, each once, in order of first appearance."""
+    """Lists every name once, in order of first appearance."""
     return list(dict.fromkeys(name for some in names for name in some))
 
 
 def best_runs(row: Row) -> set[int]:
-    """The positions of the best reliable values of a row."""
+    """Finds the positions of the best reliable values of a row."""
     better = next(score.better for score in row if score)
     return _extremes([score.value if score and score.reliable else None for score in row], better)
 
 
 def worst_groups(score: Score) -> set[str]:
-    """The groups with the worst value of those with `FEW` images or more."""
+    """Finds the groups with the worst value of those with `FEW` images or more."""
     groups = {name: group.value for name, group in score.groups.items() if group.images >= FEW}
     return {list(groups)[i] for i in _extremes(list(groups.values()), score.better, worst=True)}
 
 
 def image_counts(row: Row) -> set[int]:
-    """The numbers of images that the values of a row were computed over."""
+    """Collects the numbers of images that the values of a row were computed over."""
     return {score.images for score in row if score and score.images and is_value(score.value)}
 
 
 def shared_reason(row: Row) -> str:
-    """Why several runs all lack a score, if the reason is the same."""
+    """Gives the reason why all of several runs lack a score; empty if reasons differ or a run has it."""
     reasons = {score.note if score and not is_value(score.value) else "" for score in row}
     return reasons.pop() if len(row) > 1 and len(reasons) == 1 else ""
 
 
 def notes(row: Row, runs: Sequence[RunResult]) -> list[str]:
-    """The notes of the values of a row, each with the names of its runs if the runs differ."""
+    """Collects the notes of the values of a row, each with the names of its runs if the runs differ."""
     runs_of: dict[str, list[str]] = {}
     for run, score in zip(runs, row, strict=True):
         if score and is_value(score.value):
@@ -56,7 +56,7 @@ def notes(row: Row, runs: Sequence[RunResult]) -> list[str]:
 
 
 def references(row: Row, runs: Sequence[RunResult]) -> list[str]:
-    """Each reference of a row once if the runs agree, else once for each run."""
+    """Writes each reference of a row once if the runs agree, else once for each run."""
     lines = []
     for reference in union(score.references for score in row if score):
         values = {
