@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -21,6 +22,7 @@ from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation.evaluate import evaluate
 from bitmoji_jax.inference.weights import BEST, Weights, save_weights
+from bitmoji_jax.models import efficientnet
 from bitmoji_jax.models.networks import generator_shapes
 from tests.tiny_images import SIZE
 
@@ -49,6 +51,14 @@ def write_run(folder: Path, blocks: int, data: str | None = None) -> None:
     (folder / "config.json").write_text(to_json(config))
     (folder / "metrics.jsonl").write_text('{"images": 4, "epoch": 0.5, "cycle_x": 0.3}\n{"images": 8, "cyc')
     save_weights(folder / BEST, Weights(config, 4, generators))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_batches() -> Iterator[None]:
+    """6 images need not be padded to 32."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(efficientnet, "_BATCH", 8)
+        yield
 
 
 @pytest.fixture(scope="module")
