@@ -1,4 +1,4 @@
-"""Whether training is the same with the convolutions of convolution.py and winograd.py as with XLA's own.
+"""Whether training is the same with the convolutions of ops/conv.py and ops/winograd.py as with XLA's own.
 
     python -m benchmarks.same_losses
 
