@@ -65,7 +65,8 @@ class Grain:
     def smooth(self, x: np.ndarray, y: np.ndarray, scale: float) -> np.ndarray:
         """Reads bilinearly: smooth patches about `2 * scale` canvas units across."""
         column, row = np.asarray(x, np.float32) / scale + 640, np.asarray(y, np.float32) / scale + 640
-        return _bilinear(self._tile, *np.broadcast_arrays(row, column), mask=63)
+        row, column = np.broadcast_arrays(row, column)
+        return _bilinear(self._tile, row, column, mask=63)
 
 
 class Canvas:
