@@ -16,8 +16,8 @@ from bitmoji_jax.data.builder import Example, encode_image, write_dataset
 from tests.tiny_images import COUNTS, SIZE, tiny_image, tiny_landmarks
 
 # Set before anything starts JAX, which the collection of some files does. Level 1 compiles a tiny step in half the time
-# of the default; level 0 would compile faster still, and run the networks for faces ten times as slowly. With XLA_FLAGS=
-# everything is compiled as for users.
+# of the default; level 0 would compile faster still, and run the networks for faces ten times as slowly. An empty
+# XLA_FLAGS compiles everything as for users.
 _FLAGS = ["--xla_backend_optimization_level=1"]
 if jax.__version_info__ < (0, 11):  # later versions have this emitter only, and stop at a flag they do not know
     _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
