@@ -20,8 +20,8 @@ from bitmoji_jax.data.pipeline import open_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation import photo_scores, set_scores
 from bitmoji_jax.evaluation.judges import Judges, load_judges
-from bitmoji_jax.evaluation.report.numbers import format_count
 from bitmoji_jax.evaluation.report.page import write_report
+from bitmoji_jax.evaluation.report.tables import format_count
 from bitmoji_jax.evaluation.results import Evaluation, RunResult, Score
 from bitmoji_jax.evaluation.testset import EFFICIENTNET, Outputs, TestSet, make_test_set, read_split
 from bitmoji_jax.host import available_cores
@@ -35,11 +35,7 @@ _SORTED_BY = ("paired_error", "distance_to_real", "skin_delta_e", "hair_delta_e"
 
 
 def evaluate(
-    runs: Sequence[Path],
-    out: Path,
-    *,
-    data: Path | None = None,
-    checkpoint: str | int | None = None,
+    runs: Sequence[Path], out: Path, *, data: Path | None = None, checkpoint: str | int | None = None
 ) -> Evaluation:
     """Scores runs and writes `out`/index.html and `out`/scores.json.
 
@@ -90,19 +86,16 @@ def evaluate(
     return evaluation
 
 
-def _evaluate_run(
-    run: Path,
-    name: str,
-    which: str,
-    weights: Weights,
-    test_set: TestSet,
-    judges: Judges,
-) -> RunResult:
+def _evaluate_run(run: Path, name: str, which: str, weights: Weights, test_set: TestSet, judges: Judges) -> RunResult:
     translator = Translator.from_weights(weights)
     fake_y, fake_x = translator.x2y(test_set.photos.images), translator.y2x(test_set.avatars.images)
     outputs = Outputs(translator, test_set, judges, fake_y, fake_x)
     scores = _scores(outputs)
-    measures = {score.name: score for score in [*scores, photo_scores.distance_to_real(outputs)] if _has_values(score)}
+    measures = {
+        score.name: score
+        for score in [*scores, photo_scores.distance_to_real(outputs)]
+        if score.per_image is not None and np.isfinite(score.per_image).any()
+    }
     rows = _metrics_rows(run)
     epoch_images = next((round(row["images"] / row["epoch"]) for row in rows if row.get("epoch")), None)
     return RunResult(
@@ -142,10 +135,6 @@ def _scores(outputs: Outputs) -> list[Score]:
         *set_scores.checkerboards(outputs),
         *set_scores.alarms(outputs),
     ]
-
-
-def _has_values(score: Score) -> bool:
-    return score.per_image is not None and bool(np.isfinite(score.per_image).any())
 
 
 def _names(runs: Sequence[Path]) -> list[str]:

@@ -22,11 +22,7 @@ STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
 
 @functools.cache
 def load_efficientnet_lite0() -> Features:
-    """The features before the classes, float32 [N, 1280] in [0, 6].
-
-    Raises:
-      RunError: the file of weights is missing or damaged.
-    """
+    """Loads the features before the classes, float32 [N, 1280] in [0, 6]; RunError if the weights are damaged."""
     return make_features(pooled_features, load_params(WEIGHTS))
 
 

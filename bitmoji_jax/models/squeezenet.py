@@ -32,11 +32,7 @@ KID's kernel, (x·y/d + 1)³, compares the first three moments; of far larger fe
 
 @functools.cache
 def load_squeezenet() -> Features:
-    """The features before the classes, float32 [N, 512], 0 and more.
-
-    Raises:
-      RunError: the file of weights is missing or damaged.
-    """
+    """Loads the features before the classes, float32 [N, 512], 0 and more; RunError if the weights are damaged."""
     return make_features(pooled_features, load_params(WEIGHTS))
 
 
