@@ -53,7 +53,8 @@ def evaluate(
     use_compilation_cache()
     names = _names(runs)
     weights = [run_weights(run, checkpoint) for run in runs]
-    dataset = open_dataset(_data_config(data, names, [w.config for w, _ in weights]))
+    data_config = _data_config(data, names, [w.config for w, _ in weights])
+    dataset = open_dataset(data_config)
     sizes = " · ".join(f"{name} {count:,}" for name, count in dataset.sizes().items())
     console.print(f"{format_count(len(runs), 'run')} on {sizes}")
     photos, avatars = read_split(dataset, "testA"), read_split(dataset, "testB")
@@ -76,7 +77,7 @@ def evaluate(
             **{name: importlib.metadata.version(name) for name in ("bitmoji-jax", "jax", "flax", "numpy")},
         },
         seconds=time.perf_counter() - started,
-        dataset="synthetic" if dataset.paired_test else (data or Path(_dataset_name(weights[0][0].config))).name,
+        dataset="synthetic" if dataset.paired_test else Path(data_config.name or data_config.dir or "synthetic").name,
         sizes=dataset.sizes(),
         judges=judges.accuracies,
         runs=tuple(results),
@@ -160,10 +161,6 @@ def _data_config(data: Path | None, names: Sequence[str], configs: Sequence[Expe
                 f"{names[0]} and {name} were trained on different datasets: name one to score them on, --data DIR"
             )
     return first
-
-
-def _dataset_name(config: ExperimentConfig) -> str:
-    return config.data.name or config.data.dir or "synthetic"
 
 
 def _metrics_rows(run: Path) -> list[Mapping[str, float]]:

@@ -41,12 +41,8 @@ class JudgeNet(nn.Module):
 def train_network(images: np.ndarray, points: np.ndarray, classes: np.ndarray, seed: int, steps: int) -> dict[str, Any]:
     """Trains the network with Adam on randomly corrupted images, and returns its parameters.
 
-    Args:
-      images: uint8 [N, 64, 64, 3].
-      points: float32 [N, domains, 5, 2], NaN where unknown.
-      classes: float32 [N, classifiers], 0, 1 or NaN; each image has a known point or class.
-      seed: of weights, order and corruptions.
-      steps: of 32 images.
+    Images are uint8 [N, 64, 64, 3], points float32 [N, domains, 5, 2], classes float32 [N, classifiers], 0 or 1; NaN is
+    unknown, but each image has a known point or class. A step takes 32 images.
     """
     # Both classes count equally, however many images each has.
     no, yes = ((classes == c) / np.maximum((classes == c).mean(axis=0), 1e-9) for c in (0, 1))

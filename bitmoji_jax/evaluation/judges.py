@@ -105,17 +105,12 @@ def load_judges(dataset: Dataset, console: Console, *, steps: int = STEPS) -> Ju
 def train_judges(dataset: Dataset, *, seed: int = 0, steps: int = STEPS) -> Judges:
     """Trains the judges that the labels of trainA and trainB allow, and measures them on testA and testB.
 
-    Landmarks need 200 labelled images in train and 20 in test, a classifier 50 and 5 avatars of each class.
+    Landmarks need 200 labelled images in train and 20 in test, a classifier 50 and 5 avatars of each class; splits and
+    labels may be missing. A step takes 32 images of both domains. The same seed gives the same judges on one machine.
 
     A classifier's accuracy is the mean of its accuracies on both classes, so always naming the more common one is not
-    rewarded. NME is that of `metrics.images.nme`. The corruptions are made at 64 pixels: gaussian noise (standard
-    deviation in grey levels), gaussian blur (in pixels), JPEG (quality), checkerboard (amplitude in grey levels, period
-    in pixels).
-
-    Args:
-      dataset: splits and labels may be missing.
-      seed: of the weights, the order and the corruptions. The same seed gives the same judges on the same machine.
-      steps: of training, 32 images each, drawn from both domains.
+    rewarded. NME is that of `metrics.images.nme`. The corruptions are those of `corrupt`: gaussian noise (standard
+    deviation in grey levels), blur (pixels), JPEG (quality), checkerboard (amplitude in grey levels, period in pixels).
     """
     train, test = _read_rows(dataset, "train"), _read_rows(dataset, "test")
     missing = {}

@@ -30,13 +30,8 @@ def map_images(network: Callable[[jax.Array], jax.Array], images: jax.Array) -> 
 def in_batches(function: Callable[[np.ndarray], Any], images: np.ndarray, batches: Sequence[int] = BATCHES) -> Any:
     """Applies a function that is compiled for each batch size to any number of images; the last batch is padded.
 
-    Args:
-      function: [B, H, W, C] -> an array [B, ...], or a tree of such arrays.
-      images: [N, H, W, C]; N may be 0.
-      batches: values of B, descending.
-
-    Returns:
-      NumPy arrays [N, ...], in the structure of `function`'s results.
+    `function` maps [B, H, W, C] to an array [B, ...] or a tree of them, `images` are [N, H, W, C], N may be 0, and
+    `batches` are the values of B, descending. Returns NumPy arrays [N, ...] in the structure of `function`'s results.
     """
     parts: list[Any] = []
     start = 0

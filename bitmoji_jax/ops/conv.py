@@ -41,7 +41,7 @@ def xla_conv(
     input_dilation: int = 1,
     groups: int = 1,
 ) -> jax.Array:
-    """XLA's convolution of [N, H, W, C] with [h, w, C / groups, D] -> [N, H', W', D].
+    """Computes XLA's convolution -> [N, H', W', D].
 
     Args:
       x: float [N, H, W, C].
