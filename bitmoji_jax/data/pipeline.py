@@ -109,7 +109,7 @@ def open_dataset(config: DataConfig) -> Dataset:
     for split in ("trainA", "trainB"):
         if split not in splits:
             raise InputError(
-                f"{name} has no images in split {split}: it needs trainA (photos) and trainB (avatars), already prepared"
+                f"{name} has no images in {split}: it needs trainA (photos) and trainB (avatars), already prepared"
             )
 
     shape = builder.info.features["image"].shape
