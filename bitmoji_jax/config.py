@@ -107,7 +107,7 @@ class LogConfig:
     keep_checkpoints: int = 2
     """Checkpoints kept; two, so that a damaged newest one loses little."""
     scores_every: int = 5_000
-    """Images between looks at KID (which needs the extra `eval`) and at colour inversion and idleness."""
+    """Images between validations: KID, and alarms for inverted colours and for avatars that equal their photos."""
 
 
 @dataclasses.dataclass(frozen=True)

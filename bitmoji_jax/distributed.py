@@ -77,7 +77,7 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
         raise InputError(f"--distributed found no job to join: {_job_hint()}") from error
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise RunError(f"can't join the job ({reason}): is process 0's port in use, or its address wrong?") from error
+        raise RunError(f"cannot join the job ({reason}): is process 0's port in use, or its address wrong?") from error
 
 
 def _job_hint() -> str:

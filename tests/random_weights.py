@@ -1,5 +1,7 @@
 """Weights of untrained generators."""
 
+import functools
+
 import jax
 import numpy as np
 
@@ -8,6 +10,7 @@ from bitmoji_jax.inference.weights import Weights
 from bitmoji_jax.models.networks import generator_shapes
 
 
+@functools.cache
 def random_weights(
     generator: GeneratorConfig | None = None, *, size: int = 32, folder: str | None = None, compute_dtype: str = "auto"
 ) -> Weights:

@@ -41,20 +41,24 @@ GENERATORS = [
 
 
 FOLDER = "/home/somebody/data/mine"
-PLAIN = random_weights(folder=FOLDER)
+
+
+def plain_weights() -> Weights:
+    # Not a constant: JAX would start before conftest has set its flags.
+    return random_weights(folder=FOLDER)
 
 
 @pytest.fixture(scope="module")
 def translator() -> Translator:
-    """Of `PLAIN`."""
-    return Translator.from_weights(PLAIN)
+    """Of `plain_weights`."""
+    return Translator.from_weights(plain_weights())
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`PLAIN` as a StableHLO file."""
+    """`plain_weights` as a StableHLO file."""
     path = tmp_path_factory.mktemp("exported") / "g.stablehlo"
-    path.write_bytes(to_stablehlo(PLAIN))
+    path.write_bytes(to_stablehlo(plain_weights()))
     return path
 
 
@@ -132,12 +136,13 @@ def test_accelerators_get_their_own_form(translator: Translator, plain: Path) ->
     anywhere = [jax.export.DisabledSafetyCheck.platform()]
     photos = images(3)
     with tracing_for("cuda"):
-        network = make_generator(PLAIN.config)
-        expected = to_uint8(jax.jit(network.apply)(PLAIN.generators["g"], to_float(photos)))
+        network = make_generator(plain_weights().config)
+        expected = to_uint8(jax.jit(network.apply)(plain_weights().generators["g"], to_float(photos)))
     for platform in ("cuda", "tpu"):
         one = jax.export.export(jax.jit(exported.call), platforms=[platform], disabled_checks=anywhere)(photos)
-        assert_same_pictures(np.asarray(jax.jit(one.call)(photos)), np.asarray(expected))
-    assert np.any(expected != translator(photos))  # that is float32, this bfloat16
+        # Compiled as another program, which rounds to bfloat16 elsewhere; the CPU's form does not round at all.
+        found = np.asarray(jax.jit(one.call)(photos)).astype(float)
+        assert np.abs(found - expected).mean() < 0.5 * np.abs(found - translator(photos)).mean()
 
 
 @pytest.mark.slow
@@ -171,11 +176,11 @@ numpy.save("avatars.npy", jax.jit(exported.call)(numpy.load("photos.npy")))
 
 @FORMATS
 def test_the_same_weights_give_the_same_bytes_which_contain_no_path(kind: str) -> None:
-    contents = serialize(kind, PLAIN)
-    assert contents == serialize(kind, PLAIN)
+    contents = serialize(kind, plain_weights())
+    assert contents == serialize(kind, plain_weights())
     for place in ("/home", "/mine", ".py", str(Path(__file__).parents[1])):
         assert place.encode() not in contents
-    arrays = 4 * sum(leaf.size for leaf in jax.tree.leaves(PLAIN.generators["g"]))
+    arrays = 4 * sum(leaf.size for leaf in jax.tree.leaves(plain_weights().generators["g"]))
     assert len(contents) < arrays + 80_000  # weights are there once
 
 
@@ -242,7 +247,7 @@ def test_nothing_is_overwritten_and_nothing_half_written(
             stream.write(contents[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(weights_module, "pretrained_weights", lambda: PLAIN)
+    monkeypatch.setattr(weights_module, "pretrained_weights", plain_weights)
     monkeypatch.setattr(Path, "write_bytes", full_disk)
     assert export(file, kind) == 2
     assert "No space" in capsys.readouterr().err
@@ -270,7 +275,7 @@ def test_files_that_were_not_exported_or_are_damaged_are_one_clear_line(plain: P
     whole = plain.read_bytes()
     with zipfile.ZipFile(plain) as archive:
         metadata = archive.read("metadata.json")
-    save_weights(tmp_path / "w.safetensors", PLAIN)
+    save_weights(tmp_path / "w.safetensors", plain_weights())
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("metadata.json", "[]")
     others = [(tmp_path / name).read_bytes() for name in ("w.safetensors", "other.zip")]
@@ -289,7 +294,7 @@ def test_files_that_were_not_exported_or_are_damaged_are_one_clear_line(plain: P
 def test_the_command_exports_the_weights_of_the_package_or_of_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(weights_module, "pretrained_weights", lambda: PLAIN)
+    monkeypatch.setattr(weights_module, "pretrained_weights", plain_weights)
     out = tmp_path / "g.onnx"
     assert export(out, "onnx") == 0
     megabytes = out.stat().st_size / 1e6
@@ -297,8 +302,8 @@ def test_the_command_exports_the_weights_of_the_package_or_of_a_run(
 
     run = tmp_path / "run"
     run.mkdir()
-    save_weights(run / BEST, PLAIN)
-    (run / "config.json").write_text(to_json(PLAIN.config))
+    save_weights(run / BEST, plain_weights())
+    (run / "config.json").write_text(to_json(plain_weights().config))
     for number, checkpoint in enumerate(([], ["--checkpoint", "best"])):
         assert export(tmp_path / f"{number}.onnx", "onnx", "--run", str(run), *checkpoint) == 0
         assert (tmp_path / f"{number}.onnx").read_bytes() == out.read_bytes()

@@ -15,11 +15,11 @@ from bitmoji_jax.models import layers as layers_module
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.generator import Generator
 from bitmoji_jax.models.layers import ResidualBlock, Upsample, depth_to_space, instance_norm, prepare, reflect_pad
-from bitmoji_jax.ops import conv as convolution_module
+from bitmoji_jax.ops import winograd as winograd_module
 from bitmoji_jax.ops.batching import map_images
-from bitmoji_jax.ops.conv import Padding, conv, conv_few_out, conv_nearest, conv_transpose
+from bitmoji_jax.ops.conv import conv, transposed_conv, upsampled_conv, xla_conv
 from bitmoji_jax.ops.platform import on_cpu, tracing_for
-from bitmoji_jax.ops.winograd import winograd_conv
+from bitmoji_jax.ops.winograd import transform_kernel, winograd_conv
 
 UPSAMPLINGS = ("transpose", "nearest", "subpixel")
 ALL_GENERATORS = pytest.mark.parametrize(
@@ -41,11 +41,15 @@ def uniform(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
 
 
+def compiled(function: Any) -> Any:
+    """Jitted without optimization, which takes longer than these small networks do."""
+    fast = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    return jax.jit(function, compiler_options=fast)
+
+
 def init(model: Any, x: np.ndarray) -> Any:
     """The initial parameters."""
-    # Compiled without optimization: with it, the random bits of each kernel take a second of compilation.
-    fast = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    return jax.jit(model.init, compiler_options=fast)(jax.random.key(0), x)
+    return compiled(model.init)(jax.random.key(0), x)
 
 
 def some_params(model: Any, x: np.ndarray) -> Any:
@@ -152,7 +156,7 @@ def test_generator_is_the_network_of_the_paper(config: GeneratorConfig) -> None:
     x = uniform(2, 12, 20, 3)
     model = Generator(config)
     params = some_params(model, x)
-    y = np.asarray(jax.jit(model.apply)(params, x))
+    y = np.asarray(compiled(model.apply)(params, x))
     assert y.shape == x.shape
     assert y.dtype == np.float32
     assert np.abs(y).max() <= 1
@@ -167,7 +171,7 @@ def test_generator_in_bfloat16_gives_nearly_the_same_in_float32(upsample: Any) -
     model = Generator(config, dtype=jnp.bfloat16)
     params = some_params(model, x)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
-    y = jax.jit(model.apply)(params, x)
+    y = compiled(model.apply)(params, x)
     assert y.dtype == jnp.float32
     error = np.abs(np.asarray(y) - np_generator(x, params["params"], config))
     assert 1e-5 < error.mean() < 0.03
@@ -177,7 +181,7 @@ def test_discriminator_is_the_network_of_the_paper() -> None:
     x = uniform(2, 40, 48, 3)
     model = Discriminator(DiscriminatorConfig(features=3))
     params = some_params(model, x)
-    scores = jax.jit(model.apply)(params, x)
+    scores = compiled(model.apply)(params, x)
     assert scores.shape == (2, 40 // 8 - 2, 48 // 8 - 2, 1)
     np.testing.assert_allclose(scores, np_discriminator(x, params["params"]), atol=1e-4)
 
@@ -187,7 +191,7 @@ def test_discriminator_in_bfloat16_scores_in_float32() -> None:
     model = Discriminator(DiscriminatorConfig(features=3), dtype=jnp.bfloat16)
     params = some_params(model, x)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
-    scores = jax.jit(model.apply)(params, x)
+    scores = compiled(model.apply)(params, x)
     assert scores.dtype == jnp.float32
     error = np.abs(np.asarray(scores) - np_discriminator(x, params["params"]))
     assert 1e-5 < error.mean() < 0.05
@@ -209,7 +213,7 @@ def test_a_score_of_the_discriminator_sees_70_by_70_pixels(
     x = uniform(1, 128, 128, 3)
     model = Discriminator(DiscriminatorConfig(features=2))
     params = some_params(model, x)
-    gradient = jax.jit(jax.grad(lambda x: model.apply(params, x)[0, row, column, 0]))(x)
+    gradient = compiled(jax.grad(lambda x: model.apply(params, x)[0, row, column, 0]))(x)
     rows, columns = np.nonzero(np.abs(gradient[0]).sum(-1))
     # Strides of 8 in all; padding begins 1 + 2 + 4 + 8 + 8 pixels before the image.
     assert (rows.min(), rows.max()) == (8 * row - 23, 8 * row - 23 + 69)
@@ -247,30 +251,32 @@ def test_nearest_upsampling_of_a_constant_is_constant_inside() -> None:
     np.testing.assert_allclose(inside, np.broadcast_to(inside[:, :1, :1], inside.shape), rtol=1e-5)
 
 
-@pytest.mark.parametrize("upsample", UPSAMPLINGS)
-def test_generator_kernels_start_from_a_normal_of_0_02_and_biases_from_0(upsample: str) -> None:
-    model = Generator(GeneratorConfig(features=8, res_blocks=1, upsample=upsample))
-    check_initialisation(init(model, np.zeros((1, 16, 16, 3))), repeats=4 if upsample == "subpixel" else 1)
-
-
-def test_discriminator_kernels_start_from_a_normal_of_0_02_and_biases_from_0() -> None:
-    check_initialisation(init(Discriminator(DiscriminatorConfig(features=8)), np.zeros((1, 32, 32, 3))))
-
-
-def check_initialisation(params: Any, repeats: int = 1) -> None:
-    """Each kernel, within five standard errors; `repeats`: how often a draw may occur in a kernel."""
-    kernels = 0
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+@pytest.mark.parametrize(
+    ("model", "channels", "kernels", "repeats"),
+    [
+        (Generator(GeneratorConfig(features=8, res_blocks=1, upsample="subpixel")), 3, 8, 4),
+        (Upsample(16, "transpose", jnp.float32), 8, 1, 1),
+        (Upsample(16, "nearest", jnp.float32), 8, 1, 1),
+        (Discriminator(DiscriminatorConfig(features=8)), 3, 5, 1),
+    ],
+    ids=["generator", "transpose", "nearest", "discriminator"],
+)
+def test_kernels_start_from_a_normal_of_0_02_and_biases_from_0(
+    model: Any, channels: int, kernels: int, repeats: int
+) -> None:
+    # `repeats`: how often a draw may occur in a kernel.
+    params = jax.tree_util.tree_leaves_with_path(init(model, np.zeros((1, 32, 32, channels))))
+    assert len(params) == 2 * kernels
+    for path, leaf in params:
         if path[-1].key == "bias":
             assert (np.asarray(leaf) == 0).all()
             continue
-        kernels += 1
+        # Within five standard errors.
         draws = leaf.size / repeats
         assert abs(float(leaf.std()) / 0.02 - 1) < 5 / math.sqrt(2 * draws)
         assert abs(float(leaf.mean())) < 5 * 0.02 / math.sqrt(draws)
         # Normal, not uniform or cut off at two standard deviations.
         assert draws < 1000 or float(jnp.abs(leaf).max()) > 2.5 * 0.02
-    assert kernels >= 5
 
 
 def test_instance_norm_is_per_image_and_channel() -> None:
@@ -301,30 +307,30 @@ def test_reflect_pad_mirrors_without_the_edge(size: int) -> None:
     np.testing.assert_array_equal(reflect_pad(x, size), np_reflect(x, size))
 
 
-def lax_conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding, dilation: int = 1) -> jax.Array:
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), padding, (dilation, dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest",
-    )  # fmt: skip
-
-
 def check_convolution(ours: Any, theirs: Any, x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> None:
-    """Both give the same values and gradients."""
+    """Asserts that both give the same values and gradients."""
     x, kernel = normal(*x_shape), normal(*kernel_shape, seed=1)
-    expected, their_vjp = jax.vjp(theirs, x, kernel)
-    y, vjp = jax.vjp(ours, x, kernel)
-    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
-    cotangent = normal(*expected.shape, seed=2)
-    for gradient, expected_gradient in zip(vjp(cotangent), their_vjp(cotangent), strict=True):
-        np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-4)
+    cotangent = normal(*jax.eval_shape(theirs, x, kernel).shape, seed=2)
+
+    @compiled
+    def values_and_gradients() -> Any:
+        results = []
+        for function in (ours, theirs):
+            y, vjp = jax.vjp(function, x, kernel)
+            results.append((y, *vjp(cotangent)))
+        return results
+
+    for actual, expected in zip(*values_and_gradients(), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("x_shape", "kernel_shape", "stride", "pad"),
     [
         ((2, 9, 12, 5), (7, 7, 5, 3), 1, 0),
-        ((1, 4, 6, 2), (3, 2, 2, 1), 1, 1),
+        ((1, 4, 6, 4), (3, 2, 4, 1), 1, 1),
         ((2, 8, 9, 5), (4, 4, 5, 1), 1, 1),
+        ((1, 4, 6, 2), (3, 2, 2, 1), 1, 1),
         ((2, 8, 12, 3), (4, 4, 3, 4), 2, 1),
         ((2, 9, 7, 3), (3, 3, 3, 4), 2, 1),
     ],
@@ -333,23 +339,20 @@ def test_convolutions_as_products_are_convolutions(
     x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, pad: int
 ) -> None:
     padding = ((pad, pad), (pad, pad))
-    expected = lambda x, k: lax_conv(x, k, stride, padding)  # noqa: E731
-    check_convolution(lambda x, k: conv(x, k, stride, padding), expected, x_shape, kernel_shape)
-    if stride == 1:
-        check_convolution(lambda x, k: conv_few_out(x, k, padding), expected, x_shape, kernel_shape)
+    products = lambda x, k: conv(x, k, stride, padding)  # noqa: E731
+    assert "custom_vjp" in str(jax.make_jaxpr(products)(jnp.zeros(x_shape), jnp.zeros(kernel_shape)))
+    check_convolution(products, lambda x, k: xla_conv(x, k, stride, padding), x_shape, kernel_shape)
 
 
 @pytest.mark.parametrize("height", [1, 5])
-def test_doubling_and_transposed_convolution_as_products_are_those_of_lax(height: int) -> None:
-    pads = ((1, 1), (1, 1))
-    doubled = lambda x: jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)  # noqa: E731
-    check_convolution(conv_nearest, lambda x, k: lax_conv(doubled(x), k, 1, pads), (2, height, 4, 3), (3, 3, 3, 2))
-    check_convolution(
-        lambda x, k: conv_transpose(x, k[::-1, ::-1], 2, ((1, 0), (1, 0))),
-        lambda x, k: lax_conv(x, k, 1, ((1, 2), (1, 2)), dilation=2),
-        (2, height, 4, 3),
-        (3, 3, 3, 2),
-    )
+def test_transposed_and_upsampled_convolutions_as_products_are_those_of_xla(height: int) -> None:
+    for products in (transposed_conv, upsampled_conv):
+
+        def for_an_accelerator(x: jax.Array, kernel: jax.Array, function: Any = products) -> jax.Array:
+            with tracing_for("cuda"):
+                return function(x, kernel)
+
+        check_convolution(products, for_an_accelerator, (2, height, 4, 3), (3, 3, 3, 2))
 
 
 @pytest.mark.parametrize(
@@ -357,34 +360,38 @@ def test_doubling_and_transposed_convolution_as_products_are_those_of_lax(height
     [((1, 3, 3, 1), 1), ((1, 6, 6, 3), 3), ((2, 7, 10, 3), 5), ((3, 4, 9, 6), 2), ((1, 18, 18, 64), 64)],
 )
 def test_winograd_is_the_convolution(x_shape: tuple[int, ...], features: int) -> None:
-    expected = lambda x, k: lax_conv(x, k, 1, ((0, 0), (0, 0)))  # noqa: E731
-    check_convolution(jax.jit(winograd_conv), expected, x_shape, (3, 3, x_shape[3], features))
+    check_convolution(
+        lambda x, k: winograd_conv(x, transform_kernel(k)),
+        lambda x, k: xla_conv(x, k, 1, ((0, 0), (0, 0))),
+        x_shape,
+        (3, 3, x_shape[3], features),
+    )
 
 
 def test_generator_by_winograd_is_the_network_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(convolution_module, "_WINOGRAD", 0)
+    monkeypatch.setattr(winograd_module, "_LEAST_MULTIPLICATIONS", 0)
     monkeypatch.setattr(layers_module, "winograd_conv", lambda *args: calls.append(1) or winograd_conv(*args))
     x = uniform(2, 12, 20, 3)
     model = Generator(GeneratorConfig(features=5, res_blocks=1, upsample="subpixel"))
     params = some_params(model, x)
     calls.clear()
-    y = jax.jit(model.apply)(params, x)
+    y = compiled(model.apply)(params, x)
     assert len(calls) == 4  # two in the block, and each sub-pixel one, which pads with zeros
     np.testing.assert_allclose(y, np_generator(x, params["params"], model.config), atol=1e-4)
 
 
-def test_prepared_parameters_spare_what_they_hold_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolution_module, "_WINOGRAD", 0)
+def test_prepared_kernels_are_used_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd_module, "_LEAST_MULTIPLICATIONS", 0)
     x = uniform(1, 12, 12, 3)
     model = Generator(GeneratorConfig(features=5, res_blocks=1, upsample="nearest"))
     params = some_params(model, x)
-    assert params.keys() == {"params"}  # what is saved and trained is not more
-    prepared = prepare(model, params, 12)
+    assert params.keys() == {"params"}  # what is trained and saved
+    prepared = compiled(lambda params: prepare(model, params, 12))(params)
     assert len(jax.tree.leaves(prepared["prepared"])) == 2 * 16  # both kernels of the block
-    translate = jax.jit(model.apply)
+    translate = compiled(model.apply)
     np.testing.assert_array_equal(translate(params, x), translate(prepared, x))
-    # It is not made again. (The block's biases are taken off by the norms that follow.)
+    # They are not computed again. (The norms remove the block's biases.)
     without = {"ResidualBlock_0": jax.tree.map(jnp.zeros_like, params["params"]["ResidualBlock_0"])}
     blank = prepared | {"params": params["params"] | without}
     np.testing.assert_allclose(translate(params, x), translate(blank, x), atol=1e-5)
@@ -412,14 +419,17 @@ def test_generator_is_the_same_traced_for_an_accelerator(upsample: Any) -> None:
     config = GeneratorConfig(features=5, res_blocks=0, upsample=upsample)
     x = uniform(1, 12, 12, 3)
     params = some_params(Generator(config), x)
-    loss = lambda params: jnp.sum(jnp.square(Generator(config).apply(params, x) - 0.3))  # noqa: E731
-    ours = jax.jit(jax.grad(loss))(params)
+
+    def loss(params: Any) -> tuple[jax.Array, jax.Array]:
+        y = Generator(config).apply(params, x)
+        return jnp.sum(jnp.square(y - 0.3)), y
+
+    ours, _ = compiled(jax.grad(loss, has_aux=True))(params)
     assert on_cpu()
     with tracing_for("cuda"):
         assert not on_cpu()
         assert "custom_vjp" not in str(jax.make_jaxpr(loss)(params))
-        theirs = jax.jit(jax.grad(lambda params: loss(params)))(params)
-        y = jax.jit(lambda params: Generator(config).apply(params, x))(params)
+        theirs, y = compiled(jax.grad(lambda params: loss(params), has_aux=True))(params)
     np.testing.assert_allclose(y, np_generator(x, params["params"], config), atol=1e-4)
     # Biases before a norm have gradients of rounding noise only, so the scale is that of all gradients.
     scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(theirs))

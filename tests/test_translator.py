@@ -15,13 +15,11 @@ from bitmoji_jax.ops.batching import resized
 from bitmoji_jax.ops.image import resize
 from tests.random_weights import random_weights
 
-WEIGHTS = random_weights()
-
 
 @pytest.fixture(scope="module")
 def translator() -> Translator:
-    """Of `WEIGHTS`."""
-    return Translator.from_weights(WEIGHTS)
+    """Of `random_weights`."""
+    return Translator.from_weights(random_weights())
 
 
 def images(count: int, size: int = 32) -> np.ndarray:
@@ -31,7 +29,9 @@ def images(count: int, size: int = 32) -> np.ndarray:
 @pytest.mark.parametrize(("direction", "name"), [("x2y", "g"), ("y2x", "f")])
 def test_each_direction_applies_its_generator(translator: Translator, direction: str, name: str) -> None:
     photos = images(3)
-    output = jax.jit(Generator(WEIGHTS.config.generator).apply)(WEIGHTS.generators[name], photos / 127.5 - 1)
+    output = jax.jit(Generator(random_weights().config.generator).apply)(
+        random_weights().generators[name], photos / 127.5 - 1
+    )
     expected = np.clip(np.rint((np.asarray(output) + 1) * 127.5), 0, 255)
     found = getattr(translator, direction)(photos)
     assert found.dtype == np.uint8
@@ -49,12 +49,12 @@ def test_any_number_of_images_gives_each_its_own_avatar_and_compiles_three_progr
     traces = []
     apply = Generator.__call__
 
-    def counted(self: Generator, x: jax.Array) -> jax.Array:
+    def counted(self: Generator, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         traces.append(x.shape)
-        return apply(self, x)
+        return apply(self, x, condition)
 
     monkeypatch.setattr(Generator, "__call__", counted)
-    translator = Translator.from_weights(WEIGHTS)
+    translator = Translator.from_weights(random_weights())
     traces.clear()
     photos = images(75)
     one_by_one = np.concatenate([translator(photos[i : i + 1]) for i in range(75)])
@@ -95,7 +95,7 @@ def test_floats_are_refused(translator: Translator) -> None:
 
 @pytest.mark.slow
 def test_several_devices_share_a_batch_and_give_what_one_gives(translator: Translator, tmp_path: Path) -> None:
-    save_weights(tmp_path / "w.safetensors", WEIGHTS)
+    save_weights(tmp_path / "w.safetensors", random_weights())
     photos = images(41)
     np.save(tmp_path / "photos.npy", photos)
     code = """

@@ -482,7 +482,7 @@ def test_text_from_outside_the_page_is_escaped() -> None:
     [
         (["--port", "70000"], "--port 70000: want 0 to 65535"),
         (["--host", "no.such.host.invalid"], "--host no.such.host.invalid: there is no such address"),
-        (["--host", "192.0.2.1"], "can't listen at 192.0.2.1 port 7860: "),
+        (["--host", "192.0.2.1"], "cannot listen at 192.0.2.1 port 7860: "),
         (["--checkpoint", "best"], "--checkpoint is one of a run's: name the run's folder with --run"),
         (["--run", "nowhere"], "nowhere holds no run"),
     ],
@@ -503,7 +503,7 @@ def test_a_port_in_use_is_reported_before_anything_is_compiled(capsys: pytest.Ca
         assert cli.main(["serve", "--port", str(number)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == f"error: can't listen at 127.0.0.1 port {number}: Address already in use. Try another --port\n"
+    assert err == f"error: cannot listen at 127.0.0.1 port {number}: Address already in use. Try another --port\n"
 
 
 def test_without_the_extra_the_error_says_how_to_install_it(

@@ -10,11 +10,11 @@ import jax
 import numpy as np
 import tensorflow_datasets as tfds
 from jax.sharding import Mesh, NamedSharding
-from PIL import Image, ImageOps
+from PIL import Image
 
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.builder import GENDERS, SPLITS
-from bitmoji_jax.data.images import decode_image
+from bitmoji_jax.data.images import central_square, decode_image
 from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.parallel import SHARDED
@@ -181,7 +181,9 @@ def _decode(encoded: bytes, size: int) -> np.ndarray:
     rgb = decode_image(encoded)
     if rgb.shape[:2] == (size, size):
         return rgb
-    return np.asarray(ImageOps.fit(Image.fromarray(rgb), (size, size), Image.Resampling.BICUBIC))
+    left, top, side = central_square(rgb.shape[1], rgb.shape[0])
+    box = (left, top, left + side, top + side)
+    return np.asarray(Image.fromarray(rgb).resize((size, size), Image.Resampling.BICUBIC, box))
 
 
 def _one_line(error: Exception) -> str:

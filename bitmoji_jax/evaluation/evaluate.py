@@ -20,6 +20,7 @@ from bitmoji_jax.data.pipeline import open_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation import photo_scores, set_scores
 from bitmoji_jax.evaluation.judges import Judges, load_judges
+from bitmoji_jax.evaluation.report.numbers import format_count
 from bitmoji_jax.evaluation.report.page import write_report
 from bitmoji_jax.evaluation.results import Evaluation, RunResult, Score
 from bitmoji_jax.evaluation.testset import EFFICIENTNET, Outputs, TestSet, make_test_set, read_split
@@ -58,7 +59,7 @@ def evaluate(
     weights = [run_weights(run, checkpoint) for run in runs]
     dataset = open_dataset(_data_config(data, names, [w.config for w, _ in weights]))
     sizes = " · ".join(f"{name} {count:,}" for name, count in dataset.sizes().items())
-    console.print(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} on {sizes}")
+    console.print(f"{format_count(len(runs), 'run')} on {sizes}")
     photos, avatars = read_split(dataset, "testA"), read_split(dataset, "testB")
     networks = {EFFICIENTNET: load_efficientnet_lite0(), "SqueezeNet": load_squeezenet()}
     judges = load_judges(dataset, console)
@@ -195,7 +196,7 @@ def _machine() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{available_cores()} cores, {names[0] if names else platform.machine()}"
+    return f"{format_count(available_cores(), 'core')}, {names[0] if names else platform.machine()}"
 
 
 def _command(runs: Sequence[Path], data: Path | None, checkpoint: str | int | None) -> str:

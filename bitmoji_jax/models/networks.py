@@ -33,7 +33,7 @@ def apply_generator(
       config: the experiment.
       params: of G or of F.
       images: float32 [N, S, S, 3] in [-1, 1].
-      condition: float32 [N, S, S, C], what the generator is told beside the image; None where it was made without.
+      condition: float32 [N, S, S, C], what the generator sees beside the image; None for a generator without condition.
 
     Returns:
       float32 [N, S, S, 3] in [-1, 1].

@@ -1,4 +1,4 @@
-"""How many images go through a compiled function, and how a batch goes through a network fastest."""
+"""Batch sizes of compiled functions, and how a batch goes through a network fastest."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -13,15 +13,15 @@ from bitmoji_jax.ops.platform import on_cpu
 BATCHES = (32, 8, 1)
 """Sizes that programs are compiled for; the largest bounds memory."""
 
-_LEAST_FILLED = 0.75  # of a batch; what is missing is padding, computed and thrown away
+_LEAST_FILLED = 0.75  # of a batch; the rest is padding, computed and dropped
 
 
 def map_images(network: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
-    """`network` of a batch [N, ...]; on a CPU one image after the other, within one compiled program.
+    """Applies `network` to a batch [N, ...]; on a CPU one image after the other, within one compiled program.
 
-    There a batch's activations leave the caches, and XLA's threads get into each other's way: EfficientNet-Lite0 takes
-    8 ms an image one by one and 34 in batches of 32, a generator of 64 px and full width 35 and 100 in batches of 16
-    (jax 0.10.2, two cores of an AMD EPYC under load, 2026-11-23). Not for what mixes images, as batch norm does.
+    There a batch's activations exceed the caches: EfficientNet-Lite0 takes 8 ms an image one by one and 34 in batches
+    of 32, a generator of 64 px and full width 35 and 100 in batches of 16 (jax 0.10.2, two cores of an AMD EPYC under
+    load, 2026-11-23). Not for networks that mix images, as batch norm does.
     """
     if on_cpu():
         return jax.lax.map(lambda image: network(image[None])[0], images)
@@ -29,7 +29,7 @@ def map_images(network: Callable[[jax.Array], jax.Array], images: jax.Array) -> 
 
 
 def in_batches(function: Callable[[np.ndarray], Any], images: np.ndarray, batches: Sequence[int] = BATCHES) -> Any:
-    """Any number of images through a function that is compiled for each batch size: the last batch is padded.
+    """Applies a function that is compiled for each batch size to any number of images; the last batch is padded.
 
     Args:
       function: [B, H, W, C] -> an array [B, ...], or a tree of such arrays.
@@ -37,7 +37,7 @@ def in_batches(function: Callable[[np.ndarray], Any], images: np.ndarray, batche
       batches: values of B, descending.
 
     Returns:
-      NumPy arrays [N, ...], in the structure of what `function` gives.
+      NumPy arrays [N, ...], in the structure of `function`'s results.
     """
     parts: list[Any] = []
     start = 0
@@ -45,14 +45,14 @@ def in_batches(function: Callable[[np.ndarray], Any], images: np.ndarray, batche
         left = len(images) - start
         batch = next((size for size in batches if left >= _LEAST_FILLED * size), batches[-1])
         part = images[start : start + batch]
-        # Copied at once, so that one batch of results at most is on the device.
+        # Copied now, so that at most one batch of results is on the device.
         parts.append(jax.tree.map(np.asarray, function(np.pad(part, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0))))))
         start += batch
     return jax.tree.map(lambda *arrays: np.concatenate(arrays)[: len(images)], *parts)
 
 
 def resized(images: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [N, H, H, 3] -> uint8 [N, size, size, 3], as a translator resizes what it is given."""
+    """Resizes uint8 [N, H, H, 3] to uint8 [N, size, size, 3], as a translator resizes its input."""
     check_images(images)
     if images.shape[1] == size:
         return images

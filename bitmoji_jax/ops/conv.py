@@ -1,23 +1,21 @@
-"""The convolutions that XLA's CPU compiler is slow at, as matrix products.
+"""Convolutions: XLA's, and on a CPU matrix products where XLA's CPU compiler is slow.
 
-Those are: few channels in or out, transposed (dilated input), and nearest-neighbour doubling before a convolution. Here
-each is one matrix product before or after a gather of shifted slices or its transpose, a sum of shifted arrays, and so
-are its gradients. Large 3x3 ones go by Winograd's algorithm (winograd.py). benchmarks/NOTES.md has the figures.
-Accelerators, and other convolutions, are better off with XLA's.
+It is slow with few channels in or out, with dilated input (transposed convolutions), and with nearest-neighbour
+upsampling before a convolution. Each of these is computed here as one matrix product before or after a gather of
+shifted slices or its transpose, a sum of shifted arrays; so are its gradients. benchmarks/NOTES.md has the figures.
+Large 3x3 convolutions use winograd.py; all others, and all on accelerators, XLA's convolution.
 
-Two forms, each the transpose of the other:
+There are two forms, each the transpose of the other:
 
-    conv                y = gather(x) @ kernel       dx = scatter(dy @ kernel.T)    dkernel = gather(x).T @ dy
-    conv_transpose      y = scatter(x @ kernel)      dx = gather(dy) @ kernel.T     dkernel = x.T @ gather(dy)
+    product_conv              y = gather(x) @ kernel     dx = scatter(dy @ kernel.T)    dkernel = gather(x).T @ dy
+    product_conv_transpose    y = scatter(x @ kernel)    dx = gather(dy) @ kernel.T     dkernel = x.T @ gather(dy)
 
-`conv` is for few channels in, `conv_transpose` for few channels out. Doubling followed by a 3x3 convolution is a
-transposed convolution of stride 2 whose 4x4 kernel is the sum of four shifted copies of the 3x3 one: 16 products a
-pixel in place of 36. `conv` itself runs forward as XLA's convolution: only its gradients measured better as products.
-Products are jitted, so that each is traced once for layers of one shape; within a program XLA inlines them.
+The first is for few channels in, and only its gradients are products: XLA's convolution is faster forward. Products
+are jitted, so that each is traced once for all layers of one shape; within a program XLA inlines them.
 """
 
 import functools
-import math
+from collections.abc import Sequence
 from typing import Literal
 
 import jax
@@ -26,48 +24,12 @@ import jax.numpy as jnp
 from bitmoji_jax.ops.platform import on_cpu
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
+"""Rows or columns (top, bottom), (left, right)."""
+Pair = tuple[jax.Array, jax.Array]
+"""Of an input and a kernel: what gradients are computed from, and the gradients."""
 
-_FEW = 3  # channels, of images; scores have 1
-
-# Multiplications of one of a kernel's nine places, pixels (reflected ones too) x channels in x channels out, from which
-# Winograd is taken. XLA's time over its time, forward and with both gradients, single layers, pixels as batch x side^2:
-# 64 channels at 1x32^2 1.25 and 1.28, 128 at 1x16^2 1.2 and 1.5, 256 at 1x16^2 1.4 and 1.7, at 1x32^2 2.3 and 1.9, at
-# 1x64^2 5.6 and 3.6; just above the threshold 256 at 1x4^2 0.8 and 1.3, at 4x4^2 1.0 and 1.6; below it mostly under 1
-# forward (CPU time, two cores of an Intel Xeon under load, jax 0.10.2, 2026-11-25). In a whole generator 256 channels
-# at 1x16^2 lose, 0.84 to 0.95; the train step with the same layers gained, 1.2.
-_WINOGRAD = 2**21
-
-
-def convolved(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
-    """The convolution [N, H, W, C] with [h, w, C, D], `padding` in zeros; on a CPU, products where those are faster."""
-    features, out = kernel.shape[2:]
-    if on_cpu() and out <= _FEW < features and stride == 1:
-        return conv_few_out(x, kernel, padding)
-    if on_cpu() and features <= _FEW:
-        return conv(x, kernel, stride, padding)
-    return xla_conv(x, kernel, stride, padding)
-
-
-def by_winograd(x: jax.Array, kernel: jax.Array, stride: int) -> bool:
-    """Whether `winograd_conv`, of `x` padded, is faster than `convolved`."""
-    if not on_cpu() or kernel.shape[:2] != (3, 3) or stride != 1 or min(kernel.shape[2:]) <= _FEW:
-        return False
-    # In bfloat16 the transforms would round away what the sums are made of.
-    return x.dtype == jnp.float32 and math.prod(x.shape[:3]) * math.prod(kernel.shape[2:]) >= _WINOGRAD
-
-
-def transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The reference's 3x3 transposed convolution, stride 2, padding 1, output padding 1."""
-    if not on_cpu():
-        return xla_conv(x, kernel, 1, ((1, 2), (1, 2)), input_dilation=2)
-    return conv_transpose(x, kernel[::-1, ::-1], 2, ((1, 0), (1, 0)))
-
-
-def doubled(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The 3x3 convolution, padding 1, of `x` doubled by repeating each pixel."""
-    if not on_cpu():
-        return xla_conv(jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2), kernel, 1, ((1, 1), (1, 1)))
-    return conv_nearest(x, kernel)
+FEW = 3
+"""Channels for which products are faster: those of images; discriminators' scores have 1."""
 
 
 def xla_conv(
@@ -82,14 +44,12 @@ def xla_conv(
     """XLA's convolution of [N, H, W, C] with [h, w, C / groups, D] -> [N, H', W', D].
 
     Args:
-      x: [N, H, W, C].
-      kernel: [h, w, C / groups, D].
+      x: float [N, H, W, C].
+      kernel: float [h, w, C / groups, D].
       stride: of both axes.
-      padding: zeros ((top, bottom), (left, right)), or "SAME" as in TensorFlow: H' = ceil(H / stride), and what is odd
-        of the padding at the end.
-      input_dilation: distance of the pixels of `x` in the image that is convolved, zeros between them; the stride of a
-        transposed convolution.
-      groups: of channels, each with kernels of its own; C for a depthwise convolution.
+      padding: zeros to add, or "SAME" as in TensorFlow: H' = ceil(H / stride), an odd row or column at the end.
+      input_dilation: distance between the pixels of `x`, filled with zeros: the stride of a transposed convolution.
+      groups: of channels, each with its own kernels; C for a depthwise convolution.
     """
     return jax.lax.conv_general_dilated(
         x,
@@ -102,93 +62,107 @@ def xla_conv(
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
-    """[N, H, W, C] with [h, w, C, D] -> [N, (H + padding - h) // stride + 1, ..., D], `padding` in zeros."""
+    """Convolves [N, H, W, C] with [h, w, C, D] -> [N, (H + padding - h) // stride + 1, ..., D], `padding` in zeros."""
+    height, width, features, out = kernel.shape
+    if on_cpu() and out <= FEW < features and stride == 1:
+        (top, bottom), (left, right) = padding
+        crop = ((height - 1 - top, height - 1 - bottom), (width - 1 - left, width - 1 - right))
+        return product_conv_transpose(x, kernel[::-1, ::-1], 1, crop)
+    if on_cpu() and features <= FEW:
+        return product_conv(x, kernel, stride, padding)
     return xla_conv(x, kernel, stride, padding)
 
 
-def _conv_forward(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return conv(x, kernel, stride, padding), (x, kernel)
+def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Transposed 3x3 convolution of stride 2, padding 1 and output padding 1: [N, H, W, C] -> [N, 2 H, 2 W, D]."""
+    if not on_cpu():
+        return xla_conv(x, kernel, 1, ((1, 2), (1, 2)), input_dilation=2)
+    return product_conv_transpose(x, kernel[::-1, ::-1], 2, ((1, 0), (1, 0)))
+
+
+def upsampled_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Nearest-neighbour upsampling, then a 3x3 convolution of padding 1: [N, H, W, C] -> [N, 2 H, 2 W, D].
+
+    On a CPU one transposed convolution of stride 2, whose 4x4 kernel is the sum of four shifted copies of the 3x3 one:
+    16 products a pixel of `x` instead of 36.
+    """
+    if not on_cpu():
+        return xla_conv(jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2), kernel, 1, ((1, 1), (1, 1)))
+
+    def shifted_sum(a: jax.Array, b: jax.Array, c: jax.Array) -> list[jax.Array]:
+        """The kernel along one axis, flipped, plus itself shifted by one."""
+        return [c, b + c, a + b, a]
+
+    kernel = jnp.stack([jnp.stack(shifted_sum(*row)) for row in shifted_sum(*kernel)])
+    return product_conv_transpose(x, kernel, 2, ((1, 1), (1, 1)))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def product_conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    """Computes `conv`, with gradients as matrix products."""
+    return xla_conv(x, kernel, stride, padding)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _conv_backward(
-    stride: int, padding: Padding, residuals: tuple[jax.Array, jax.Array], grad: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _conv_backward(stride: int, padding: Padding, residuals: Pair, grad: jax.Array) -> Pair:
     x, kernel = residuals
     height, width, features, out = kernel.shape
     patches = _gather(x, height, width, stride, padding)
-    kernel_grad = (_rows(patches).T @ _rows(grad)).reshape(kernel.shape)
-    taps = _rows(grad) @ kernel.reshape(-1, out).T
+    kernel_grad = (rows(patches).T @ rows(grad)).reshape(kernel.shape)
+    taps = rows(grad) @ kernel.reshape(-1, out).T
     taps = taps.reshape(*grad.shape[:3], height, width, features)
     return _scatter(taps, stride, padding, x.shape[1:3]), kernel_grad
 
 
-conv.defvjp(_conv_forward, _conv_backward)
+product_conv.defvjp(lambda x, kernel, *how: (product_conv(x, kernel, *how), (x, kernel)), _conv_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 @functools.partial(jax.jit, static_argnums=(2, 3))
-def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int, crop: Padding) -> jax.Array:
-    """Each pixel of [N, H, W, C] stamps [h, w, C, D], `stride` apart, onto [N, (H - 1) stride + h - crop, ..., D]."""
+def product_conv_transpose(x: jax.Array, kernel: jax.Array, stride: int, crop: Padding) -> jax.Array:
+    """Adds each pixel of [N, H, W, C] times [h, w, C, D] to the output, `stride` apart, and cuts `crop` off.
+
+    Returns:
+      [N, (H - 1) stride + h - crop, (W - 1) stride + w - crop, D].
+    """
     height, width, _, out = kernel.shape
-    taps = _rows(x) @ _by_input(kernel)
-    size = tuple(
-        (length - 1) * stride + taps - sum(cut)
-        for length, taps, cut in zip(x.shape[1:3], (height, width), crop, strict=True)
-    )
-    return _scatter(taps.reshape(*x.shape[:3], height, width, out), stride, crop, size)
-
-
-def _conv_transpose_forward(
-    x: jax.Array, kernel: jax.Array, stride: int, crop: Padding
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return conv_transpose(x, kernel, stride, crop), (x, kernel)
+    taps = (rows(x) @ _by_input(kernel)).reshape(*x.shape[:3], height, width, out)
+    (top, bottom), (left, right) = crop
+    size = (x.shape[1] - 1) * stride + height - top - bottom, (x.shape[2] - 1) * stride + width - left - right
+    return _scatter(taps, stride, crop, size)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _conv_transpose_backward(
-    stride: int, crop: Padding, residuals: tuple[jax.Array, jax.Array], grad: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _conv_transpose_backward(stride: int, crop: Padding, residuals: Pair, grad: jax.Array) -> Pair:
     x, kernel = residuals
     height, width, features, out = kernel.shape
-    patches = _rows(_gather(grad, height, width, stride, crop))
-    kernel_grad = (_rows(x).T @ patches).reshape(features, height, width, out).transpose(1, 2, 0, 3)
+    patches = rows(_gather(grad, height, width, stride, crop))
+    kernel_grad = (rows(x).T @ patches).reshape(features, height, width, out).transpose(1, 2, 0, 3)
     return (patches @ _by_input(kernel).T).reshape(x.shape), kernel_grad
 
 
-conv_transpose.defvjp(_conv_transpose_forward, _conv_transpose_backward)
-
-
-def conv_few_out(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
-    """`conv` of stride 1 as a transposed one: for fewer channels out than in."""
-    (top, bottom), (left, right) = padding
-    height, width = kernel.shape[0] - 1, kernel.shape[1] - 1
-    return conv_transpose(x, kernel[::-1, ::-1], 1, ((height - top, height - bottom), (width - left, width - right)))
+product_conv_transpose.defvjp(
+    lambda x, kernel, *how: (product_conv_transpose(x, kernel, *how), (x, kernel)), _conv_transpose_backward
+)
 
 
 def patch_conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
-    """`conv` as one product with the patches that the kernel sees."""
+    """`product_conv` as one product with the patches that the kernel sees."""
     height, width, _, out = kernel.shape
     return _gather(x, height, width, stride, padding) @ kernel.reshape(-1, out)
 
 
-def conv_nearest(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Nearest-neighbour doubling, then a convolution [3, 3, C, D] padded to keep the size: -> [N, 2 H, 2 W, D]."""
-
-    def taps(a: jax.Array, b: jax.Array, c: jax.Array) -> list[jax.Array]:
-        """Of what a doubled pixel adds to its surroundings, along an axis: the kernel, flipped, and itself shifted."""
-        return [c, b + c, a + b, a]
-
-    stamps = jnp.stack([jnp.stack(taps(*row)) for row in taps(*kernel)])
-    return conv_transpose(x, stamps, 2, ((1, 1), (1, 1)))
-
-
-def _rows(x: jax.Array) -> jax.Array:
+def rows(x: jax.Array) -> jax.Array:
+    """[..., C] as a matrix [rows, C]: XLA's products of matrices, and their gradients, are faster than of more axes."""
     return x.reshape(-1, x.shape[-1])
+
+
+def interleave(grid: Sequence[Sequence[jax.Array]], size: tuple[int, ...]) -> jax.Array:
+    """Puts pixel (i, j) of each of the s x s arrays [N, H, W, C] side by side -> [N, s H, s W, C], cut to `size`."""
+    x = jnp.stack([jnp.stack(row, 3) for row in grid], 2)
+    n, height, down, width, across, features = x.shape
+    return x.reshape(n, height * down, width * across, features)[:, : size[0], : size[1]]
 
 
 def _by_input(kernel: jax.Array) -> jax.Array:
@@ -197,39 +171,30 @@ def _by_input(kernel: jax.Array) -> jax.Array:
 
 
 def _gather(x: jax.Array, height: int, width: int, stride: int, padding: Padding) -> jax.Array:
-    """What each place of a kernel sees: [N, H, W, C] -> [N, rows, columns, height width C]."""
+    """The pixels under each position of a kernel: [N, H, W, C] -> [N, rows, columns, height width C]."""
     x = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*cut, 0) for cut in padding), (0, 0, 0)))
-    rows, columns = ((length - taps) // stride + 1 for length, taps in zip(x.shape[1:3], (height, width), strict=True))
-    # First across, then down: height + width copies, not height times width.
-    across = [x[:, :, j : j + stride * (columns - 1) + 1 : stride] for j in range(width)]
-    x = jnp.concatenate(across, axis=-1)
-    return jnp.concatenate([x[:, i : i + stride * (rows - 1) + 1 : stride] for i in range(height)], axis=-1)
+    down, across = (x.shape[1] - height) // stride + 1, (x.shape[2] - width) // stride + 1
+    # Along one axis, then the other: height + width copies, not height times width.
+    x = jnp.concatenate([x[:, :, j : j + stride * (across - 1) + 1 : stride] for j in range(width)], axis=-1)
+    return jnp.concatenate([x[:, i : i + stride * (down - 1) + 1 : stride] for i in range(height)], axis=-1)
 
 
 def _scatter(taps: jax.Array, stride: int, crop: Padding, size: tuple[int, ...]) -> jax.Array:
     """The transpose of `_gather`: [N, rows, columns, height, width, C] -> [N, *size, C], `crop` cut off."""
-    n, _, _, height, width, features = taps.shape
+    n, down, across, height, width, features = taps.shape
     zero = jnp.zeros((), taps.dtype)
     lengths = [-(-length // stride) for length in size]
+    (top, _), (left, _) = crop
 
-    def phase(down: int, right: int) -> jax.Array:
-        """The pixels [down::stride, right::stride], with zeros at the end where there are none."""
+    def phase(row: int, column: int) -> jax.Array:
+        """The pixels [row::stride, column::stride], with zeros at the end where there are none."""
         total = jnp.zeros((n, *lengths, features), taps.dtype)
-        for i in range(height):
-            for j in range(width):
-                # Tap (i, j) of place (r, c) lands on pixel (r stride + i - crop, ...) = (stride R + down, ...).
-                offsets = [(i - crop[0][0] - down, stride), (j - crop[1][0] - right, stride)]
-                if any(offset % stride for offset, _ in offsets):
-                    continue
-                pads = [
-                    (offset // stride, length - rows - offset // stride, 0)
-                    for (offset, _), length, rows in zip(offsets, lengths, taps.shape[1:3], strict=True)
-                ]
-                total += jax.lax.pad(taps[:, :, :, i, j], zero, ((0, 0, 0), *pads, (0, 0, 0)))
+        # Tap (i, j) at position (r, c) is added to pixel (stride r + i - top, stride c + j - left).
+        for i in range((row + top) % stride, height, stride):
+            for j in range((column + left) % stride, width, stride):
+                y, x = (i - top - row) // stride, (j - left - column) // stride
+                pads = ((0, 0, 0), (y, lengths[0] - down - y, 0), (x, lengths[1] - across - x, 0), (0, 0, 0))
+                total += jax.lax.pad(taps[:, :, :, i, j], zero, pads)
         return total
 
-    if stride == 1:
-        return phase(0, 0)
-    phases = jnp.stack([jnp.stack([phase(i, j) for j in range(stride)], 3) for i in range(stride)], 2)
-    phases = phases.reshape(n, lengths[0] * stride, lengths[1] * stride, features)
-    return phases[:, : size[0], : size[1]]
+    return interleave([[phase(i, j) for j in range(stride)] for i in range(stride)], size)

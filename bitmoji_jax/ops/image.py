@@ -1,4 +1,4 @@
-"""Images as arrays: their check, and conversion between the uint8 of files and the float32 of networks."""
+"""Images as arrays: checks, and conversion between the uint8 of files and the float32 of networks."""
 
 import jax
 import jax.numpy as jnp
@@ -12,17 +12,17 @@ def check_images(images: np.ndarray) -> None:
 
 
 def to_float(images: jax.Array) -> jax.Array:
-    """uint8 [0, 255] -> float32 [-1, 1]."""
+    """Converts uint8 [0, 255] to float32 [-1, 1]."""
     return images.astype(jnp.float32) / 127.5 - 1.0
 
 
 def to_uint8(images: jax.Array) -> jax.Array:
-    """float [-1, 1] -> uint8 [0, 255], rounded; values outside are clipped."""
+    """Converts float [-1, 1] to uint8 [0, 255], rounded; values outside are clipped."""
     return jnp.clip(jnp.round((images + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
 
 def resize(images: jax.Array, size: int) -> jax.Array:
-    """Float images [N, H, W, 3] resized to [N, size, size, 3], with antialiasing."""
+    """Resizes float images [N, H, W, 3] to [N, size, size, 3], with antialiasing."""
     if images.shape[1:3] == (size, size):
         return images
     return jax.image.resize(images, (images.shape[0], size, size, 3), "linear", antialias=True)

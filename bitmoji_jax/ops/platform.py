@@ -1,4 +1,4 @@
-"""The one place that decides what depends on the platform."""
+"""Which platform networks are traced for."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ _target: ContextVar[str | None] = ContextVar("target", default=None)
 
 
 def on_cpu() -> bool:
-    """Whether the networks are being traced for a CPU: by default, whether JAX runs on one."""
+    """Returns whether networks are being traced for a CPU: by default, whether JAX runs on one."""
     return (_target.get() or jax.default_backend()) == "cpu"
 
 
 @contextlib.contextmanager
 def tracing_for(platform: str) -> Iterator[None]:
-    """Networks traced inside are those for `platform` ("cpu", "cuda", "tpu"), whatever JAX runs on.
+    """Traces networks inside for `platform` ("cpu", "cuda", "tpu") instead of the one that JAX runs on.
 
-    For lowering elsewhere: the program has the same parameters and, to rounding, results on all platforms. A function
-    that was jitted and called outside is not traced again; export a `jax.jit` of its own.
+    For export: programs have the same parameters on all platforms and, to rounding, the same results. A jitted function
+    that was called outside is not traced again; export a new `jax.jit` of it.
     """
     token = _target.set(platform)
     try:

@@ -43,7 +43,7 @@ class Checkpointer:
                 max_to_keep=keep,
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=True,
-                # Made in the background, a folder that can't be made would show as a timeout after minutes.
+                # Made in the background, a folder that cannot be created would show as a timeout after minutes.
                 async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
             ),
             item_names=("state", "pools", "progress"),

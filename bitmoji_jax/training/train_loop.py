@@ -66,7 +66,7 @@ def train(
 
     Raises:
       InputError: the configuration contradicts the run in `workdir`, or does not fit the data or the devices.
-      RunError: a loss is no longer finite, or a file can't be written.
+      RunError: a loss is no longer finite, or a file cannot be written.
       Interrupted: a signal came, and the run was saved.
     """
     workdir = Path(workdir)
@@ -91,7 +91,7 @@ def train(
                 raise
             reason = str(error).strip().split("\n")[0]
             raise RunError(
-                f"this process and the others can't go on ({reason}): one may be lost. {CONTINUE}"
+                f"this process and the others cannot go on ({reason}): one may be lost. {CONTINUE}"
             ) from error
 
 
@@ -251,7 +251,7 @@ def _check_batch(config: ExperimentConfig) -> None:
     parts = jax.device_count() * config.train.accumulation_steps
     if config.train.batch_size % parts:
         raise InputError(
-            f"train.batch_size {config.train.batch_size} can't be shared evenly by {jax.device_count()} devices × "
+            f"train.batch_size {config.train.batch_size} cannot be shared evenly by {jax.device_count()} devices × "
             f"{config.train.accumulation_steps} accumulation steps; make it a multiple of {parts}"
         )
 

@@ -27,7 +27,7 @@ def claimed(workdir: Path, config: ExperimentConfig, *, overwrite: bool) -> Iter
       overwrite: first remove all that `workdir` holds.
 
     Raises:
-      InputError: another process trains there, it can't be written to, or its run has another configuration.
+      InputError: another process trains there, it cannot be written to, or its run has another configuration.
     """
     with contextlib.ExitStack() as stack:
         problem = None
@@ -57,7 +57,7 @@ def _claim(stack: contextlib.ExitStack, workdir: Path, config: ExperimentConfig,
         raise InputError(f"another process trains in {workdir}; choose another --workdir") from error
     except OSError as error:
         raise InputError(
-            f"can't write to the workdir {workdir} ({error.strerror}); choose another --workdir"
+            f"cannot write to the workdir {workdir} ({error.strerror}); choose another --workdir"
         ) from error
 
 
@@ -79,7 +79,7 @@ def _check_config(workdir: Path, config: ExperimentConfig) -> None:
     try:
         theirs = from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"can't read {path} ({error}); start again with --overwrite") from error
+        raise InputError(f"cannot read {path} ({error}); start again with --overwrite") from error
     if changed := differences(config, theirs):
         raise InputError(
             f"{workdir} holds a run with another configuration: {'; '.join(changed)}. "

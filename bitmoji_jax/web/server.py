@@ -105,7 +105,7 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise InputError(f"can't listen at {host} port {port}: {error.strerror}. Try another --port") from error
+        raise InputError(f"cannot listen at {host} port {port}: {error.strerror}. Try another --port") from error
     return listener
 
 
