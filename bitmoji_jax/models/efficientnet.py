@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from bitmoji_jax.models.features import Features, Params, load_params, make_features
+from bitmoji_jax.ops.conv import xla_conv
 from bitmoji_jax.ops.depthwise import depthwise_conv
 
 WEIGHTS = Path(__file__).parent / "efficientnet_lite0.safetensors"
@@ -46,7 +47,7 @@ def feature_maps(params: Params, images: jax.Array) -> list[jax.Array]:
     """
     # The scale of its training, not the mean and deviation of ImageNet that PyTorch models have.
     x = (images - 127.0) / 128.0
-    x = _relu6(_conv(x, params["stem"]["kernel"], stride=2) + params["stem"]["bias"])
+    x = _relu6(xla_conv(x, params["stem"]["kernel"], stride=2) + params["stem"]["bias"])
     maps = []
     for i, stride in enumerate(STRIDES):
         if stride == 2 and i > 1:
@@ -66,8 +67,3 @@ def _relu6(x: jax.Array) -> jax.Array:
 
 def _pointwise(x: jax.Array, params: Params, layer: str) -> jax.Array:
     return x @ params[layer]["kernel"][0, 0] + params[layer]["bias"]
-
-
-def _conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    # "SAME" is TensorFlow's: at stride 2 an even size is padded more at its end.
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bitmoji_jax.models.features import Features, Params, load_params, make_features
+from bitmoji_jax.ops.conv import xla_conv
 
 WEIGHTS = Path(__file__).parent / "squeezenet.safetensors"
 
@@ -55,6 +56,4 @@ def pooled_features(params: Params, images: jax.Array) -> jax.Array:
 
 
 def _conv(x: jax.Array, layer: Mapping[str, jax.Array], stride: int = 1) -> jax.Array:
-    dimensions = ("NHWC", "HWIO", "NHWC")
-    y = jax.lax.conv_general_dilated(x, layer["kernel"], (stride, stride), "SAME", dimension_numbers=dimensions)
-    return jax.nn.relu(y + layer["bias"])
+    return jax.nn.relu(xla_conv(x, layer["kernel"], stride) + layer["bias"])
