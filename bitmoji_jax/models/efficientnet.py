@@ -39,7 +39,7 @@ def feature_maps(params: Params, images: jax.Array) -> list[jax.Array]:
     """
     # The scale of its training, not the mean and deviation of ImageNet that PyTorch models have.
     x = (images - 127.0) / 128.0
-    x = _relu6(xla_conv(x, params["stem"]["kernel"], 2) + params["stem"]["bias"])
+    x = _relu6(xla_conv(x, params["stem"]["kernel"], stride=2) + params["stem"]["bias"])
     maps = []
     for i, stride in enumerate(STRIDES):
         if stride == 2 and i > 1:

@@ -168,7 +168,7 @@ product_conv_transpose.defvjp(
 
 
 def patch_conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
-    """`product_conv` as one product with the patches that the kernel sees."""
+    """Computes `conv` as one product with the patches under the kernel, forward too."""
     height, width, _, out = kernel.shape
     return _gather(x, height, width, stride, padding) @ kernel.reshape(-1, out)
 
