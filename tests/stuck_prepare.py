@@ -6,16 +6,14 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from bitmoji_jax.data import decoding
-
-_decode = decoding._decode
+from bitmoji_jax.data.images import encode_square
 
 
 def decode_or_wait(path: Path, size: int) -> Any:
     """Decodes 000.png to 007.png, one chunk for a worker."""
     if int(path.stem) >= 8:
         threading.Event().wait()
-    return _decode(path, size)
+    return encode_square(path, size)
 
 
 if __name__ == "__main__":
@@ -25,6 +23,6 @@ if __name__ == "__main__":
 
     # A shell starts what runs in its background with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    decoding._decode = stuck_prepare.decode_or_wait
+    prepare.encode_square = stuck_prepare.decode_or_wait
     prepare.available_cores = lambda: 2
     sys.exit(cli.main())

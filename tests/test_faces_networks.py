@@ -13,40 +13,40 @@ import skimage.data
 from PIL import Image
 
 from bitmoji_jax.errors import InputError, RunError
-from bitmoji_jax.faces import detector, layers, mesh, segmentation
-from bitmoji_jax.faces.layers import WEIGHTS, load_params
+from bitmoji_jax.faces import networks
+from bitmoji_jax.faces.finder import suppress
+from bitmoji_jax.faces.networks import SIZES, WEIGHTS, load_params, run_network
 from bitmoji_jax.ops.conv import patch_conv, xla_conv
 from tools import convert_mediapipe, packages
 
-NETWORKS: dict[str, tuple[Callable[..., jax.Array], int]] = {
-    "detector": (detector.detector, detector.SIZE),
-    "mesh": (mesh.mesh, mesh.SIZE),
-    "segmentation": (segmentation.segmentation, segmentation.SIZE),
+NETWORKS: dict[str, Callable[..., jax.Array]] = {
+    "detector": networks.detector,
+    "mesh": networks.mesh,
+    "segmentation": networks.segmentation,
 }
-FOR_ONE_IMAGE = {"detector": detector.detect, "mesh": mesh.measure, "segmentation": segmentation.segment}
 BOXES = ((150, 30, 300, 180), (100, 0, 400, 300), (165, 20, 315, 170))
 
 
 def crops(name: str) -> np.ndarray:
     """The astronaut's face from near and far, uint8 [3, size, size, 3]."""
     image = Image.fromarray(skimage.data.astronaut())
-    size = (NETWORKS[name][1],) * 2
+    size = (SIZES[name],) * 2
     return np.stack([np.asarray(image.resize(size, Image.Resampling.BILINEAR, box)) for box in BOXES])
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_batch_gives_what_single_images_give(name: str) -> None:
     params, images = load_params(name), crops(name)
-    one_by_one = np.stack([FOR_ONE_IMAGE[name](image) for image in images])
+    one_by_one = np.stack([run_network(name, image) for image in images])
     # The CPU's form only: XLA's CPU compiler (jax 0.10.2) computes the detector's blocks of stride 2 wrong in the form
     # of accelerators, though each of their operations alone is right there.
-    batch = jax.jit(NETWORKS[name][0])(params, images.astype(np.float32) / 255)
+    batch = jax.jit(NETWORKS[name])(params, images.astype(np.float32) / 255)
     np.testing.assert_allclose(one_by_one, batch, atol=3e-4)
 
 
 def test_gradients_of_the_mesh_by_the_image_are_finite_and_not_zero() -> None:
     params, image = load_params("mesh"), crops("mesh")[:1].astype(np.float32) / 255
-    gradient = jax.jit(jax.grad(lambda image: mesh.mesh(params, image).sum()))(image)
+    gradient = jax.jit(jax.grad(lambda image: networks.mesh(params, image).sum()))(image)
     assert np.isfinite(gradient).all()
     assert np.abs(gradient).max() > 0
 
@@ -62,11 +62,11 @@ def test_boxes_of_one_face_are_averaged_by_score() -> None:
         return np.concatenate([[score], [x, y], [2, 2], np.zeros(12)]).astype(np.float32)
 
     rows = np.stack([row(0.6, 0.4, 0), row(0.9, 0, 0), row(0.8, 9, 9)])
-    joined = detector.suppress(rows)
+    joined = suppress(rows)
     np.testing.assert_allclose(joined[:, 0], [0.9, 0.8])
     np.testing.assert_allclose(joined[0, 1:3], [0.4 * 0.6 / 1.5, 0], atol=1e-6)
     np.testing.assert_allclose(joined[1, 1:3], [9, 9])
-    assert detector.suppress(rows[:0]).shape == (0, 17)
+    assert suppress(rows[:0]).shape == (0, 17)
 
 
 def test_the_file_of_weights_is_the_one_that_the_converter_makes() -> None:
@@ -78,7 +78,7 @@ def test_the_file_of_weights_is_the_one_that_the_converter_makes() -> None:
 def test_damaged_weights_are_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = tmp_path / "weights.safetensors"
     damaged.write_bytes(WEIGHTS.read_bytes()[:1000])
-    monkeypatch.setattr(layers, "WEIGHTS", damaged)
+    monkeypatch.setattr(networks, "WEIGHTS", damaged)
     with pytest.raises(RunError, match="damaged"):
         load_params.__wrapped__("mesh")
 
@@ -127,14 +127,13 @@ def lite(model: bytes, image: np.ndarray) -> dict[str, np.ndarray]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_computes_what_litert_does(name: str, models: dict[str, bytes]) -> None:
-    network, size = NETWORKS[name]
     images = crops(name).astype(np.float32) / 255
-    found = np.asarray(jax.jit(network)(load_params(name), images))
+    found = np.asarray(jax.jit(NETWORKS[name])(load_params(name), images))
     for image, own in zip(images, found, strict=True):
         expected: Any = lite(models[name], image * 2 - 1 if name == "detector" else image)
         if name == "detector":
             np.testing.assert_allclose(own[:, 0], jax.nn.sigmoid(expected["classificators"][:, 0]), atol=1e-3)
-            pixels = (own - detector._anchors())[:, 1:] * size
+            pixels = (own - networks._anchors())[:, 1:] * SIZES[name]
             np.testing.assert_allclose(pixels, expected["regressors"], atol=1e-3)
         elif name == "mesh":
             np.testing.assert_allclose(own[:468].ravel(), expected["conv2d_21"].ravel(), atol=5e-4)

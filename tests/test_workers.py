@@ -59,7 +59,7 @@ def test_a_script_needs_no_main_guard_and_its_workers_import_no_jax(tmp_path: Pa
 
 def heavy_modules(_: int) -> int:
     import bitmoji_jax.cli
-    import bitmoji_jax.data.decoding
+    import bitmoji_jax.data.images
     import bitmoji_jax.data.synthetic.jobs  # noqa: F401
 
     return len({"jax", "flax", "tensorflow", "tensorflow_datasets"} & set(sys.modules))

@@ -21,7 +21,7 @@ def augment(
       keys: [N] random keys, one an image, so that the result does not depend on how images are batched.
       size: side of the result in pixels.
       crop_margin: share by which the resized image is larger than the crop.
-      flip: whether to mirror.
+      flip: mirror half of the images.
 
     Returns:
       Images float32 [N, size, size, 3] in [-1, 1], and their landmarks [N, 5, 2] as fractions of the crop.
@@ -33,15 +33,8 @@ def augment(
         crop_key, flip_key = jax.random.split(key)
         corner = jax.random.randint(crop_key, (2,), 0, resized - size + 1)  # row, column
         # Resizing and cropping in one: two small matrix products, and no larger image in between.
-        image = jax.image.scale_and_translate(
-            image,
-            (size, size, 3),
-            (0, 1),
-            jnp.full((2,), scale),
-            -corner.astype(jnp.float32),
-            method="linear",
-            antialias=True,
-        )
+        shift = -corner.astype(jnp.float32)
+        image = jax.image.scale_and_translate(image, (size, size, 3), (0, 1), jnp.full(2, scale), shift, "linear")
         points = (points * resized - corner[::-1]) / size
         if flip:
             mirror = jax.random.bernoulli(flip_key)

@@ -30,22 +30,18 @@ GENDERS = ("male", "female", "unknown")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Example:
-    """One image of a split.
-
-    Attributes:
-        id: Unique within its split; its hash decides the order on disk.
-        image: RGB, size × size, encoded by `encode_image`.
-        gender: One of `GENDERS`.
-        landmarks: float32 [5, 2], (x, y) as fractions of the image, NaN where unknown; None if all are. The rows are
-            left eye, right eye, nose, left and right mouth corner, where left is the left of the image.
-        attributes: Values of the dataset's attributes; missing ones read back as NaN or "".
-    """
+    """One image of a split."""
 
     id: str
+    """Unique within its split; its hash decides the order on disk."""
     image: bytes
+    """RGB, size × size, encoded by `encode_image`."""
     gender: str = "unknown"
     landmarks: np.ndarray | None = None
+    """float32 [5, 2], (x, y) as fractions of the image, NaN where unknown; None if all are. The rows are left eye,
+    right eye, nose, left and right mouth corner, where left is the left of the image."""
     attributes: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
+    """Missing ones read back as NaN or ""."""
 
 
 def write_dataset(
@@ -63,8 +59,8 @@ def write_dataset(
 
     Args:
         out: The dataset's folder; it must not exist, or be empty.
-        splits: The examples of each split (a subset of `SPLITS`), each iterated over once.
-        size: Height and width of every image, in pixels.
+        splits: The examples of some of `SPLITS`, each iterated over once.
+        size: Side of every image, in pixels.
         attributes: Name and type (float or str) of every attribute of any example.
         description: One line for `dataset_info.json`.
         extra_files: Contents of further files of the folder, by name.
@@ -79,10 +75,8 @@ def write_dataset(
     tfds.disable_progress_bar()
     with scratch_folder(out) as scratch, _shuffle_in_memory():
         builder = _PhotosAndAvatars(scratch, splits, size, attributes, description)
-        builder.download_and_prepare(
-            download_dir=scratch,
-            download_config=tfds.download.DownloadConfig(try_download_gcs=False),
-        )
+        offline = tfds.download.DownloadConfig(try_download_gcs=False)
+        builder.download_and_prepare(download_dir=scratch, download_config=offline)
         for name, content in (extra_files or {}).items():
             (builder.data_path / name).write_bytes(content)
         os.rename(builder.data_path, out.resolve())  # if `out` is a link to an empty folder, that folder is filled
@@ -90,9 +84,8 @@ def write_dataset(
 
 def check_free(out: Path) -> None:
     """Raises InputError unless a dataset can be written to `out`."""
-    if out.is_dir() and not any(out.iterdir()):
-        return
-    if out.exists() or out.is_symlink():
+    empty = out.is_dir() and not any(out.iterdir())
+    if not empty and (out.exists() or out.is_symlink()):
         raise InputError(f"{out} is already there: remove it first, or choose another place")
 
 
@@ -143,14 +136,11 @@ class _SameBytesWriter(tfds_writer.ExampleWriter):
     """Writes the features of an example in a fixed order, which TFDS leaves to chance."""
 
     def write(self, path: str, examples: Iterable[tuple[Any, bytes]]) -> None:
+        parsed = ((key, tf_example_pb2.Example.FromString(serialized)) for key, serialized in examples)
         try:
-            super().write(path, ((key, _in_order(serialized)) for key, serialized in examples))
+            super().write(path, ((key, example.SerializeToString(deterministic=True)) for key, example in parsed))
         except RuntimeError as error:  # what ArrayRecord raises when the disk is full
             raise OSError(str(error)) from error
-
-
-def _in_order(serialized: bytes) -> bytes:
-    return tf_example_pb2.Example.FromString(serialized).SerializeToString(deterministic=True)
 
 
 class _PhotosAndAvatars(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -182,12 +172,10 @@ class _PhotosAndAvatars(tfds.core.GeneratorBasedBuilder, skip_registration=True)
             "landmarks": tfds.features.Tensor(shape=(5, 2), dtype=np.float32),
         }
         if self._attributes:
-            features["attributes"] = tfds.features.FeaturesDict(
-                {
-                    name: tfds.features.Text() if kind is str else tfds.features.Scalar(np.float32)
-                    for name, kind in self._attributes.items()
-                }
-            )
+            features["attributes"] = {
+                name: tfds.features.Text() if kind is str else tfds.features.Scalar(np.float32)
+                for name, kind in self._attributes.items()
+            }
         return tfds.core.DatasetInfo(
             builder=self, description=self._description, features=tfds.features.FeaturesDict(features)
         )
@@ -202,26 +190,17 @@ class _PhotosAndAvatars(tfds.core.GeneratorBasedBuilder, skip_registration=True)
             if example.id in seen:
                 raise ValueError(f"{split} has two examples with the id {example.id!r}")
             seen.add(example.id)
-            yield example.id, self._features_of(example)
+            if undeclared := set(example.attributes) - set(self._attributes):
+                raise ValueError(f"{example.id!r} has undeclared attributes: {', '.join(sorted(undeclared))}")
+            landmarks = np.full((5, 2), np.nan) if example.landmarks is None else example.landmarks
+            features: dict[str, Any] = {"image": example.image, "id": example.id, "gender": example.gender}
+            features["landmarks"] = np.asarray(landmarks, np.float32)
+            if self._attributes:
+                missing = {name: "" if kind is str else np.nan for name, kind in self._attributes.items()}
+                features["attributes"] = {**missing, **example.attributes}
+            yield example.id, features
         if not seen:
             raise ValueError(f"{split} is empty: every split needs at least one example")
-
-    def _features_of(self, example: Example) -> dict[str, Any]:
-        if undeclared := set(example.attributes) - set(self._attributes):
-            raise ValueError(f"{example.id!r} has undeclared attributes: {', '.join(sorted(undeclared))}")
-        landmarks = np.full((5, 2), np.nan) if example.landmarks is None else example.landmarks
-        features: dict[str, Any] = {
-            "image": example.image,
-            "id": example.id,
-            "gender": example.gender,
-            "landmarks": np.asarray(landmarks, np.float32),
-        }
-        if self._attributes:
-            features["attributes"] = {
-                name: example.attributes.get(name, "" if kind is str else np.nan)
-                for name, kind in self._attributes.items()
-            }
-        return features
 
     def _example_writer(self) -> tfds_writer.ExampleWriter:
         return _SameBytesWriter(self.info.file_format)

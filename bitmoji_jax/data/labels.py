@@ -22,26 +22,17 @@ _LANDMARKS = tuple(f"{point}_{axis}" for point in _POINTS for axis in "xy")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Label:
-    """What the CSVs say about one file.
-
-    Attributes:
-        gender: One of `GENDERS`.
-        landmarks: float32 [5, 2], fractions of the stored image, NaN where unknown.
-        attributes: Text of the other columns, without blanks.
-    """
+    """What the CSVs say about one file."""
 
     gender: str
     landmarks: np.ndarray
+    """float32 [5, 2], fractions of the stored image, NaN where unknown."""
     attributes: Mapping[str, str]
+    """Text of the other columns, without blanks."""
 
 
 def read_labels(paths: Sequence[Path], files: Set[str], folder: Path) -> tuple[dict[str, Label], list[str]]:
-    """Reads and merges the CSVs of one folder; a file may be in several of them.
-
-    Args:
-        paths: The CSVs.
-        files: All files of the folder, as paths below it.
-        folder: Named in messages.
+    """Reads and merges the CSVs of one folder; `files` are all of its files, as paths below it.
 
     Returns:
         The labels by file, and warnings, a line each.
@@ -78,7 +69,12 @@ def read_labels(paths: Sequence[Path], files: Set[str], folder: Path) -> tuple[d
             )
         if unknown:
             warnings.append(f"{path}: {len(unknown)} rows name no file in {folder}, the first is {unknown[0]}")
-    return {file: _label(cells) for file, cells in merged.items()}, warnings
+    labels = {}
+    for file, cells in merged.items():
+        landmarks = np.array(_landmarks(cells), np.float32).reshape(5, 2)
+        attributes = {name: value for name, value in cells.items() if name not in {*_LANDMARKS, "gender"}}
+        labels[file] = Label(cells.get("gender", "unknown"), landmarks, attributes)
+    return labels, warnings
 
 
 def attribute_types(labels: Iterable[tuple[str, Label]]) -> tuple[dict[str, type], list[str]]:
@@ -128,14 +124,6 @@ def _check(where: str, cells: Mapping[str, str]) -> None:
         value = _number(cells.get(column, "nan"))
         if value is None or value < -1 or value > 2:
             raise InputError(f"{where}: {column} is {cells[column]}, want a fraction of the image, such as 0.5")
-
-
-def _label(cells: Mapping[str, str]) -> Label:
-    return Label(
-        gender=cells.get("gender", "unknown"),
-        landmarks=np.array(_landmarks(cells), np.float32).reshape(5, 2),
-        attributes={name: value for name, value in cells.items() if name not in {*_LANDMARKS, "gender"}},
-    )
 
 
 def _landmarks(cells: Mapping[str, str]) -> list[float]:

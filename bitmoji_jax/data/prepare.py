@@ -1,19 +1,25 @@
 """Makes a dataset of a folder of photos and one of avatars: decodes, drops unusable images, splits, writes, reports."""
 
 import collections
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from rich.console import Console
+
 from bitmoji_jax.data.builder import SPLITS, Example, check_free, scratch_folder, write_dataset
-from bitmoji_jax.data.decoding import Decoded, LeftOut, decode_files
+from bitmoji_jax.data.images import Framing, UnusableImageError, encode_square
 from bitmoji_jax.data.labels import Label, attribute_types, read_labels
+from bitmoji_jax.data.workers import map_in_workers
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.files import list_files
 from bitmoji_jax.host import available_cores
+from bitmoji_jax.progress import progress_bar
 
 REPORT = "prepare_report.json"
 _TEST_SHARE = 0.1
@@ -21,20 +27,37 @@ _MIN_SIZE = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-    """What `prepare` did; `prepare_report.json` in the dataset holds the same.
+class LeftOut:
+    """A file that is not in the dataset; `folder` is photos or avatars, `file` the name in it."""
 
-    Attributes:
-        splits: Number of images in each split.
-        dropped: Images that cannot be used: unreadable, truncated, too small, too large or duplicate.
-        skipped: Entries that are no images: other files, hidden ones, broken links.
-        warnings: Doubts about the label CSVs, a line each.
-    """
+    folder: str
+    file: str
+    reason: str
+    detail: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Decoded:
+    """An image that can be used: its name in its folder, its framing, and the bytes of its square in the spool."""
+
+    file: str
+    framing: Framing
+    start: int
+    length: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What `prepare` did; `prepare_report.json` in the dataset holds the same."""
 
     splits: Mapping[str, int]
+    """Number of images in each split."""
     dropped: Sequence[LeftOut]
+    """Images that cannot be used: unreadable, truncated, too small, too large or duplicate."""
     skipped: Sequence[LeftOut]
+    """Entries that are no images: other files, hidden ones, broken links."""
     warnings: Sequence[str]
+    """Doubts about the label CSVs, a line each."""
 
     def summary(self, out: Path) -> str:
         """Returns the report of the dataset in `out` as one line."""
@@ -65,7 +88,7 @@ def prepare(
         photos: Folder of the X domain, read with everything below it.
         avatars: Folder of the Y domain.
         out: Folder of the dataset; it must not exist, or be empty.
-        size: Height and width of the images in the dataset, in pixels. Images of less than half of it are dropped.
+        size: Side of the images in the dataset, in pixels. Images of less than half of it are dropped.
         labels_photos: Label CSVs of the photos, see `labels`.
         labels_avatars: Label CSVs of the avatars.
         workers: Processes that decode, by default one per available core; 1 is this process itself.
@@ -94,7 +117,7 @@ def prepare(
 
     with scratch_folder(out) as scratch, (scratch / "spool").open("w+b") as spool:
         files = {domain: listing.files for domain, listing in listings.items()}
-        decoded, left_out = decode_files(files, size, workers or available_cores(), spool)
+        decoded, left_out = _decode_files(files, size, workers or available_cores(), spool)
         dropped = [each for each in left_out if each.reason != "not an image"]
         skipped = [each for each in left_out if each.reason == "not an image"]
         for domain, listing in listings.items():
@@ -123,7 +146,43 @@ def prepare(
     return report
 
 
-def _split(images: Sequence[Decoded]) -> tuple[list[Decoded], list[Decoded]]:
+def _decode_files(
+    files: Mapping[str, Mapping[str, Path]], size: int, workers: int, spool: BinaryIO
+) -> tuple[dict[str, list[_Decoded]], list[LeftOut]]:
+    """Decodes all files and drops those whose encoded squares are the same as earlier ones.
+
+    `files` are paths by name, by folder; `spool` receives the encoded squares. The result depends on the order of the
+    files, not on the number of workers.
+
+    Returns:
+        The images of each folder, and the files that give none.
+
+    Raises:
+        InputError: a worker process died.
+    """
+    jobs = [(folder, name, path) for folder, named in files.items() for name, path in named.items()]
+    decoded: dict[str, list[_Decoded]] = {folder: [] for folder in files}
+    left_out: list[LeftOut] = []
+    first: dict[bytes, str] = {}
+    results = map_in_workers(functools.partial(encode_square, size=size), [path for *_, path in jobs], workers)
+    with contextlib.closing(results), progress_bar("decoding", len(jobs), Console(stderr=True)) as advance:
+        for (folder, name, _), result in zip(jobs, results, strict=True):
+            advance()
+            if isinstance(result, UnusableImageError):
+                left_out.append(LeftOut(folder, name, result.reason, result.detail))
+                continue
+            encoded, framing = result
+            digest = hashlib.sha256(encoded).digest()
+            if digest in first:
+                left_out.append(LeftOut(folder, name, "duplicate", f"of {first[digest]}"))
+                continue
+            first[digest] = f"{folder}/{name}"
+            decoded[folder].append(_Decoded(name, framing, spool.tell(), len(encoded)))
+            spool.write(encoded)
+    return decoded, left_out
+
+
+def _split(images: Sequence[_Decoded]) -> tuple[list[_Decoded], list[_Decoded]]:
     """Returns train and test images, neither of them empty; an image keeps its split when others are added."""
     in_order = sorted(images, key=lambda image: _fraction(image.file))
     tests = sum(_fraction(image.file) < _TEST_SHARE for image in in_order)
@@ -137,10 +196,11 @@ def _fraction(name: str) -> float:
 
 
 def _examples(
-    images: Iterable[Decoded], labels: Mapping[str, Label], types: Mapping[str, type], spool: BinaryIO
+    images: Iterable[_Decoded], labels: Mapping[str, Label], types: Mapping[str, type], spool: BinaryIO
 ) -> Iterator[Example]:
     for image in images:
-        example = Example(image.file, image.read(spool))
+        spool.seek(image.start)
+        example = Example(image.file, spool.read(image.length))
         if label := labels.get(image.file):
             example = dataclasses.replace(
                 example,

@@ -34,7 +34,7 @@ def map_in_workers(
 
     Args:
         function: Function at the top of a module; what it takes and returns is pickled.
-        items: Workers take chunks of them.
+        items: Its arguments.
         workers: Processes. 1 is this process itself, which also takes items that make one chunk only.
 
     Raises:
@@ -74,6 +74,7 @@ def map_in_workers(
 
 def _start_worker() -> tuple[subprocess.Popen[bytes], Connection]:
     ours, theirs = Pipe()
+    path = os.pathsep.join(sys.path)
     with theirs:
         process = subprocess.Popen(
             # -P: nothing but PYTHONPATH on the path. Warnings: Pillow's, about files that can be used all the same.
@@ -81,13 +82,8 @@ def _start_worker() -> tuple[subprocess.Popen[bytes], Connection]:
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             process_group=0,  # of its own, so that a terminal's Ctrl-C reaches this process only
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(sys.path),
-                # The workers share the cores already.
-                "OMP_NUM_THREADS": "1",
-                "OPENBLAS_NUM_THREADS": "1",
-            },
+            # One thread each: the workers share the cores already.
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
     return process, ours
 

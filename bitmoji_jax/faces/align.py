@@ -8,8 +8,8 @@ import numpy as np
 
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.faces.finder import Face, find_faces
+from bitmoji_jax.faces.matte import person_matte
 from bitmoji_jax.faces.resample import inside, square_matrix, warp
-from bitmoji_jax.faces.segmentation import person_matte
 
 Reason = Literal["no face", "too small", "cut off", "turned", "unsure"]
 
@@ -26,9 +26,7 @@ _MOUTH = (61, 291)  # corners
 
 # Training photos are crops by the rule of CelebA-HQ (Karras et al., arXiv 1710.10196, appendix C): upright along the
 # eyes and the perpendicular to eyes-to-mouth, sized by the larger of the two distances, centred a little below the
-# eyes. Its constants are fitted to the mesh of 1,540 training photos whose framing is known, by the mean distance of
-# the crop's corners, each photo's capped at 0.1 of the side. On 550 test photos 0.020 of the side is left (95th
-# percentile 0.044). A similarity from all 468 points to their median leaves 0.027 (0.058).
+# eyes. Its constants are fitted to the mesh of training photos whose framing is known (benchmarks/NOTES.md).
 _SIDE = 4.02  # in distances between the eyes
 _MOUTH_SIDE = 0.923  # eyes-to-mouth distances in a distance between the eyes
 _MOUTH_UPRIGHT = 0.823  # weight of eyes-to-mouth in the upright direction

@@ -27,8 +27,8 @@ def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 def warp(photo: np.ndarray, matrix: np.ndarray, size: int, *, draft: bool = False) -> np.ndarray:
     """Resamples a square of a photo uint8 [H, W, 3] to uint8 [size, size, 3]; outside, the photo's edge is repeated.
 
-    Only the part under the square is read. A draft takes one bilinear sample a pixel, otherwise up to four bicubic ones
-    are averaged: a draft is good enough for networks, and four to ten times faster.
+    Only the part under the square is read. A draft takes one bilinear sample a pixel, which is good enough for networks
+    and faster; otherwise up to four bicubic ones are averaged.
     """
     scale = _scale(matrix)
     # First whole blocks of pixels are averaged, which leaves a scale below 1.5 for a draft, else below 2.

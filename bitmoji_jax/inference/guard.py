@@ -40,13 +40,9 @@ class Guard:
         Returns:
           float64 [N]: the lower of the two; 0 above all training photos. 2.5 % of them are under 0.5.
         """
-        shares = [
-            1 - np.searchsorted(usual, values, side="left") / len(usual)  # of training photos at least as high
-            for usual, values in (
-                (self.cycle_errors, _cycle_errors(photos, cycled)),
-                (self.distances, _distances(avatars, self.mean, self.whitening)),
-            )
-        ]
+        errors, distances = _cycle_errors(photos, cycled), _distances(avatars, self.mean, self.whitening)
+        both = ((self.cycle_errors, errors), (self.distances, distances))
+        shares = [1 - np.searchsorted(usual, values) / len(usual) for usual, values in both]  # at least as high
         return np.clip(np.minimum(*shares) / _UNUSUAL, 0, 1)
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ _GAP = 8
 
 
 def transparent(avatar: Image.Image) -> Image.Image:
-    """An avatar without the white around it: RGBA, of the same size.
+    """Removes the white around an avatar: RGBA, of the same size.
 
     What is white inside, eyes and teeth, stays. Pixels at the edge are mixtures with white: they become partly
     transparent, and their colour is what was mixed, so that no pale seam shows on a dark page.

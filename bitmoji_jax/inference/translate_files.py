@@ -97,8 +97,7 @@ def translate_files(
     framed = options.aligned or options.direction == "y2x"
     if options.direction == "y2x":
         translator = Translator({"x2y": translator.y2x}, size=translator.size, cut_out=False)
-    translate: Callable[[Sequence[Any]], list[Portrait]]
-    translate = translator.translate_crops if framed else translator.translate_faces
+    translate: Callable[[Any], list[Portrait]] = translator.translate_crops if framed else translator.translate_faces
     writer = _Writer(out, options)
     photos: set[str] = set()
     unusual = 0
@@ -110,9 +109,8 @@ def translate_files(
         for file, decoded in _decoded_ahead(decode, files):
             try:
                 image = decoded.result()
-                faces: Sequence[Any] = (
-                    [image] if framed else translator.align(image, force=options.force, all_faces=options.all_faces)
-                )
+                how = {"force": options.force, "all_faces": options.all_faces}
+                faces: Sequence[Any] = [image] if framed else translator.align(image, **how)
             except (UnusableImageError, FaceError) as error:
                 skipped[file.name] = error.reason
                 console.print(f"skipped {_printable(file.name)}: {error}")
@@ -139,17 +137,15 @@ def translate_files(
 
 
 class _File(NamedTuple):
-    """A file to translate."""
+    """A file to translate: its name in messages, and its avatar's path below the output folder, without suffix."""
 
     name: str
-    """For messages."""
     path: Path
     target: Path
-    """Of its avatar, below the output folder and without suffix."""
 
 
 def _list_inputs(inputs: Sequence[Path], out: Path) -> tuple[list[_File], dict[str, str]]:
-    """The files to translate; and why others are skipped, by name."""
+    """Lists the files to translate; and why others are skipped, by name."""
     files: list[_File] = []
     skipped: dict[str, str] = {}
     for path in inputs:
@@ -188,9 +184,8 @@ class _Writer:
     """Writes avatars under unused names, and sheets of them."""
 
     def __init__(self, out: Path, options: Options) -> None:
+        self._out, self._options = out, options
         self.written: list[Path] = []
-        self._out = out
-        self._options = options
         self._sheet: list[Portrait] = []
 
     def write(self, target: Path, portrait: Portrait) -> Path:
@@ -230,5 +225,5 @@ class _Writer:
 
 
 def _printable(name: str) -> str:
-    """A name on one line, with control characters escaped."""
+    """Returns a name on one line, with control characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

@@ -76,11 +76,8 @@ class Translator:
         `size` is the side of the output in pixels, `cut_out` whether photos are cut out onto white first, `images` the
         number seen of each domain in training.
         """
-        self.size = size
-        self.cut_out = cut_out
-        self.images = images
-        self._directions = directions
-        self._guard = guard
+        self.size, self.cut_out, self.images = size, cut_out, images
+        self._directions, self._guard = directions, guard
 
     @classmethod
     def from_weights(cls, weights: Weights) -> "Translator":
@@ -162,13 +159,8 @@ class Translator:
             return []
         portraits = self.translate_crops([face.image for face in faces])
         return [
-            dataclasses.replace(
-                portrait,
-                confidence=face.confidence,
-                quality=min(face.confidence, portrait.quality),
-                warnings=tuple(map(str, face.warnings)),
-            )
-            for face, portrait in zip(faces, portraits, strict=True)
+            Portrait(p.crop, p.avatar, face.confidence, min(face.confidence, p.quality), tuple(map(str, face.warnings)))
+            for face, p in zip(faces, portraits, strict=True)
         ]
 
     def translate_crops(self, crops: Sequence[np.ndarray]) -> list[Portrait]:
@@ -178,10 +170,8 @@ class Translator:
         qualities = np.ones(len(crops))
         if self._guard is not None and "y2x" in self._directions:
             qualities = self._guard.typicality(resized(images, self.size), avatars, self.y2x(avatars))
-        return [
-            Portrait(crop, avatar, 1.0, float(quality), ())
-            for crop, avatar, quality in zip(images, avatars, qualities, strict=True)
-        ]
+        each = zip(images, avatars, qualities, strict=True)
+        return [Portrait(crop, avatar, 1.0, float(quality), ()) for crop, avatar, quality in each]
 
 
 def make_translate(config: ExperimentConfig) -> Callable[[Params, np.ndarray], np.ndarray]:

@@ -42,7 +42,7 @@ def synthetic_dataset(
     The same arguments give the same bytes for any number of workers.
 
     Args:
-        size: Height and width of the images, in pixels.
+        size: Side of the images, in pixels.
         train_images: Images in each of trainA and trainB.
         test_images: Pairs in testA and testB.
         seed: Seed of everything that is drawn.
@@ -57,9 +57,8 @@ def synthetic_dataset(
         InputError: the cache cannot be written to, or a number is out of range.
     """
     if size < 16 or train_images < 1 or test_images < 1 or seed < 0:
-        raise InputError(
-            f"want size >= 16, images >= 1, seed >= 0: got {size=}, {train_images=}, {test_images=}, {seed=}"
-        )
+        given = f"{size=}, {train_images=}, {test_images=}, {seed=}"
+        raise InputError(f"want size >= 16, images >= 1, seed >= 0: got {given}")
     cache = Path(cache_dir) if cache_dir is not None else cache_folder()
     out = cache / f"synthetic-{size}px-{train_images}+{test_images}-seed{seed}-{_renderer_digest()}"
     if _is_complete(out):
@@ -100,13 +99,8 @@ def _render(
             advance()
             spec, nuisance = job.spec, job.nuisance
             kind = "head" if job.split.startswith("test") else "photo" if nuisance else "avatar"
-            values = (
-                spec.glasses != "NONE",
-                nuisance is not None and nuisance.hat != "NONE",
-                nuisance is not None and nuisance.shadow,
-                *spec.skin,
-                *spec.hair_colour,
-            )
+            hat, shadow = (nuisance.hat != "NONE", nuisance.shadow) if nuisance else (False, False)
+            values = (spec.glasses != "NONE", hat, shadow, *spec.skin, *spec.hair_colour)
             attributes = dict(zip(ATTRIBUTES, map(float, values), strict=True))
             splits[job.split].append(Example(f"{kind}-{job.number:05d}", image, spec.gender, landmarks, attributes))
     return splits

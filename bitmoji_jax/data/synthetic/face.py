@@ -7,19 +7,13 @@ from bitmoji_jax.data.synthetic.spec import RGB, AvatarSpec
 
 LINE: RGB = (26, 21, 23)  # of an avatar's outlines
 EYE_LEFT, EYE_RIGHT, NOSE_TIP = (106.0, 108.0), (158.0, 108.0), (132.0, 134.0)
-# Half the width of a mouth, the y of its corners, and how far below them the lower lip of an avatar is,
-_AVATAR_MOUTH = {
-    "SMILE": (19.0, 151.0, 22.0),
-    "BIG_SMILE": (25.0, 151.0, 25.0),
-    "TWINKLE": (14.0, 153.0, 13.0),
-    "SERIOUS": (12.0, 157.0, 6.0),
-}
-# or how far the mouth of a photo is open.
-_PHOTO_MOUTH = {
-    "SMILE": (22.0, 150.0, 7.0),
-    "BIG_SMILE": (26.0, 149.0, 10.0),
-    "TWINKLE": (22.0, 152.0, 0.0),
-    "SERIOUS": (19.0, 154.0, 0.0),
+# Of an avatar and of a photo: half the width of the mouth, the y of its corners, and how far below them the lower lip
+# of the avatar is, or how far the mouth of the photo is open.
+_MOUTHS = {
+    "SMILE": ((19.0, 151.0, 22.0), (22.0, 150.0, 7.0)),
+    "BIG_SMILE": ((25.0, 151.0, 25.0), (26.0, 149.0, 10.0)),
+    "TWINKLE": ((14.0, 153.0, 13.0), (22.0, 152.0, 0.0)),
+    "SERIOUS": ((12.0, 157.0, 6.0), (19.0, 154.0, 0.0)),
 }
 _AVATAR_EYE = {"open": 7.5, "wide": 9.0, "narrow": 5.5}
 _PHOTO_EYE = {"open": 6.0, "wide": 7.2, "narrow": 4.6}
@@ -27,7 +21,7 @@ _PHOTO_EYE = {"open": 6.0, "wide": 7.2, "narrow": 4.6}
 
 def landmarks_on_canvas(spec: AvatarSpec, *, photo: bool) -> np.ndarray:
     """Returns eyes, nose and mouth corners, image-left first: float32 [5, 2] in canvas units."""
-    half, height, _ = (_PHOTO_MOUTH if photo else _AVATAR_MOUTH)[spec.mouth]
+    half, height, _ = _MOUTHS[spec.mouth][photo]
     return np.array([EYE_LEFT, EYE_RIGHT, NOSE_TIP, (132 - half, height), (132 + half, height)], np.float32)
 
 
@@ -42,7 +36,7 @@ def avatar_features(spec: AvatarSpec) -> str:
         _brows(spec, _mix(spec.hair_colour, LINE, 0.45)),
         library_part("Mouth", mouth=spec.mouth),
     ]
-    half, height, depth = _AVATAR_MOUTH[spec.mouth]
+    half, height, depth = _MOUTHS[spec.mouth][0]
     if spec.gender == "female":
         lip = _hex(_mix(skin, (190, 40, 60), 0.55))
         parts.append(_stroke(f"M{132 - 0.55 * half} {height + depth} q{0.55 * half} 4 {1.1 * half} 0", lip, 3.6))
@@ -100,7 +94,7 @@ def photo_features(spec: AvatarSpec) -> str:
 
 def _lips(spec: AvatarSpec, colour: np.ndarray, crease: str) -> str:
     """Returns two lips with a dark line or teeth between them."""
-    half, height, opening = _PHOTO_MOUTH[spec.mouth]
+    half, height, opening = _MOUTHS[spec.mouth][1]
     left, right = 132 - half, 132 + half
     sag = {"SERIOUS": 0.5, "TWINKLE": 4.0}.get(spec.mouth, 5.0)  # the middle of a smile is lower than its corners
     line = height + sag

@@ -7,18 +7,8 @@ The layers of an avatar are laid over the relief of a head that is lit, shadowed
 import numpy as np
 from scipy import ndimage
 
+from bitmoji_jax.data.synthetic import layers
 from bitmoji_jax.data.synthetic.face import EYE_LEFT, EYE_RIGHT, photo_features
-from bitmoji_jax.data.synthetic.layers import (
-    body_layer,
-    glasses_layer,
-    hair_layer,
-    head_distance,
-    over,
-    oversampling,
-    rasterise,
-    shrink,
-    to_uint8,
-)
 from bitmoji_jax.data.synthetic.pose import SOURCE, VIEW, Canvas, Grain, canvas_of_pixels
 from bitmoji_jax.data.synthetic.spec import AvatarSpec, Nuisance
 
@@ -31,23 +21,23 @@ _BRIM = 76.0  # lower edge of hats
 def render_photo(spec: AvatarSpec, nuisance: Nuisance, size: int) -> np.ndarray:
     """Draws a photo of a spec under some conditions: uint8 [size, size, 3]."""
     rng = np.random.default_rng(nuisance.texture)
-    pixels = size * oversampling(size)
+    pixels = size * layers.oversampling(size)
     canvas = Canvas(*canvas_of_pixels(nuisance, pixels), pixels, Grain(rng))
     light = np.array(nuisance.light, np.float32)
     hair, beard = _hair(spec, nuisance, canvas), _beard(spec, canvas)
 
     image = _background(nuisance, rng, pixels)
     person, coverage, lambert = _body(spec, nuisance, canvas, hair)
-    image = over(image, person, coverage)
+    image = layers.over(image, person, coverage)
     if spec.facial_hair != "NONE":
-        image = over(image, _hair_colours(spec, beard, nuisance, canvas, curly=True), beard[0])
-    image = over(image, _hair_colours(spec, hair, nuisance, canvas, curly=spec.hair in _CURLY), hair[0])
+        image = layers.over(image, _hair_colours(spec, beard, nuisance, canvas, curly=True), beard[0])
+    image = layers.over(image, _hair_colours(spec, hair, nuisance, canvas, curly=spec.hair in _CURLY), hair[0])
     if spec.glasses != "NONE":
-        glasses = canvas.sample(glasses_layer(spec.glasses, SOURCE, pixels))
+        glasses = canvas.sample(layers.glasses_layer(spec.glasses, SOURCE, pixels))
         fallen = ndimage.shift(glasses[3], (2.5 / canvas.unit, -2.0 * light[0] / canvas.unit), order=1)
         image *= (1 - 0.3 * ndimage.gaussian_filter(fallen, 1.5 / canvas.unit) * coverage)[..., None]
         frame = 0.9 * np.moveaxis(glasses[:3], 0, -1) + 0.1 * np.clip(lambert, 0, 1)[..., None]
-        image = over(image, frame, 0.95 * glasses[3])
+        image = layers.over(image, frame, 0.95 * glasses[3])
     if nuisance.hat != "NONE":
         image = _put_on_hat(image, nuisance, canvas)
     if nuisance.shadow:
@@ -60,12 +50,12 @@ def _body(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draws the lit body without hair: colours [N, N, 3], coverage [N, N], and n·l of the skin [N, N]."""
     x, y = canvas.x, canvas.y
-    body = np.stack(body_layer(spec.clothing, SOURCE, canvas.pixels), -1)
+    body = np.stack(layers.body_layer(spec.clothing, SOURCE, canvas.pixels), -1)
     skin_cover, clothing, neck_shade = canvas.sample(body)
     coverage = np.clip(skin_cover + clothing, 0, 1)
-    features = canvas.sample(rasterise(photo_features(spec), SOURCE, canvas.pixels))
+    features = canvas.sample(layers.rasterise(photo_features(spec), SOURCE, canvas.pixels))
     skin = np.array(spec.skin, np.float32) / 255
-    albedo = over(_skin_albedo(skin, canvas), np.moveaxis(features[:3], 0, -1), features[3])
+    albedo = layers.over(_skin_albedo(skin, canvas), np.moveaxis(features[:3], 0, -1), features[3])
 
     light = np.array(nuisance.light, np.float32)
     normal, head = _skin_normals(canvas)
@@ -85,12 +75,12 @@ def _body(
 
     cloth = np.array(spec.clothing_colour, np.float32) / 255
     folds = 0.62 + 0.3 * light[2] + 0.28 * (canvas.grain.smooth(x, y, 14.0) - 0.5) + 0.1 * light[0] * (x - 132) / 60
-    return over(person, cloth * folds[..., None], clothing / np.maximum(coverage, 1e-3)), coverage, lambert
+    return layers.over(person, cloth * folds[..., None], clothing / np.maximum(coverage, 1e-3)), coverage, lambert
 
 
 def _skin_normals(canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
     """Returns unit normals [N, N, 3] of the head and of the neck, a cylinder; and the coverage [N, N] of the head."""
-    distance = head_distance(canvas.x, canvas.y)
+    distance = layers.head_distance(canvas.x, canvas.y)
     head = np.clip((58 - distance) / 2, 0, 1)
     across = np.clip((canvas.x - 132) / 34, -0.95, 0.95)
     neck = np.stack([across, np.zeros_like(across), np.sqrt(1 - across * across)], -1)
@@ -134,7 +124,7 @@ def _beard(spec: AvatarSpec, canvas: Canvas) -> np.ndarray:
     """Returns the layers of facial hair, in the order of `_hair`, with frayed edges."""
     beard = np.zeros((4, *canvas.x.shape), np.float32)
     if spec.facial_hair != "NONE":
-        layer = hair_layer("NONE", spec.facial_hair, SOURCE, canvas.pixels).coverage
+        layer = layers.hair_layer("NONE", spec.facial_hair, SOURCE, canvas.pixels).coverage
         soft = ndimage.gaussian_filter(layer, 1.6 * canvas.pixels / SOURCE.side)[..., None]
         fray_x, fray_y = canvas.grain.fine(canvas.x, canvas.y, 1.6), canvas.grain.fine(canvas.y, canvas.x, 1.6)
         beard[0] = 0.93 * np.clip(1.5 * canvas.sample(soft, 3.5 * (fray_x - 0.5), 3.5 * (fray_y - 0.5))[0] - 0.2, 0, 1)
@@ -145,7 +135,7 @@ def _beard(spec: AvatarSpec, canvas: Canvas) -> np.ndarray:
 def _hair(spec: AvatarSpec, nuisance: Nuisance, canvas: Canvas) -> np.ndarray:
     """Returns coverage, tone, highlights and shade of the hair, [4, N, N], with edges of strands."""
     x, y, grain = canvas.x, canvas.y, canvas.grain
-    layer = np.stack(hair_layer(spec.hair, "NONE", SOURCE, canvas.pixels), -1)
+    layer = np.stack(layers.hair_layer(spec.hair, "NONE", SOURCE, canvas.pixels), -1)
     if spec.hair in _CURLY:
         reach, along = 7.0, grain.smooth(x, y, 3.0)
     else:
@@ -190,7 +180,7 @@ def _occlusion(hair: np.ndarray, light: np.ndarray, canvas: Canvas) -> np.ndarra
     bump = canvas.bump
     thrown = ndimage.shift(hair, (4.5 / canvas.unit, -5 * light[0] / canvas.unit), order=1, mode="nearest")
     shade = 0.55 * ndimage.gaussian_filter(thrown, 4.0 / canvas.unit, truncate=2.5)
-    distance = head_distance(canvas.x, canvas.y)
+    distance = layers.head_distance(canvas.x, canvas.y)
     below = np.clip((distance - 55) / 3, 0, 1) * (canvas.y > 150)
     shade = shade + 0.6 * below * np.exp(-np.clip(distance - 56, 0, None) / 16)
     shade += 0.26 * bump(132 - 6 * light[0], 142, 10, 4) + 0.22 * bump(132, 168, 15, 4)
@@ -227,14 +217,14 @@ def _put_on_hat(image: np.ndarray, nuisance: Nuisance, canvas: Canvas) -> np.nda
         )
         weave = 0.95 + 0.1 * grain.fine(x, y, 1.4)
         weave = np.where(y > _BRIM - 14 + 22 * ((x - 132) / 66) ** 2, 0.7 * weave, weave)
-    cover = canvas.sample(rasterise(shape, SOURCE, canvas.pixels)[..., 3:])[0]
+    cover = canvas.sample(layers.rasterise(shape, SOURCE, canvas.pixels)[..., 3:])[0]
     thrown = ndimage.shift(cover, (7 / canvas.unit, 0), order=1, mode="nearest")
     thrown = ndimage.gaussian_filter(thrown, 3 / canvas.unit)
     image = image * (1 - 0.45 * thrown * (y < 125))[..., None]
     normal = _normals(30 * ndimage.gaussian_filter(cover, 9 / canvas.unit, truncate=2.5), canvas.unit)
     diffuse = np.clip((normal @ np.array(nuisance.light, np.float32) + 0.25) / 1.25, 0, 1)
     lit = nuisance.ambient + (1.15 - nuisance.ambient) * diffuse
-    return over(image, np.array(nuisance.hat_colour, np.float32) / 255 * (lit * weave)[..., None], cover)
+    return layers.over(image, np.array(nuisance.hat_colour, np.float32) / 255 * (lit * weave)[..., None], cover)
 
 
 def _background(nuisance: Nuisance, rng: np.random.Generator, pixels: int) -> np.ndarray:
@@ -252,7 +242,7 @@ def _background(nuisance: Nuisance, rng: np.random.Generator, pixels: int) -> np
 def _photograph(image: np.ndarray, nuisance: Nuisance, rng: np.random.Generator, size: int) -> np.ndarray:
     """Applies defocus, white balance, exposure, highlight compression and sensor noise: uint8 [size, size, 3]."""
     image = ndimage.gaussian_filter(image, (nuisance.blur * image.shape[0],) * 2 + (0,), truncate=2.5)
-    image = shrink(image, size)
+    image = layers.shrink(image, size)
     gain = nuisance.exposure * (1 + 0.06 * nuisance.warmth * np.array([1, 0.2, -1.0]))
     image = image * gain
     # Highlights are compressed by their brightest channel, so that bright skin and hair keep their hue.
@@ -260,4 +250,4 @@ def _photograph(image: np.ndarray, nuisance: Nuisance, rng: np.random.Generator,
     image = image * np.where(peak > 0.7, 0.7 + 0.3 * np.tanh((peak - 0.7) / 0.3), peak) / peak
     grain = rng.standard_normal(image.shape).astype(np.float32)
     luma = grain.mean(-1, keepdims=True)
-    return to_uint8(image + nuisance.noise * (0.6 * grain + 1.1 * luma) * np.sqrt(0.25 + np.clip(image, 0, 1)))
+    return layers.to_uint8(image + nuisance.noise * (0.6 * grain + 1.1 * luma) * np.sqrt(0.25 + np.clip(image, 0, 1)))
