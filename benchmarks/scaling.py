@@ -169,7 +169,7 @@ def show(result: dict[str, Any]) -> None:
     console.print(table)
     console.print(
         f"{result['all_reduced_bytes'] / 1e6:.1f} MB a step in {result['all_reduces']['compiled']} all-reduces "
-        f"({result['all_reduces']['handed_to_xla']} before XLA)"
+        f"({result['all_reduces']['before_xla']} before XLA)"
     )
 
 

@@ -16,8 +16,9 @@ pytestmark = [pytest.mark.benchmark, pytest.mark.slow]
 
 def run(module: str, *flags: str) -> dict[str, Any]:
     command = [sys.executable, "-m", f"benchmarks.{module}", "--short", *flags]
-    output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=STUCK).stdout
-    return json.loads(output)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=STUCK)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def test_input_pipeline() -> None:
