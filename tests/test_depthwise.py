@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bitmoji_jax.ops.depthwise import depthwise_conv
+from bitmoji_jax.ops.conv import depthwise_conv
 from bitmoji_jax.ops.platform import tracing_for
 
 

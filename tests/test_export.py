@@ -142,7 +142,7 @@ def test_accelerators_get_their_own_form(translator: Translator, plain: Path) ->
         one = jax.export.export(jax.jit(exported.call), platforms=[platform], disabled_checks=anywhere)(photos)
         # Compiled as another program, which rounds to bfloat16 elsewhere; the CPU's form does not round at all.
         found = np.asarray(jax.jit(one.call)(photos)).astype(float)
-        assert np.abs(found - expected).mean() < 0.3 * np.abs(found - translator(photos)).mean()
+        assert np.abs(found - expected).mean() < 0.5 * np.abs(found - translator(photos)).mean()
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bitmoji_jax.metrics.paired import paired_error
+from bitmoji_jax.metrics.images import paired_error
 
 
 def flat(*levels: int) -> np.ndarray:

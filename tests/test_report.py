@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from bitmoji_jax.evaluation.report import charts
-from bitmoji_jax.evaluation.report.numbers import format_number
 from bitmoji_jax.evaluation.report.page import write_report
 from bitmoji_jax.evaluation.report.pictures import Picture, cases_of, random_strips, reverse_strip
+from bitmoji_jax.evaluation.report.tables import format_number
 from bitmoji_jax.evaluation.results import Evaluation, Score, scores_json
 from tests.evaluations import PHOTOS, make_evaluation, make_run, nasty_evaluation, page, what
 from tests.html_tree import Tree

@@ -71,7 +71,7 @@ class Framing:
             x = 1 - x
         if self.orientation in (3, 4, 7, 8):
             y = 1 - y
-        left, top, side = self.square
+        left, top, side = central_square(self.width, self.height)
         moved = np.stack([(x * self.width - left) / side, (y * self.height - top) / side], axis=1)
         if self.orientation != 1:
             for one, other in ((0, 1), (3, 4)):
@@ -79,11 +79,11 @@ class Framing:
                     moved[[one, other]] = moved[[other, one]]
         return moved.astype(np.float32)
 
-    @property
-    def square(self) -> tuple[int, int, int]:
-        """Left, top and side of the central square, in pixels of the upright image."""
-        side = min(self.width, self.height)
-        return (self.width - side) // 2, (self.height - side) // 2, side
+
+def central_square(width: int, height: int) -> tuple[int, int, int]:
+    """Returns left, top and side of the central square of an image, in pixels."""
+    side = min(width, height)
+    return (width - side) // 2, (height - side) // 2, side
 
 
 def encode_image(rgb: np.ndarray) -> bytes:
@@ -117,12 +117,11 @@ def load_square(path: Path, size: int) -> tuple[np.ndarray, Framing]:
             raise UnusableImageError("too small", detail)
         orientation = _orientation(image)
         upright, icc = _upright(image)
-        framing = Framing(orientation, *upright.size)
-        left, top, side = framing.square
+        left, top, side = central_square(*upright.size)
         box = (left, top, left + side, top + side)
         # Colours are converted after resizing, where there are few pixels.
         resized = upright.resize((size, size), Image.Resampling.LANCZOS, box, reducing_gap=3.0)
-        return _in_srgb(resized, icc), framing
+        return _in_srgb(resized, icc), Framing(orientation, *upright.size)
 
 
 def encode_square(path: Path, size: int) -> tuple[bytes, Framing] | UnusableImageError:

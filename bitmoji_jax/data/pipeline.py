@@ -10,11 +10,11 @@ import jax
 import numpy as np
 import tensorflow_datasets as tfds
 from jax.sharding import Mesh, NamedSharding
-from PIL import Image, ImageOps
+from PIL import Image
 
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.builder import GENDERS, SPLITS
-from bitmoji_jax.data.images import decode_image
+from bitmoji_jax.data.images import central_square, decode_image
 from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.parallel import SHARDED
@@ -46,12 +46,8 @@ class Dataset:
         """
         row = self.splits[split][index]
         attributes = row.get("attributes", {}).items()
-        image = decode_image(row["image"])
-        size = (self.stored_size, self.stored_size)
-        if image.shape[:2] != size:
-            image = np.asarray(ImageOps.fit(Image.fromarray(image), size, Image.Resampling.BICUBIC))
         return {
-            "image": image,
+            "image": _decode(row["image"], self.stored_size),
             "landmarks": np.asarray(row.get("landmarks", np.full((5, 2), np.nan)), np.float32),
             "id": row["id"].decode() if "id" in row else str(index),
             "gender": GENDERS[row["gender"]] if "gender" in row else "unknown",
@@ -90,7 +86,8 @@ def open_dataset(config: DataConfig) -> Dataset:
         else:
             builder = tfds.builder_from_directory(config.dir)
     except Exception as error:
-        # TFDS raises types of several libraries, for a folder that does not exist as for a damaged dataset_info.json.
+        # TFDS raises types of several libraries for a folder, name, configuration or version that does not exist, and
+        # for a damaged dataset_info.json.
         raise InputError(
             f"cannot open the dataset {name}: {_one_line(error)}. To make one of two folders of pictures: "
             "python -m bitmoji_jax prepare --photos DIR --avatars DIR --out data/NAME"
@@ -109,7 +106,8 @@ def open_dataset(config: DataConfig) -> Dataset:
     for split in ("trainA", "trainB"):
         if split not in splits:
             raise InputError(
-                f"{name} has no images in {split}: it needs trainA (photos) and trainB (avatars), already prepared"
+                f"{name} has no images in split {split}: it needs trainA (photos) and trainB (avatars), "
+                "already prepared"
             )
 
     shape = builder.info.features["image"].shape
@@ -126,9 +124,12 @@ def read_pair(dataset: Dataset, indices: tuple[int, int]) -> dict[str, dict[str,
 
 def abstract_batch(dataset: Dataset, batch_size: int, mesh: Mesh) -> Any:
     """Returns the shapes, types and shardings of a batch of `train_batches`."""
-    first, sharding = (mesh.size, batch_size // mesh.size), NamedSharding(mesh, SHARDED)
-    pair = read_pair(dataset, (0, 0))
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((*first, *a.shape), a.dtype, sharding=sharding), pair)
+    return jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(
+            (mesh.size, batch_size // mesh.size, *a.shape), a.dtype, sharding=NamedSharding(mesh, SHARDED)
+        ),
+        read_pair(dataset, (0, 0)),
+    )
 
 
 def train_batches(
@@ -140,8 +141,10 @@ def train_batches(
     batches do not depend on the number of processes and devices.
 
     Args:
+      dataset: source of the images.
       config: its `read_threads`.
       batch_size: images of each domain in a global batch.
+      seed: seed of the order.
       mesh: all devices.
       start: number of global batches to skip, those that a resumed run has used.
 
@@ -169,9 +172,18 @@ def train_batches(
     # The defaults, 16 threads and 500 batches ahead, would take gigabytes.
     read_options = grain.ReadOptions(num_threads=config.read_threads, prefetch_buffer_size=2 * config.read_threads)
     prefetched = grain.experimental.ThreadPrefetchIterDataset
-    # Some on the host, some on the devices: without the first, the devices wait longer.
+    # Some on the host, some on the devices: without the first, the devices wait twice as long.
     on_host = prefetched(batches.to_iter_dataset(read_options), prefetch_buffer_size=4)
     return iter(prefetched(on_host.map(to_devices), prefetch_buffer_size=2))
+
+
+def _decode(encoded: bytes, size: int) -> np.ndarray:
+    rgb = decode_image(encoded)
+    if rgb.shape[:2] == (size, size):
+        return rgb
+    left, top, side = central_square(rgb.shape[1], rgb.shape[0])
+    box = (left, top, left + side, top + side)
+    return np.asarray(Image.fromarray(rgb).resize((size, size), Image.Resampling.BICUBIC, box))
 
 
 def _one_line(error: Exception) -> str:

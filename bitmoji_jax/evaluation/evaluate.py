@@ -20,8 +20,8 @@ from bitmoji_jax.data.pipeline import open_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation import photo_scores, set_scores
 from bitmoji_jax.evaluation.judges import Judges, load_judges
-from bitmoji_jax.evaluation.report.numbers import format_count
 from bitmoji_jax.evaluation.report.page import write_report
+from bitmoji_jax.evaluation.report.tables import format_count
 from bitmoji_jax.evaluation.results import Evaluation, RunResult, Score
 from bitmoji_jax.evaluation.testset import EFFICIENTNET, Outputs, TestSet, make_test_set, read_split
 from bitmoji_jax.host import available_cores
@@ -35,11 +35,7 @@ _SORTED_BY = ("paired_error", "distance_to_real", "skin_delta_e", "hair_delta_e"
 
 
 def evaluate(
-    runs: Sequence[Path],
-    out: Path,
-    *,
-    data: Path | None = None,
-    checkpoint: str | int | None = None,
+    runs: Sequence[Path], out: Path, *, data: Path | None = None, checkpoint: str | int | None = None
 ) -> Evaluation:
     """Scores runs and writes `out`/index.html and `out`/scores.json.
 
@@ -57,7 +53,8 @@ def evaluate(
     use_compilation_cache()
     names = _names(runs)
     weights = [run_weights(run, checkpoint) for run in runs]
-    dataset = open_dataset(_data_config(data, names, [w.config for w, _ in weights]))
+    data_config = _data_config(data, names, [w.config for w, _ in weights])
+    dataset = open_dataset(data_config)
     sizes = " · ".join(f"{name} {count:,}" for name, count in dataset.sizes().items())
     console.print(f"{format_count(len(runs), 'run')} on {sizes}")
     photos, avatars = read_split(dataset, "testA"), read_split(dataset, "testB")
@@ -80,7 +77,7 @@ def evaluate(
             **{name: importlib.metadata.version(name) for name in ("bitmoji-jax", "jax", "flax", "numpy")},
         },
         seconds=time.perf_counter() - started,
-        dataset="synthetic" if dataset.paired_test else (data or Path(_dataset_name(weights[0][0].config))).name,
+        dataset="synthetic" if dataset.paired_test else Path(data_config.name or data_config.dir or "synthetic").name,
         sizes=dataset.sizes(),
         judges=judges.accuracies,
         runs=tuple(results),
@@ -90,19 +87,16 @@ def evaluate(
     return evaluation
 
 
-def _evaluate_run(
-    run: Path,
-    name: str,
-    which: str,
-    weights: Weights,
-    test_set: TestSet,
-    judges: Judges,
-) -> RunResult:
+def _evaluate_run(run: Path, name: str, which: str, weights: Weights, test_set: TestSet, judges: Judges) -> RunResult:
     translator = Translator.from_weights(weights)
     fake_y, fake_x = translator.x2y(test_set.photos.images), translator.y2x(test_set.avatars.images)
     outputs = Outputs(translator, test_set, judges, fake_y, fake_x)
     scores = _scores(outputs)
-    measures = {score.name: score for score in [*scores, photo_scores.distance_to_real(outputs)] if _has_values(score)}
+    measures = {
+        score.name: score
+        for score in [*scores, photo_scores.distance_to_real(outputs)]
+        if score.per_image is not None and np.isfinite(score.per_image).any()
+    }
     rows = _metrics_rows(run)
     epoch_images = next((round(row["images"] / row["epoch"]) for row in rows if row.get("epoch")), None)
     return RunResult(
@@ -144,10 +138,6 @@ def _scores(outputs: Outputs) -> list[Score]:
     ]
 
 
-def _has_values(score: Score) -> bool:
-    return score.per_image is not None and bool(np.isfinite(score.per_image).any())
-
-
 def _names(runs: Sequence[Path]) -> list[str]:
     """The name of each run's folder, with that of its parent where two are the same."""
     names = [run.resolve().name for run in runs]
@@ -171,10 +161,6 @@ def _data_config(data: Path | None, names: Sequence[str], configs: Sequence[Expe
                 f"{names[0]} and {name} were trained on different datasets: name one to score them on, --data DIR"
             )
     return first
-
-
-def _dataset_name(config: ExperimentConfig) -> str:
-    return config.data.name or config.data.dir or "synthetic"
 
 
 def _metrics_rows(run: Path) -> list[Mapping[str, float]]:

@@ -3,9 +3,8 @@
 For avatars: gender, glasses, hat. For photos and avatars: the places of eyes, nose and mouth corners. One network has
 an output for each, so both domains share its layers and a minute of training is enough.
 
-Outputs of a half-trained translator are rough, and a classifier trained on clean avatars called most rough drawings of
-men women. So every training image is corrupted at random, and a judge's accuracy on corrupted test images is reported
-beside every score it gives.
+Outputs of a half-trained translator are rough, so every training image is corrupted at random, and a judge's accuracy
+on corrupted test images is reported beside every score it gives.
 """
 
 import dataclasses
@@ -43,10 +42,7 @@ _MIN_LANDMARKS, _MIN_CLASS = (200, 20), (50, 5)  # labelled images in train and 
 class Judges:
     """Trained judges. Images are uint8 [N, S, S, 3], any N and S; compiled once for each S.
 
-    Not to be trusted: on images without a face, which get an answer too; below a judge's own error; for a face far from
-    where the dataset has its faces (shifts in training are up to 3 of 64 pixels). Landmarks of aligned photos hardly
-    vary, so a low NME says little: the mean training points alone score 0.064 on face2bitmoji's photos, 0.088 on its
-    avatars. Gender is read off hair and beard, so a man with long hair counts as a woman.
+    Not to be trusted: below a judge's own error; on images without a face, or with one unlike the dataset's.
     """
 
     params: Mapping[str, Any]
@@ -65,11 +61,8 @@ class Judges:
     def classify(self, name: str, images: np.ndarray) -> np.ndarray:
         """Estimates the probability, float64 [N], that an avatar is female ("gender") or wears "glasses" or a "hat".
 
-        Both classes are taken to be equally common, as they were weighted in training.
-
-        Raises:
-          LookupError: there is no such judge; the message has the reason.
-          ValueError: images of another type or shape.
+        Both classes are taken to be equally common, as they were weighted in training. LookupError with the reason if
+        there is no such judge, ValueError for images of another type or shape.
         """
         self.accuracy(f"{name}_y")
         _, logits = self._predict(images)
@@ -78,11 +71,7 @@ class Judges:
     def landmarks(self, domain: Literal["x", "y"], images: np.ndarray) -> np.ndarray:
         """Finds left eye, right eye, nose, left and right mouth corner: float32 [N, 5, 2], fractions of the image.
 
-        The points are those of the domain's labels; "left" is the image's.
-
-        Raises:
-          LookupError: there is no such judge; the message has the reason.
-          ValueError: images of another type or shape.
+        The points are those of the domain's labels; "left" is the image's. Errors are those of `classify`.
         """
         self.accuracy(f"landmarks_{domain}")
         points, _ = self._predict(images)
@@ -116,17 +105,12 @@ def load_judges(dataset: Dataset, console: Console, *, steps: int = STEPS) -> Ju
 def train_judges(dataset: Dataset, *, seed: int = 0, steps: int = STEPS) -> Judges:
     """Trains the judges that the labels of trainA and trainB allow, and measures them on testA and testB.
 
-    Landmarks need 200 labelled images in train and 20 in test, a classifier 50 and 5 avatars of each class.
+    Landmarks need 200 labelled images in train and 20 in test, a classifier 50 and 5 avatars of each class; splits and
+    labels may be missing. A step takes 32 images of both domains. The same seed gives the same judges on one machine.
 
     A classifier's accuracy is the mean of its accuracies on both classes, so always naming the more common one is not
-    rewarded. NME is that of `metrics.images.nme`. The corruptions are made at 64 pixels: gaussian noise (standard
-    deviation in grey levels), gaussian blur (in pixels), JPEG (quality), checkerboard (amplitude in grey levels, period
-    in pixels).
-
-    Args:
-      dataset: splits and labels may be missing.
-      seed: of the weights, the order and the corruptions. The same seed gives the same judges on the same machine.
-      steps: of training, 32 images each, drawn from both domains.
+    rewarded. NME is that of `metrics.images.nme`. The corruptions are those of `corrupt`: gaussian noise (standard
+    deviation in grey levels), blur (pixels), JPEG (quality), checkerboard (amplitude in grey levels, period in pixels).
     """
     train, test = _read_rows(dataset, "train"), _read_rows(dataset, "test")
     missing = {}

@@ -10,8 +10,14 @@ from bitmoji_jax.evaluation.results import Group, JudgeAccuracy, Score, measured
 from bitmoji_jax.evaluation.testset import EFFICIENTNET, Outputs, Pairs
 from bitmoji_jax.metrics.colour import delta_e, srgb_to_lab
 from bitmoji_jax.metrics.face_colour import hair_colour, skin_colour
-from bitmoji_jax.metrics.images import compress_jpeg, cycle_psnr, high_frequency_hiding, nme, shadow_sensitivity
-from bitmoji_jax.metrics.paired import paired_error
+from bitmoji_jax.metrics.images import (
+    compress_jpeg,
+    cycle_psnr,
+    high_frequency_hiding,
+    nme,
+    paired_error,
+    shadow_sensitivity,
+)
 from bitmoji_jax.metrics.shadow import cast_shadow
 
 _JPEG_QUALITY = 75

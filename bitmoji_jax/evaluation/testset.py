@@ -119,11 +119,7 @@ class Outputs:
 
 
 def read_split(dataset: Dataset, name: str) -> Split:
-    """Reads all of testA or testB.
-
-    Raises:
-      InputError: the dataset has no such split, or fewer than two images in it.
-    """
+    """Reads all of testA or testB; InputError if the dataset has no such split, or fewer than two images in it."""
     count = len(dataset.splits.get(name, ()))
     if count < 2:
         raise InputError(
@@ -161,6 +157,10 @@ def make_test_set(
     train = {domain: _some_images(dataset, split, size) for domain, split in (("x", "trainA"), ("y", "trainB"))}
     blurred = {domain: low_pass(values) for domain, values in images.items()}
     blurred_train = {domain: low_pass(values) for domain, values in train.items()}
+    pairs = None
+    if dataset.paired_test:
+        of_photos, of_avatars = zip(*dataset.test_pairs(), strict=True)
+        pairs = Pairs(list(of_photos), list(of_avatars), dataset.mean_image("trainB"))
     return TestSet(
         photos=photos,
         avatars=avatars,
@@ -168,13 +168,8 @@ def make_test_set(
         networks=networks,
         scales={name: _kid_scale(images, train, network) for name, network in networks.items()},
         low_pass_scales={name: _kid_scale(blurred, blurred_train, network) for name, network in networks.items()},
-        pairs=_read_pairs(dataset) if dataset.paired_test else None,
+        pairs=pairs,
     )
-
-
-def _read_pairs(dataset: Dataset) -> Pairs:
-    photos, avatars = zip(*dataset.test_pairs(), strict=True)
-    return Pairs(list(photos), list(avatars), dataset.mean_image("trainB"))
 
 
 def _some_images(dataset: Dataset, split: str, size: int) -> np.ndarray:

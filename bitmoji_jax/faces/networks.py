@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bitmoji_jax.files import read_weights
-from bitmoji_jax.ops.conv import patch_conv, xla_conv
-from bitmoji_jax.ops.depthwise import depthwise_conv
+from bitmoji_jax.ops.conv import depthwise_conv, patch_conv, xla_conv
 from bitmoji_jax.ops.platform import on_cpu
 
 WEIGHTS = Path(__file__).parent / "weights.safetensors"

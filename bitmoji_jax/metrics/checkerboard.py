@@ -16,31 +16,23 @@ class Checkerboard:
     """Spectral power at the frequencies of upsampling over that at neighbouring ones: no unit, 1 is no pattern."""
 
     period_2: float
-    """At the Nyquist frequency, from the last ×2 upsampling. A checkerboard of ±A grey levels over white noise of
-    variance v on S pixels adds ⅔·S·A²/v."""
+    """At the Nyquist frequency, from the last ×2 upsampling."""
     period_4: float
-    """At half of it, from the ×2 upsampling before. A checkerboard of ±A in squares of 2 pixels adds ⅓·S·A²/v."""
+    """At half of it, from the ×2 upsampling before."""
 
 
 def checkerboard(images: np.ndarray) -> Checkerboard:
     """Measures by how much patterns of period 2 and 4 pixels, along either axis, exceed the spectrum around them.
 
-    Patterns after Odena et al., "Deconvolution and checkerboard artifacts", Distill 2016; that they show as peaks at
-    these frequencies after Zhang et al., arXiv 1907.06515. The ratio is ours: power spectra under a Hann window are
-    averaged over images and channels, and a rounding error's variance is added, so that empty ones give 1; on the lines
-    |f| = S/2 and S/4 each frequency is divided by the geometric mean of those 2 and 3 steps across the line; the
-    ratios are averaged along the lines of both axes. Real bitmojis score 0.88 and 1.04 at 64 px, 0.99 and 1.01 at 128.
+    Source: Odena et al., "Deconvolution and checkerboard artifacts", Distill 2016, and Zhang et al., arXiv 1907.06515,
+    for peaks at these frequencies; the ratio is ours. Power spectra under a Hann window are averaged over images and
+    channels, and a rounding error's variance is added, so that empty ones give 1; on the lines |f| = S/2 and S/4 each
+    frequency is divided by the geometric mean of those 2 and 3 steps across the line; the ratios are averaged along
+    the lines of both axes. Real bitmojis of 64 px score 0.88 and 1.04; see benchmarks/NOTES.md.
 
-    Not to be trusted: with fewer than about 50 images, where noise in the denominator raises it (by 1 % at 50, to 2 for
-    one grey image); below 1, where the spectrum falls or (near 0) neighbouring pixels are copies, as after bare
-    nearest-neighbour upsampling; for JPEG at this size, whose blocks of 8 have peaks at the same frequencies; for real
-    stripes of that period. So compare with real avatars.
+    Not to be trusted: with fewer than about 50 images, below 1, or for JPEG and real stripes of that period.
 
-    Args:
-      images: uint8 [N, S, S, 3], S a multiple of 4 and at least 16.
-
-    Raises:
-      ValueError: another shape or type, or no images.
+    Images are uint8 [N, S, S, 3], S a multiple of 4 from 16 up; ValueError for another shape or type, or no images.
     """
     check_images(images)
     size = images.shape[1]

@@ -14,41 +14,25 @@ _ITA_BOUNDS = (-30, 10, 28, 41, 55)
 def median_colour(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Computes the median of every channel inside a mask, 0 to 255; float64 [N, 3], NaN for an empty mask.
 
-    The median ignores up to half of the pixels, so highlights, eyes or stray hair in the mask do not count. Not to be
-    trusted for a mask of two colours half and half, where the channels may come from different pixels, nor for photos
-    in coloured light: the white balance is not corrected.
+    Images are [N, S, S, 3], uint8 or float; masks are bool [N, S, S], True inside; ValueError otherwise.
 
-    Args:
-      images: [N, S, S, 3], uint8 or float.
-      masks: bool [N, S, S], True inside.
-
-    Raises:
-      ValueError: shapes do not fit, or masks are not bool.
+    Not to be trusted: for a mask of two colours half and half, nor for photos in coloured light.
     """
     if images.ndim != 4 or images.shape[-1] != 3 or images.shape[:-1] != masks.shape:
         raise ValueError(f"shapes are {images.shape} and {masks.shape}, not [N, S, S, 3] and [N, S, S]")
     if masks.dtype != bool:
         raise ValueError(f"masks are {masks.dtype}, not bool")
-    unknown = np.full(3, np.nan)
-    pairs = zip(images, masks, strict=True)
-    medians = [np.median(image[mask], axis=0) if mask.any() else unknown for image, mask in pairs]
-    return np.array(medians, np.float64).reshape(-1, 3)
+    medians = np.full((len(images), 3), np.nan)
+    for i in np.flatnonzero(masks.any(axis=(1, 2))):
+        medians[i] = np.median(images[i][masks[i]], axis=0)
+    return medians
 
 
 def srgb_to_lab(colours: np.ndarray) -> np.ndarray:
     """Converts sRGB colours to CIELAB under the standard daylight D65, for the 2° observer.
 
-    Source: IEC 61966-2-1 (sRGB) and CIE 15 (L*a*b*), as scikit-image computes them: its white point has five digits, so
-    a grey is within 0.005 of a* = b* = 0.
-
-    Args:
-      colours: [..., 3], 0 to 255, uint8 or float.
-
-    Returns:
-      float64 [..., 3]: L* (0 to 100), a* (green to red) and b* (blue to yellow), both within ±110.
-
-    Raises:
-      ValueError: the last axis is not 3, or a value is outside 0 to 255.
+    Colours are [..., 3], 0 to 255, uint8 or float; ValueError otherwise. The result is float64 [..., 3]: L* (0 to 100),
+    a* (green to red) and b* (blue to yellow), both within ±110. Source: IEC 61966-2-1 (sRGB) and CIE 15 (L*a*b*).
     """
     colours = np.asarray(colours, np.float64)
     if colours.ndim < 1 or colours.shape[-1] != 3:
@@ -59,16 +43,11 @@ def srgb_to_lab(colours: np.ndarray) -> np.ndarray:
 
 
 def delta_e(labs: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Computes CIEDE2000 differences [...] of CIELAB colours [..., 3].
+    """Computes CIEDE2000 differences [...] of CIELAB colours [..., 3]; ValueError for other or differing shapes.
 
     0 is the same colour, about 1 just visible, 100 black to white. Source: CIE 142-2001.
 
-    Not to be trusted: above about 10, where it ranks differences but two of 20 need not look equally large, since it
-    was fitted to small ones. The skin of a drawing is not that of a photo: compare with the ΔE of the nearest colour
-    that avatars have.
-
-    Raises:
-      ValueError: the shapes differ, or the last axis is not 3.
+    Not to be trusted: above about 10 as a size, since it was fitted to small differences.
     """
     if labs.shape != others.shape or labs.ndim < 1 or labs.shape[-1] != 3:
         raise ValueError(f"shapes are {labs.shape} and {others.shape}, not one of [..., 3]")
@@ -78,15 +57,11 @@ def delta_e(labs: np.ndarray, others: np.ndarray) -> np.ndarray:
 def individual_typology_angle(labs: np.ndarray) -> np.ndarray:
     """Computes the ITA [...] of skin colours in CIELAB [..., 3]: the angle in degrees of (L* − 50) over b*.
 
-    The larger, the lighter. Source: Chardon, Cretois and Hourseau, International Journal of Cosmetic Science 13 (1991).
-    Skin is within ±90°. For b* below 0 the angle continues beyond ±90°, where the paper's arctan would call the palest
-    skin the darkest.
+    The larger, the lighter; skin is within ±90°. For b* below 0 the angle continues beyond ±90°, where the paper's
+    arctan would call the palest skin the darkest. ValueError if the last axis is not 3.
+    Source: Chardon, Cretois and Hourseau, International Journal of Cosmetic Science 13 (1991).
 
-    Not to be trusted: for a single photo, since it was made for a skin meter and depends on light and exposure as much
-    as on the skin; for b* near 0, which no skin has.
-
-    Raises:
-      ValueError: the last axis is not 3.
+    Not to be trusted: for a single photo, since it depends on light and exposure as much as on the skin.
     """
     if labs.ndim < 1 or labs.shape[-1] != 3:
         raise ValueError(f"colours have shape {labs.shape}, not [..., 3]")

@@ -1,7 +1,4 @@
-"""The variety of outputs compared with that of real avatars, from distances between their features [N, d].
-
-Features may come from any network that maps similar images to near points; both sides need the same one.
-"""
+"""The variety of outputs compared with that of real avatars, from distances between features [N, d] of one network."""
 
 import numpy as np
 from scipy.spatial import distance
@@ -13,18 +10,10 @@ def nearest_neighbour_ratio(outputs: np.ndarray, reals: np.ndarray, seed: int = 
     """Divides the mean distance of an output from the nearest other output by that among real avatars.
 
     A test for mode collapse (Borji, arXiv 1802.03446). No unit: 0 is one avatar for everybody, 1 as varied as the real.
+    The distance shrinks as a set grows, so the larger set is cut to the size of the smaller, by `seed`. ValueError for
+    fewer than two rows on a side, other shapes, or if all nearest neighbours among the real avatars are copies.
 
-    Not to be trusted: above 1, where noise and artefacts count as variety; for missing modes, since many outputs in
-    half the modes are almost as far apart (see `coverage`); with several photos of one person among the inputs. The
-    distance shrinks as a set grows, so the larger set is cut to the size of the smaller.
-
-    Args:
-      outputs: features [N, d] of translated photos.
-      reals: features [M, d] of real avatars.
-      seed: of the rows that stay in the larger set.
-
-    Raises:
-      ValueError: not two matrices of one width with two rows or more, or all nearest neighbours of `reals` are copies.
+    Not to be trusted: above 1, where noise counts as variety; for missing modes (see `coverage`).
     """
     check_features(outputs, reals, 2)
     count = min(len(outputs), len(reals))
@@ -40,21 +29,13 @@ def nearest_neighbour_ratio(outputs: np.ndarray, reals: np.ndarray, seed: int = 
 
 
 def coverage(outputs: np.ndarray, reals: np.ndarray, neighbours: int = 5) -> float:
-    """Computes the share of real avatars with an output at least as near as their fifth nearest real avatar.
+    """Computes the share of real avatars with an output at least as near as their fifth (`neighbours`) real neighbour.
 
     Source: Naeem et al., arXiv 2002.09797. 0 to 1: the share of the real modes that outputs reach. As many other real
-    avatars instead of the outputs score 1 − 2⁻⁵ = 0.97; fewer outputs score less.
+    avatars instead of the outputs score 1 − 2⁻⁵ = 0.97; fewer outputs score less. ValueError for other shapes, no
+    outputs, no more real avatars than `neighbours`, or `neighbours` under 1.
 
-    Not to be trusted as a measure of variety alone while outputs look unlike avatars (a large KID): they are then near
-    no real avatar, however varied they are.
-
-    Args:
-      outputs: features [N, d] of translated photos.
-      reals: features [M, d] of real avatars, M > neighbours.
-      neighbours: the rank of the nearest real avatar that sets the distance.
-
-    Raises:
-      ValueError: not two matrices of one width, or too few rows, or `neighbours` is under 1.
+    Not to be trusted: as variety alone while KID is large, when outputs are near no real avatar, however varied.
     """
     if neighbours < 1:
         raise ValueError(f"neighbours is {neighbours}, not 1 or more")

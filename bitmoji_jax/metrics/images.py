@@ -1,8 +1,7 @@
 """Scores of a translation that need no network: each compares arrays of images, or of points.
 
 Images are uint8 [N, S, S, 3]; every function raises ValueError for shapes that differ, another type or no images.
-Differences are in grey levels of 0 to 255. No score here measures whether an output looks like an avatar; read them
-together with KID.
+Differences are in grey levels of 0 to 255. No score here measures whether an output looks like an avatar.
 """
 
 import dataclasses
@@ -13,7 +12,6 @@ from PIL import Image
 
 from bitmoji_jax.ops.image import check_images
 
-_EYES = [0, 1]
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 
@@ -39,25 +37,19 @@ class Alarm:
 def nme(points: np.ndarray, targets: np.ndarray) -> LandmarkError:
     """Computes the normalised mean error: the mean distance of five points from their targets over that of the eyes.
 
-    Source: Zhang et al., "Facial landmark detection by deep multi-task learning", ECCV 2014 (five points and the
-    inter-ocular distance). A point counts if it is known on both sides. An image is left out if its target lacks an
-    eye, or both its eyes coincide, or no point counts.
+    Points and targets are [N, 5, 2], the eyes first, NaN where unknown, in any unit that is the same along both axes;
+    ValueError otherwise. A point counts if it is known on both sides. An image is left out if its target lacks an eye,
+    or both its eyes coincide, or no point counts.
+    Source: Zhang et al., "Facial landmark detection by deep multi-task learning", ECCV 2014.
 
-    Not to be trusted: below the error of the network that found the points. Between a photo and its avatar 0 cannot be
-    reached, since a drawing has other proportions.
-
-    Args:
-      points: [N, 5, 2], NaN where unknown, in any unit that is the same along both axes.
-      targets: [N, 5, 2], the same order and unit. The first two points are the eyes.
-
-    Raises:
-      ValueError: the shapes differ or are not [N, 5, 2].
+    Not to be trusted: below the error of the network that found the points; near 0, since drawings have other
+    proportions than photos.
     """
     if points.shape != targets.shape or points.ndim != 3 or points.shape[1:] != (5, 2):
         raise ValueError(f"shapes are {points.shape} and {targets.shape}, not one of [N, 5, 2]")
     targets = targets.astype(np.float64)
     distances = np.linalg.norm(points - targets, axis=-1)
-    between_eyes = np.linalg.norm(np.subtract(*targets[:, _EYES].swapaxes(0, 1)), axis=-1)
+    between_eyes = np.linalg.norm(targets[:, 0] - targets[:, 1], axis=-1)
     known = np.isfinite(distances)
     counts = known.any(axis=1) & (between_eyes > 0)
     per_image = np.full(len(points), np.nan)
@@ -67,16 +59,41 @@ def nme(points: np.ndarray, targets: np.ndarray) -> LandmarkError:
     return LandmarkError(per_image, mean, int(counts.sum()))
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class PairedError:
+    """Mean absolute differences from the true avatars, float64 [N], in grey levels of 0 to 255."""
+
+    translated: np.ndarray
+    copied: np.ndarray
+    """Of the photo itself: the error of doing nothing."""
+    mean_avatar: np.ndarray
+    """Of the mean of all training avatars: the error of ignoring the photo."""
+
+
+def paired_error(
+    translated: np.ndarray, photos: np.ndarray, avatars: np.ndarray, mean_avatar: np.ndarray
+) -> PairedError:
+    """Compares translated photos, the photos and the mean training avatar with the photos' true avatars.
+
+    All are uint8 [N, S, S, 3] in one order, but for the mean avatar, float [S, S, 3]; ValueError for other shapes.
+    """
+    if not translated.shape == photos.shape == avatars.shape or mean_avatar.shape != avatars.shape[1:]:
+        shapes = [array.shape for array in (translated, photos, avatars, mean_avatar)]
+        raise ValueError(f"shapes are {shapes}, not three of [N, S, S, 3] and [S, S, 3]")
+    sides = (translated, photos, mean_avatar)
+    return PairedError(*(np.abs(side.astype(np.float64) - avatars).mean(axis=(1, 2, 3)) for side in sides))
+
+
 def shadow_sensitivity(
     photos: np.ndarray, shadowed_photos: np.ndarray, avatars: np.ndarray, shadowed_avatars: np.ndarray
 ) -> float:
     """Divides the mean absolute change of the avatars under a shadow by that of the photos.
 
     Source: the project's own. No unit: 0 is an avatar that does not change, 1 one that changes as much as the photo,
-    above 1 one in which a shadow becomes something else. Not to be trusted when all outputs look alike, which also
-    scores 0 (see `diversity`).
+    above 1 one in which a shadow becomes something else. Avatars may have another size than photos. ValueError if no
+    photo has a shadow.
 
-    Avatars may have another size than photos. ValueError if no photo has a shadow.
+    Not to be trusted: when all outputs look alike, which also scores 0 (see `diversity`).
     """
     if len(photos) != len(avatars):
         raise ValueError(f"{len(photos)} photos and {len(avatars)} avatars")
@@ -89,9 +106,9 @@ def shadow_sensitivity(
 def cycle_psnr(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
     """Computes the peak signal-to-noise ratio of each reconstruction F(G(x)), 10·log₁₀(255² / mean squared error).
 
-    In decibels, [N]; infinite if equal. 48 is an error of 1 grey level, 28 of 10, 20 of 25. Not to be trusted as
-    quality: CycleGAN reaches high values by hiding the photo in the avatar (arXiv 1712.02950, see
-    `high_frequency_hiding`), and so does a translation that does nothing.
+    In decibels, [N]; infinite if equal. 48 is an error of 1 grey level, 28 of 10, 20 of 25.
+
+    Not to be trusted: as quality, since doing nothing and hiding the photo (`high_frequency_hiding`) score high too.
     """
     errors = np.square(_absolute_differences(images, reconstructions)).mean(axis=(1, 2, 3))
     with np.errstate(divide="ignore"):
@@ -104,15 +121,10 @@ def high_frequency_hiding(
     """Divides the cycle's mean absolute error with the avatar compressed as JPEG by that without.
 
     Source: Chu, Zhmoginov and Sandler, arXiv 1712.02950: signals that G hides for F in faint high frequencies do not
-    survive compression. No unit: 1 is nothing hidden; the larger, the more of the reconstruction was hidden.
+    survive compression. No unit: 1 is nothing hidden; the larger, the more of the reconstruction was hidden. The
+    reconstructions are F(G(images)) and F(JPEG(G(images))); ValueError if the first have no error.
 
-    Not to be trusted: for a cycle with a large error, which cannot grow by much; as proof, since JPEG blurs visible
-    lines too.
-
-    Args:
-      images: uint8 [N, S, S, 3].
-      reconstructions: F(G(images)); ValueError if they have no error.
-      reconstructions_after_jpeg: F(JPEG(G(images))).
+    Not to be trusted: for a cycle with a large error, which cannot grow by much; as proof, since JPEG blurs lines too.
     """
     before = _absolute_differences(images, reconstructions).mean()
     after = _absolute_differences(images, reconstructions_after_jpeg).mean()
@@ -132,12 +144,10 @@ def colour_inversion(photos: np.ndarray, avatars: np.ndarray, threshold: float =
     """Checks whether dark has become light: CycleGAN may learn a negative, which the cycle loss does not penalise.
 
     The value is the median over images of the correlation, −1 to 1, of photo and avatar in luma (ITU-R BT.601) over
-    all pixels. Measured at 64 px: photos and unrelated real bitmojis +0.31, synthetic photos and their true avatars
-    +0.47, unrelated ones +0.19, negatives of the true −0.47.
+    all pixels; the alarm is raised below the threshold. Photos and unrelated real bitmojis have +0.31; see
+    benchmarks/NOTES.md. An image of one grey is left out; if all are, the value is NaN and no alarm is raised.
 
-    Not to be trusted when backgrounds turn from all dark to all white or the reverse, which alone may push it below 0.
-    An image of one grey has no correlation and is left out; if all are, the value is NaN and no alarm is raised.
-    The alarm is raised below the threshold.
+    Not to be trusted: when backgrounds turn from all dark to all white or the reverse.
     """
     _check(photos, avatars)
     light, drawn = (images.reshape(len(images), -1, 3) @ _LUMA for images in (photos, avatars))
@@ -153,10 +163,10 @@ def colour_inversion(photos: np.ndarray, avatars: np.ndarray, threshold: float =
 def does_nothing(photos: np.ndarray, avatars: np.ndarray, threshold: float = 10.0) -> Alarm:
     """Checks whether the avatars are nearly the photos.
 
-    The value is the mean absolute difference in grey levels, 0 to 255. Measured at 64 px: photos and JPEG of them 5, a
-    blur of 2 px 16, photos and unrelated real bitmojis 75, synthetic photos and their true avatars 64. No alarm does
-    not mean that there is a translation: a tint or a blur of the photo is past the threshold too.
-    The alarm is raised below the threshold.
+    The value is the mean absolute difference in grey levels, 0 to 255; the alarm is raised below the threshold. Photos
+    and JPEG of them have 5, photos and unrelated real bitmojis 75; see benchmarks/NOTES.md.
+
+    Not to be trusted: as proof of a translation, since a tint or a blur of the photo raises no alarm either.
     """
     value = float(_absolute_differences(photos, avatars).mean())
     return Alarm(value, value < threshold)

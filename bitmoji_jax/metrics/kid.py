@@ -31,21 +31,18 @@ def kid(
     Source: Bińkowski et al., arXiv 1801.01401, section 4; the estimate: Gretton et al., JMLR 2012, lemma 6. The kernel
     compares the first three moments of the features. All pairs are held in memory: 2.4 GB for 10,000 images a side.
 
-    Not to be trusted: across different networks, image sizes or ways of resizing, which move it more than a better
-    generator does; with fewer than about 100 images a side, where `sd` exceeds most differences; as a sum of faults,
-    since features may react to fine noise more than to anything else (see `low_pass`).
+    Not to be trusted: across networks, image sizes or ways of resizing; with fewer than about 100 images a side.
 
     Args:
-      features: [N, d].
-      others: [M, d]; swapping the sides or reordering the images changes only which subsets are drawn.
-      subsets: pairs of subsets, each drawn without replacement.
-      subset_size: images of each side in a subset; by default half the smaller side, from 2 to 1000. It changes `sd`,
-        not the expected `mean`.
+      features: [N, d], finite, N at least 2.
+      others: [M, d], the same.
+      subsets: pairs of subsets, 1 or more, each drawn without replacement.
+      subset_size: images of each side in a subset, from 2 to the smaller side; by default half of that, at most 1000.
+        It changes `sd`, not the expected `mean`.
       seed: of the subsets.
 
     Raises:
-      ValueError: not two matrices of one width with two rows or more, a subset size below 2 or above the smaller side,
-        no subsets, or features that are not finite.
+      ValueError: an argument is not as above.
     """
     check_features(features, others, _SMALLEST_SUBSET)
     # The distance is a small difference of cubes, which float32 would lose.
@@ -74,17 +71,16 @@ def kid(
 def low_pass(images: np.ndarray) -> np.ndarray:
     """Blurs images with a gaussian of σ = S/32 pixels (2 at 64, 4 at 128), both sides before a second KID.
 
-    It removes the artefacts of upsampling and noise: at 64 px 0.7 % of a pattern of period 4 pixels are left, 93 % of a
-    period of half the image, 73 % of a quarter, 29 % of an eighth. The KID after it measures palette, pose and the
-    shapes of face and hair; not to be trusted on lines and thin glasses, which are removed too. The blur is of sRGB
-    values, and the image is mirrored at its border.
+    It removes noise and the artefacts of upsampling (0.7 % of a pattern of 4 pixels are left at 64 px, 73 % of one of
+    16), so the KID after it measures palette, pose and the shapes of face and hair. The blur is of sRGB values, and the
+    image is mirrored at its border. Images are uint8 [N, S, S, 3], and so is the result; ValueError otherwise.
 
-    Images are uint8 [N, S, S, 3], and so is the result; ValueError for another shape or type.
+    Not to be trusted: on lines and thin glasses, which are removed too.
     """
     check_images(images)
-    sigma = images.shape[1] / _SIZE_OVER_SIGMA
     from scipy import ndimage  # slow to import, and training imports this module before its first step
 
+    sigma = images.shape[1] / _SIZE_OVER_SIGMA
     blurred = ndimage.gaussian_filter(images.astype(np.float32), sigma, mode="reflect", axes=(1, 2))
     return np.rint(blurred).astype(np.uint8)
 

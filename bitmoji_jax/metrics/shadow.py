@@ -19,15 +19,12 @@ def cast_shadow(photos: np.ndarray) -> np.ndarray:
     """Draws a shadow over one side of the face: the image's left in even photos, the right in odd ones.
 
     Where it is deepest, 42 % of the light is left, in linear light, as if one of two lamps were blocked. Its edge runs
-    down the middle of the face, leans by 12° and is 4 % of the image wide. It ends softly around head and neck, for
-    faces framed as by `prepare`: from 0.19 to 0.82 of the width, and from 0.24 of the height down. A white background
-    stays white.
+    down the middle of the face, leans by 12° and is 4 % of the image wide. It ends softly around head and neck of a
+    face framed as by `prepare`. A white background stays white.
 
-    Not to be trusted as light: it ignores the shape of nose and cheeks, falls on face, hair and shirt alike, and on a
-    coloured background around the head. Faces framed in another way may be half outside it.
+    Photos are uint8 [N, S, S, 3], and so is the result, with no value larger than before; ValueError otherwise.
 
-    Photos are uint8 [N, S, S, 3], and so is the result, with no value larger than before; ValueError for another shape
-    or type.
+    Not to be trusted: as light, since it ignores the shape of nose and cheeks; for faces framed in another way.
     """
     check_images(photos)
     left = _depth(photos.shape[1])
@@ -35,10 +32,9 @@ def cast_shadow(photos: np.ndarray) -> np.ndarray:
     for index, photo in enumerate(photos):
         depth = left if index % 2 == 0 else left[:, ::-1]
         # Not only the background's mask: the pixels at its edge are mixtures of both.
-        whiteness = _smooth_step(photo.min(axis=-1) / 255, _WHITE_FROM, _WHITE_TO) * white_background(
-            photo, _BACKGROUND
-        )
-        light = _decode(photo / 255) * (1 - (1 - _LIGHT_LEFT) * (depth * (1 - whiteness))[..., None])
+        whiteness = _smooth_step(photo.min(axis=-1) / 255, _WHITE_FROM, _WHITE_TO)
+        depth = depth * (1 - whiteness * white_background(photo, _BACKGROUND))
+        light = _decode(photo / 255) * (1 - (1 - _LIGHT_LEFT) * depth[..., None])
         shadowed[index] = np.minimum(np.rint(255 * _encode(light)), photo)
     return shadowed
 
@@ -57,6 +53,7 @@ def _depth(size: int) -> np.ndarray:
 
 
 def _smooth_step(values: np.ndarray, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
+    """Rises smoothly from 0 at `low` to 1 at `high`."""
     share = np.clip((values - low) / (high - low), 0, 1)
     return share**2 * (3 - 2 * share)
 

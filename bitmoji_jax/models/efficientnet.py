@@ -2,10 +2,7 @@
 
 The network is Google's (arXiv 1905.11946; github.com/tensorflow/tpu, models/official/efficientnet/lite), Apache-2.0,
 see NOTICE; tools/convert_efficientnet.py made the weights, float16 and with the batch norms folded into the
-convolutions. With its layer of classes the network names scikit-image's photos rightly: cat, coffee (espresso), rocket
-(missile).
-
-Distances between these features are not FID, which is defined by Inception-v3's.
+convolutions. Distances between these features are not FID, which is defined by Inception-v3's.
 """
 
 import functools
@@ -15,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from bitmoji_jax.models.features import Features, Params, load_params, make_features
-from bitmoji_jax.ops.depthwise import depthwise_conv
+from bitmoji_jax.ops.conv import depthwise_conv, xla_conv
 
 WEIGHTS = Path(__file__).parent / "efficientnet_lite0.safetensors"
 
@@ -25,11 +22,7 @@ STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
 
 @functools.cache
 def load_efficientnet_lite0() -> Features:
-    """The features before the classes, float32 [N, 1280] in [0, 6].
-
-    Raises:
-      RunError: the file of weights is missing or damaged.
-    """
+    """Loads the features before the classes, float32 [N, 1280] in [0, 6]; RunError if the weights are damaged."""
     return make_features(pooled_features, load_params(WEIGHTS))
 
 
@@ -46,7 +39,7 @@ def feature_maps(params: Params, images: jax.Array) -> list[jax.Array]:
     """
     # The scale of its training, not the mean and deviation of ImageNet that PyTorch models have.
     x = (images - 127.0) / 128.0
-    x = _relu6(_conv(x, params["stem"]["kernel"], stride=2) + params["stem"]["bias"])
+    x = _relu6(xla_conv(x, params["stem"]["kernel"], 2) + params["stem"]["bias"])
     maps = []
     for i, stride in enumerate(STRIDES):
         if stride == 2 and i > 1:
@@ -66,8 +59,3 @@ def _relu6(x: jax.Array) -> jax.Array:
 
 def _pointwise(x: jax.Array, params: Params, layer: str) -> jax.Array:
     return x @ params[layer]["kernel"][0, 0] + params[layer]["bias"]
-
-
-def _conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    # "SAME" is TensorFlow's: at stride 2 an even size is padded more at its end.
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))

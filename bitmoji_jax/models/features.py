@@ -24,11 +24,7 @@ _BATCH = 32
 
 
 def load_params(path: Path) -> Params:
-    """Reads parameters that come with the package.
-
-    Raises:
-      RunError: the file is missing or damaged.
-    """
+    """Reads parameters that come with the package; RunError if the file is missing or damaged."""
     # All at once: one by one JAX would compile a program for each shape, seconds in all.
     return jax.device_put(flax.traverse_util.unflatten_dict(read_weights(path), sep="/"))
 
@@ -36,12 +32,8 @@ def load_params(path: Path) -> Params:
 def make_features(network: Callable[[Params, jax.Array], jax.Array], params: Params) -> Features:
     """Makes the function from images to features: batches of 32, the last one padded, compiled once for each size.
 
-    Args:
-      network: parameters and float32 images [N, 224, 224, 3] in [0, 255] -> [N, D], each image on its own.
-      params: those of `network`.
-
-    Returns:
-      A function that raises ValueError for anything but uint8 images [N, S, S, 3].
+    `network` maps its parameters and float32 images [N, 224, 224, 3] in [0, 255] to [N, D], each image on its own. The
+    result raises ValueError for anything but uint8 images [N, S, S, 3].
     """
 
     def pooled(params: Params, images: jax.Array) -> jax.Array:

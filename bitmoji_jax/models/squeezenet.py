@@ -4,11 +4,9 @@ It is made of fire modules (a 1x1 convolution to few channels, then 1x1 and 3x3 
 or depthwise convolutions: no part is as in EfficientNet.
 
 The network is Iandola et al.'s (arXiv 1602.07360; github.com/forresti/SqueezeNet), BSD and MIT, see NOTICE;
-tools/convert_squeezenet.py made the float16 weights. With its layer of classes the network names scikit-image's photos
-rightly: cat (Egyptian cat), coffee (espresso), camera (tripod); not the rocket (drilling platform).
+tools/convert_squeezenet.py made the float16 weights.
 
-Not to be trusted: on blur, JPEG and patterns of 4 pixels, which move KID by these features further than photos in place
-of avatars do, or nearly so (benchmarks/NOTES.md, "KID by two networks").
+Not to be trusted: on blur, JPEG and patterns of 4 pixels (benchmarks/NOTES.md, "KID by two networks").
 """
 
 import functools
@@ -20,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bitmoji_jax.models.features import Features, Params, load_params, make_features
+from bitmoji_jax.ops.conv import xla_conv
 
 WEIGHTS = Path(__file__).parent / "squeezenet.safetensors"
 
@@ -33,11 +32,7 @@ KID's kernel, (x·y/d + 1)³, compares the first three moments; of far larger fe
 
 @functools.cache
 def load_squeezenet() -> Features:
-    """The features before the classes, float32 [N, 512], 0 and more.
-
-    Raises:
-      RunError: the file of weights is missing or damaged.
-    """
+    """Loads the features before the classes, float32 [N, 512], 0 and more; RunError if the weights are damaged."""
     return make_features(pooled_features, load_params(WEIGHTS))
 
 
@@ -48,13 +43,9 @@ def pooled_features(params: Params, images: jax.Array) -> jax.Array:
         if module in (2, 4, 6):
             x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "VALID")
         squeezed = _conv(x, params[f"fire{module}.squeeze1x1"])
-        x = jnp.concatenate(
-            [_conv(squeezed, params[f"fire{module}.expand1x1"]), _conv(squeezed, params[f"fire{module}.expand3x3"])], -1
-        )
+        x = jnp.concatenate([_conv(squeezed, params[f"fire{module}.expand{size}"]) for size in ("1x1", "3x3")], -1)
     return jnp.mean(x, axis=(1, 2)) / SCALE
 
 
 def _conv(x: jax.Array, layer: Mapping[str, jax.Array], stride: int = 1) -> jax.Array:
-    dimensions = ("NHWC", "HWIO", "NHWC")
-    y = jax.lax.conv_general_dilated(x, layer["kernel"], (stride, stride), "SAME", dimension_numbers=dimensions)
-    return jax.nn.relu(y + layer["bias"])
+    return jax.nn.relu(xla_conv(x, layer["kernel"], stride) + layer["bias"])

@@ -19,9 +19,8 @@ _LEAST_FILLED = 0.75  # of a batch; the rest is padding, computed and dropped
 def map_images(network: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
     """Applies `network` to a batch [N, ...]; on a CPU one image after the other, within one compiled program.
 
-    There a batch's activations exceed the caches: EfficientNet-Lite0 takes 8 ms an image one by one and 34 in batches
-    of 32, a generator of 64 px and full width 35 and 100 in batches of 16 (jax 0.10.2, two cores of an AMD EPYC under
-    load, 2026-11-23). Not for networks that mix images, as batch norm does.
+    There a batch's activations exceed the caches: EfficientNet-Lite0 is 4 times as fast one by one, see
+    benchmarks/NOTES.md. Not for networks that mix images, as batch norm does.
     """
     if on_cpu():
         return jax.lax.map(lambda image: network(image[None])[0], images)
@@ -31,13 +30,8 @@ def map_images(network: Callable[[jax.Array], jax.Array], images: jax.Array) -> 
 def in_batches(function: Callable[[np.ndarray], Any], images: np.ndarray, batches: Sequence[int] = BATCHES) -> Any:
     """Applies a function that is compiled for each batch size to any number of images; the last batch is padded.
 
-    Args:
-      function: [B, H, W, C] -> an array [B, ...], or a tree of such arrays.
-      images: [N, H, W, C]; N may be 0.
-      batches: values of B, descending.
-
-    Returns:
-      NumPy arrays [N, ...], in the structure of `function`'s results.
+    `function` maps [B, H, W, C] to an array [B, ...] or a tree of them, `images` are [N, H, W, C], N may be 0, and
+    `batches` are the values of B, descending. Returns NumPy arrays [N, ...] in the structure of `function`'s results.
     """
     parts: list[Any] = []
     start = 0

@@ -41,7 +41,7 @@ def xla_conv(
     input_dilation: int = 1,
     groups: int = 1,
 ) -> jax.Array:
-    """XLA's convolution of [N, H, W, C] with [h, w, C / groups, D] -> [N, H', W', D].
+    """Computes XLA's convolution -> [N, H', W', D].
 
     Args:
       x: float [N, H, W, C].
@@ -72,6 +72,26 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.
     if on_cpu() and features <= FEW:
         return product_conv(x, kernel, stride, padding)
     return xla_conv(x, kernel, stride, padding)
+
+
+def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """Convolves each channel with its own filter: [N, H, W, C] with [h, w, 1, C] -> [N, ceil(H / stride), ..., C].
+
+    Padded like TensorFlow's "SAME". On a CPU a sum of shifted products, which XLA fuses into one loop; an
+    EfficientNet-Lite0 is 5 times as fast with it, see benchmarks/NOTES.md.
+    """
+    if not on_cpu():
+        return xla_conv(x, kernel, stride, groups=x.shape[-1])
+    height, width = kernel.shape[:2]
+    down, across = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
+    pads = jax.lax.padtype_to_pads(x.shape[1:3], (height, width), (stride, stride), "SAME")
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    total = jnp.zeros((), x.dtype)
+    for i in range(height):
+        for j in range(width):
+            shifted = x[:, i : i + stride * (down - 1) + 1 : stride, j : j + stride * (across - 1) + 1 : stride]
+            total += shifted * kernel[i, j, 0]
+    return total
 
 
 def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -24,10 +24,7 @@ from bitmoji_jax.ops.platform import on_cpu
 Grid = Sequence[Sequence[jax.Array]]
 
 # Multiplications of one of a kernel's nine elements, pixels (padding too) x channels in x channels out, from which
-# Winograd is used. XLA's time over its time, forward and with both gradients, single layers, pixels as batch x side^2:
-# 64 channels at 1x32^2 1.25 and 1.28, 128 at 1x16^2 1.2 and 1.5, 256 at 1x16^2 1.4 and 1.7, at 1x32^2 2.3 and 1.9, at
-# 1x64^2 5.6 and 3.6; just above the threshold 256 at 1x4^2 0.8 and 1.3, at 4x4^2 1.0 and 1.6; below it mostly under 1
-# forward (CPU time, two cores of an Intel Xeon under load, jax 0.10.2, 2026-11-25).
+# Winograd is used; benchmarks/NOTES.md has the times.
 _LEAST_MULTIPLICATIONS = 2**21
 
 

@@ -22,7 +22,7 @@ from bitmoji_jax.distributed import CONTINUE
 from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.inference.translator import make_translate
 from bitmoji_jax.inference.weights import BEST
-from bitmoji_jax.metrics.paired import paired_error
+from bitmoji_jax.metrics.images import paired_error
 from bitmoji_jax.parallel import local, make_mesh
 from bitmoji_jax.training.checkpoint import Checkpointer
 from bitmoji_jax.training.metrics_log import MetricsLog, ProgressLine

@@ -56,8 +56,7 @@ class Grain:
 
     def __init__(self, rng: np.random.Generator) -> None:
         tile = ndimage.gaussian_filter(rng.standard_normal((64, 64)).astype(np.float32), 1.0, mode="wrap")
-        # One row and column more, for the neighbours of the last.
-        self._tile = np.pad(np.clip(0.5 + 0.22 * tile / tile.std(), 0, 1), ((0, 1), (0, 1)), mode="wrap")
+        self._tile = np.clip(0.5 + 0.22 * tile / tile.std(), 0, 1)
 
     def fine(self, x: np.ndarray, y: np.ndarray, scale: float) -> np.ndarray:
         """Reads the nearest neighbours: sharp grain about `scale` canvas units across."""
@@ -66,7 +65,8 @@ class Grain:
     def smooth(self, x: np.ndarray, y: np.ndarray, scale: float) -> np.ndarray:
         """Reads bilinearly: smooth patches about `2 * scale` canvas units across."""
         column, row = np.asarray(x, np.float32) / scale + 640, np.asarray(y, np.float32) / scale + 640
-        return _bilinear(self._tile, *np.broadcast_arrays(row % 64, column % 64))
+        row, column = np.broadcast_arrays(row, column)
+        return _bilinear(self._tile, row, column, mask=63)
 
 
 class Canvas:
@@ -88,11 +88,15 @@ class Canvas:
         return np.exp(-(((self.x - cx) / rx) ** 2) - ((self.y - cy) / ry) ** 2)
 
 
-def _bilinear(image: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """Interpolates image [M, M, ...] at rows and columns [N, N, ...] with an axis of 1 for the channels, if any."""
+def _bilinear(image: np.ndarray, row: np.ndarray, column: np.ndarray, mask: int = -1) -> np.ndarray:
+    """Interpolates image [M, M, ...] at rows and columns [N, N, ...], with an axis of 1 for the channels, if any.
+
+    A `mask` of M - 1, for an M that is a power of 2, repeats the image.
+    """
     i, j = row.astype(np.int32), column.astype(np.int32)
     v, u = row - i, column - j
     i, j = i.reshape(i.shape[:2]), j.reshape(j.shape[:2])
-    top = image[i, j] * (1 - u) + image[i, j + 1] * u
-    bottom = image[i + 1, j] * (1 - u) + image[i + 1, j + 1] * u
+    i0, i1, j0, j1 = i & mask, (i + 1) & mask, j & mask, (j + 1) & mask
+    top = image[i0, j0] * (1 - u) + image[i0, j1] * u
+    bottom = image[i1, j0] * (1 - u) + image[i1, j1] * u
     return top * (1 - v) + bottom * v

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from bitmoji_jax.evaluation.report.numbers import format_count, format_number
+from bitmoji_jax.evaluation.report.tables import format_count, format_number
 from bitmoji_jax.evaluation.results import RunResult
 
 _METRICS = {

@@ -8,8 +8,8 @@ import markupsafe
 
 from bitmoji_jax.evaluation.report import tables
 from bitmoji_jax.evaluation.report.charts import MAX_POINTS, draw_charts
-from bitmoji_jax.evaluation.report.numbers import DIRECTIONS, format_count, format_number, is_value, titled
 from bitmoji_jax.evaluation.report.pictures import cases_of, random_strips, reverse_strip
+from bitmoji_jax.evaluation.report.tables import DIRECTIONS, format_count, format_number, is_value, titled
 from bitmoji_jax.evaluation.results import Evaluation, RunResult, scores_json
 from bitmoji_jax.files import write_atomic
 from bitmoji_jax.progress import format_duration

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from bitmoji_jax.evaluation.report.numbers import DIRECTIONS, badness, format_count, format_number, titled
+from bitmoji_jax.evaluation.report.tables import DIRECTIONS, badness, format_count, format_number, titled
 from bitmoji_jax.evaluation.results import RunResult, Score
 
 _SHOWN = 128  # CSS pixels a side
