@@ -151,18 +151,11 @@ class _PhotosAndAvatars(tfds.core.GeneratorBasedBuilder, skip_registration=True)
     code_path = None  # else TFDS looks for checksums of downloads, with a package that nothing installs
 
     def __init__(
-        self,
-        data_dir: Path,
-        splits: Mapping[str, Iterable[Example]],
-        size: int,
-        attributes: Mapping[str, type],
-        description: str,
+        self, out: Path, splits: Mapping[str, Iterable[Example]], size: int, attributes: Mapping[str, type], about: str
     ) -> None:
-        self._splits = splits
-        self._size = size
+        self._splits, self._size, self._about = splits, size, about
         self._attributes = dict(sorted(attributes.items()))
-        self._description = description
-        super().__init__(data_dir=data_dir, file_format="array_record")
+        super().__init__(data_dir=out, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
         features: dict[str, Any] = {
@@ -176,9 +169,8 @@ class _PhotosAndAvatars(tfds.core.GeneratorBasedBuilder, skip_registration=True)
                 name: tfds.features.Text() if kind is str else tfds.features.Scalar(np.float32)
                 for name, kind in self._attributes.items()
             }
-        return tfds.core.DatasetInfo(
-            builder=self, description=self._description, features=tfds.features.FeaturesDict(features)
-        )
+        described = tfds.features.FeaturesDict(features)
+        return tfds.core.DatasetInfo(builder=self, description=self._about, features=described)
 
     def _split_generators(self, dl_manager: object) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
         del dl_manager
@@ -206,7 +198,6 @@ class _PhotosAndAvatars(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         return _SameBytesWriter(self.info.file_format)
 
     def _log_download_bytes(self) -> None:
-        """Prints nothing; TFDS reports a download."""
+        """Prints nothing; TFDS would report a download, and name the scratch folder."""
 
-    def _log_download_done(self) -> None:
-        """Prints nothing; TFDS names the scratch folder."""
+    _log_download_done = _log_download_bytes

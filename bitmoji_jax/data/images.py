@@ -52,13 +52,10 @@ class UnusableImageError(InputError):
 
 @dataclasses.dataclass(frozen=True)
 class Framing:
-    """How a stored image becomes a square: turned upright by its EXIF orientation (1 to 8), then cropped.
-
-    `width` and `height` are those of the upright image, in pixels.
-    """
+    """How a stored image becomes a square: turned upright by its EXIF orientation, 1 to 8, then cropped."""
 
     orientation: int
-    width: int
+    width: int  # of the upright image, in pixels
     height: int
 
     def apply(self, landmarks: np.ndarray) -> np.ndarray:
@@ -111,11 +108,8 @@ def decode_image(encoded: bytes) -> np.ndarray:
 def load_square(path: Path, size: int) -> tuple[np.ndarray, Framing]:
     """Decodes the central square of an image file: upright, in sRGB, alpha on white, the first frame.
 
-    Returns:
-        uint8 [size, size, 3], and how it was cut out of the file's image.
-
-    Raises:
-        UnusableImageError: there is no usable image, or it has more pixels than `Image.MAX_IMAGE_PIXELS`, 89 million.
+    Returns uint8 [size, size, 3], and how it was cut out of the file's image. Raises UnusableImageError where there is
+    no usable image, or it has more pixels than `Image.MAX_IMAGE_PIXELS`, 89 million.
     """
     with _opened(path) as image:
         if 2 * min(image.size) < size:

@@ -63,10 +63,8 @@ def read_labels(paths: Sequence[Path], files: Set[str], folder: Path) -> tuple[d
         if not known:
             raise InputError(f"{path}: none of its {len(unknown)} rows names a file in {folder}")
         if outside:
-            warnings.append(
-                f"{path}: {len(outside)} files have landmarks outside of the image, the first is {outside[0]}: "
-                "are they fractions of its width and height?"
-            )
+            where = f"{len(outside)} files have landmarks outside of the image, the first is {outside[0]}"
+            warnings.append(f"{path}: {where}: are they fractions of its width and height?")
         if unknown:
             warnings.append(f"{path}: {len(unknown)} rows name no file in {folder}, the first is {unknown[0]}")
     labels = {}

@@ -86,8 +86,7 @@ def open_dataset(config: DataConfig) -> Dataset:
         else:
             builder = tfds.builder_from_directory(config.dir)
     except Exception as error:
-        # TFDS raises types of several libraries for a folder, name, configuration or version that does not exist, and
-        # for a damaged dataset_info.json.
+        # TFDS raises types of several libraries, for a folder that does not exist as for a damaged dataset_info.json.
         raise InputError(
             f"cannot open the dataset {name}: {_one_line(error)}. To make one of two folders of pictures: "
             "python -m bitmoji_jax prepare --photos DIR --avatars DIR --out data/NAME"
@@ -105,10 +104,8 @@ def open_dataset(config: DataConfig) -> Dataset:
             ) from error
     for split in ("trainA", "trainB"):
         if split not in splits:
-            raise InputError(
-                f"{name} has no images in split {split}: it needs trainA (photos) and trainB (avatars), "
-                "already prepared"
-            )
+            needed = "it needs trainA (photos) and trainB (avatars), already prepared"
+            raise InputError(f"{name} has no images in split {split}: {needed}")
 
     shape = builder.info.features["image"].shape
     resized = round((1 + config.crop_margin) * config.image_size)
@@ -124,12 +121,9 @@ def read_pair(dataset: Dataset, indices: tuple[int, int]) -> dict[str, dict[str,
 
 def abstract_batch(dataset: Dataset, batch_size: int, mesh: Mesh) -> Any:
     """Returns the shapes, types and shardings of a batch of `train_batches`."""
-    return jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(
-            (mesh.size, batch_size // mesh.size, *a.shape), a.dtype, sharding=NamedSharding(mesh, SHARDED)
-        ),
-        read_pair(dataset, (0, 0)),
-    )
+    first, sharding = (mesh.size, batch_size // mesh.size), NamedSharding(mesh, SHARDED)
+    pair = read_pair(dataset, (0, 0))
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((*first, *a.shape), a.dtype, sharding=sharding), pair)
 
 
 def train_batches(
@@ -141,10 +135,8 @@ def train_batches(
     batches do not depend on the number of processes and devices.
 
     Args:
-      dataset: source of the images.
       config: its `read_threads`.
       batch_size: images of each domain in a global batch.
-      seed: seed of the order.
       mesh: all devices.
       start: number of global batches to skip, those that a resumed run has used.
 
@@ -172,7 +164,7 @@ def train_batches(
     # The defaults, 16 threads and 500 batches ahead, would take gigabytes.
     read_options = grain.ReadOptions(num_threads=config.read_threads, prefetch_buffer_size=2 * config.read_threads)
     prefetched = grain.experimental.ThreadPrefetchIterDataset
-    # Some on the host, some on the devices: without the first, the devices wait twice as long.
+    # Some on the host, some on the devices: without the first, the devices wait longer.
     on_host = prefetched(batches.to_iter_dataset(read_options), prefetch_buffer_size=4)
     return iter(prefetched(on_host.map(to_devices), prefetch_buffer_size=2))
 

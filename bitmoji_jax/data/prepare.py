@@ -128,9 +128,8 @@ def prepare(
         for domain, letter in (("photos", "A"), ("avatars", "B")):
             if (usable := len(decoded[domain])) < 2:
                 lost = _by_reason([each for each in left_out if each.folder == domain])
-                raise InputError(
-                    f"--{domain} {roots[domain]} has {usable} usable images, want 2 or more; left out {lost}"
-                )
+                found = f"--{domain} {roots[domain]} has {usable} usable images"
+                raise InputError(f"{found}, want 2 or more; left out {lost}")
             for name, images in zip((f"train{letter}", f"test{letter}"), _split(decoded[domain]), strict=True):
                 counts[name] = len(images)
                 examples[name] = _examples(images, labels[domain], types, spool)
@@ -151,14 +150,8 @@ def _decode_files(
 ) -> tuple[dict[str, list[_Decoded]], list[LeftOut]]:
     """Decodes all files and drops those whose encoded squares are the same as earlier ones.
 
-    `files` are paths by name, by folder; `spool` receives the encoded squares. The result depends on the order of the
-    files, not on the number of workers.
-
-    Returns:
-        The images of each folder, and the files that give none.
-
-    Raises:
-        InputError: a worker process died.
+    `files` are paths by name, by folder; `spool` receives the encoded squares. Returns the images of each folder, and
+    the files that give none; they depend on the order of the files, not on the number of workers.
     """
     jobs = [(folder, name, path) for folder, named in files.items() for name, path in named.items()]
     decoded: dict[str, list[_Decoded]] = {folder: [] for folder in files}

@@ -28,17 +28,11 @@ _CHUNK = 8  # items sent to a worker at a time
 def map_in_workers(
     function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int
 ) -> Generator[_Result, None, None]:
-    """Yields `function(item)` for every item, in order.
+    """Yields `function(item)` for every item, in order; InputError if a worker process died.
 
-    Workers end when the generator is closed, and with this process even if it is killed. Ctrl-C does not reach them.
-
-    Args:
-        function: Function at the top of a module; what it takes and returns is pickled.
-        items: Its arguments.
-        workers: Processes. 1 is this process itself, which also takes items that make one chunk only.
-
-    Raises:
-        InputError: a worker process died.
+    `function` is at the top of a module; what it takes and returns is pickled. One worker is this process itself, which
+    also takes items that make one chunk only. Other workers end when the generator is closed, and with this process
+    even if it is killed. Ctrl-C does not reach them.
     """
     chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
     workers = min(workers, len(chunks))

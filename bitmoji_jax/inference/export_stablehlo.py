@@ -28,7 +28,6 @@ from bitmoji_jax.ops.image import to_float, to_uint8
 from bitmoji_jax.ops.platform import tracing_for
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-
 _METADATA = "metadata.json"
 
 
@@ -37,9 +36,7 @@ def to_stablehlo(weights: Weights) -> bytes:
 
     The file holds the float32 weights once, and two forms of the network: one for a CPU, and one for accelerators,
     which convolves in bfloat16 unless the configuration says otherwise. The same weights give the same bytes.
-
-    Raises:
-      InputError: the extra `export` is not installed.
+    InputError where the extra `export` is not installed.
     """
     _check_extra()
     generator, size = weights.generators["g"], weights.config.data.image_size
@@ -85,8 +82,7 @@ def _without_source_locations() -> Iterator[None]:
 def load_exported(path: str | os.PathLike[str]) -> tuple[ExperimentConfig, int, Callable[[np.ndarray], np.ndarray]]:
     """Loads what `to_stablehlo` made. Such a file is a program: use only those from a source you trust.
 
-    Returns:
-      The configuration of training, the images seen of each domain, and G, called as `Translator.x2y`.
+    Returns the configuration of training, the images seen of each domain, and G, called as `Translator.x2y`.
 
     Raises:
       InputError: there is no such file, it is damaged or of another kind, this version of JAX cannot read it, or the

@@ -1,8 +1,7 @@
 """How typical a translation is: a warning for photos unlike those of training.
 
-Two quantities need no labels: the cycle error, which grows where a translation has lost what the photo showed, and the
-distance of the avatar from real avatars. Both are compared with those of the run's own training photos, so that the
-result means the same for every run.
+The cycle error grows where a translation has lost what the photo showed; the second quantity is the distance of avatars
+from real ones. Both are compared with those of the run's own training photos: the result means the same for every run.
 """
 
 import dataclasses
@@ -35,10 +34,8 @@ class Guard:
     def typicality(self, photos: np.ndarray, avatars: np.ndarray, cycled: np.ndarray) -> np.ndarray:
         """Computes 1 where neither quantity is among the highest 5 % of training photos', from there down to 0.
 
-        All are uint8 [N, S, S, 3]: photos as the generator saw them, G of the photos, F of the avatars.
-
-        Returns:
-          float64 [N]: the lower of the two; 0 above all training photos. 2.5 % of them are under 0.5.
+        All are uint8 [N, S, S, 3]: photos as the generator saw them, G of the photos, F of the avatars. Returns float64
+        [N], the lower of the two quantities; 0 above all training photos. 2.5 % of them are under 0.5.
         """
         errors, distances = _cycle_errors(photos, cycled), _distances(avatars, self.mean, self.whitening)
         both = ((self.cycle_errors, errors), (self.distances, distances))

@@ -116,10 +116,8 @@ class Translator:
     def x2y(self, photos: np.ndarray) -> np.ndarray:
         """Translates photos to avatars: uint8 [N, H, H, 3], any N and H -> uint8 [N, size, size, 3].
 
-        Compiled once for each H and batches of 1, 8 and 32 a device: other N are split and padded.
-
-        Raises:
-          ValueError: the images are not uint8, square or RGB.
+        Compiled once for each H and batches of 1, 8 and 32 a device: other N are split and padded. Raises ValueError
+        where the images are not uint8, square or RGB.
         """
         return self._directions["x2y"](photos)
 

@@ -65,11 +65,7 @@ def export_metadata(weights: Weights) -> dict[str, str]:
 
 
 def load_weights(path: Path) -> Weights:
-    """Reads what `save_weights` wrote.
-
-    Raises:
-      InputError: there is no such file, it is damaged, or it holds other arrays than its configuration asks for.
-    """
+    """Reads what `save_weights` wrote; InputError if the file is missing or damaged, or unlike its configuration."""
     if not path.is_file():
         raise InputError(f"{path}: no such file of weights")
     try:
@@ -97,13 +93,8 @@ def pretrained_weights() -> Weights:
 def run_weights(run: Path, checkpoint: str | int | None = None) -> tuple[Weights, str]:
     """Loads the averaged generators of a run.
 
-    Args:
-      run: its folder.
-      checkpoint: "best" (lowest KID), "latest", or the images seen at a checkpoint that still exists. None: the best,
-        or the latest where KID was not computed.
-
-    Returns:
-      The weights, and which they are: "best", "latest" or the number.
+    `checkpoint` is "best" (lowest KID), "latest", or the images seen at a checkpoint that still exists; None: the best,
+    or the latest where KID was not computed. Returns the weights, and which they are: "best", "latest" or the number.
 
     Raises:
       InputError: there is no run, or it does not have this checkpoint.

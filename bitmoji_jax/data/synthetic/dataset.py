@@ -37,9 +37,7 @@ def synthetic_dataset(
     cache_dir: Path | None = None,
     workers: int | None = None,
 ) -> Path:
-    """Renders the synthetic set, or finds it in the cache.
-
-    The same arguments give the same bytes for any number of workers.
+    """Renders the synthetic set, or finds it in the cache. The number of workers does not change a byte.
 
     Args:
         size: Side of the images, in pixels.
@@ -67,9 +65,8 @@ def synthetic_dataset(
         cache.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=cache).close()
     except OSError as error:
-        raise InputError(
-            f"cannot keep the synthetic dataset in {cache} ({error.strerror}): set XDG_CACHE_HOME to a writable folder"
-        ) from error
+        failed = f"cannot keep the synthetic dataset in {cache} ({error.strerror})"
+        raise InputError(f"{failed}: set XDG_CACHE_HOME to a writable folder") from error
     console = Console(stderr=True, markup=False)
     console.print(
         f"The built-in dataset is synthetic, drawn heads and not photos of people: "
