@@ -20,7 +20,7 @@ from bitmoji_jax.faces import networks
 from bitmoji_jax.models import features
 from tests.tiny_images import COUNTS, SIZE, tiny_image, tiny_landmarks
 
-# Set before anything starts JAX, which the collection of some files does. Most of the time goes into compiling what then
+# Set before anything starts JAX, as the collection of some files does. Most of the time goes into compiling what then
 # runs for a moment: a tiny step takes 4.1 s instead of 11.8. An empty XLA_FLAGS compiles everything as for users.
 _FLAGS = ["--xla_backend_optimization_level=0"]
 if jax.__version_info__ < (0, 11):  # later versions have this emitter only, and stop at a flag they do not know
