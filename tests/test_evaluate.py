@@ -19,7 +19,7 @@ from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation.evaluate import evaluate
 from bitmoji_jax.inference.weights import BEST, Weights, save_weights
-from bitmoji_jax.models import efficientnet
+from bitmoji_jax.models import features
 from bitmoji_jax.models.networks import generator_shapes
 from tests.tiny_images import SIZE
 
@@ -54,7 +54,7 @@ def write_run(folder: Path, blocks: int, data: str | None = None) -> None:
 def _small_batches() -> Iterator[None]:
     """6 images need not be padded to 32."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(efficientnet, "_BATCH", 8)
+        patch.setattr(features, "_BATCH", 8)
         yield
 
 
