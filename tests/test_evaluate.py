@@ -116,7 +116,7 @@ def test_another_dataset_is_used_and_too_few_labels_are_named(
         ([], "--run"),
         (["--run", "nowhere"], "nowhere holds no run"),
         (["--run", "{shallow}", "--checkpoint", "5"], "has no checkpoint 5"),
-        (["--run", "{shallow}", "--data", "nowhere"], "can't open the dataset nowhere"),
+        (["--run", "{shallow}", "--data", "nowhere"], "cannot open the dataset nowhere"),
         (["--run", "{shallow}", "--run", "{shallow}"], "named twice"),
     ],
 )

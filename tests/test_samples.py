@@ -58,14 +58,17 @@ def test_a_picture_that_cannot_be_written_whole_leaves_the_old_one(
     path = tmp_path / "a.png"
     save_picture(np.full((4, 4, 3), 7, np.uint8), path)
 
-    def disk_full(_: Image.Image, target: Path, **__: Any) -> None:
-        Path(target).write_bytes(b"half")
+    write_bytes = Path.write_bytes
+
+    def disk_full(target: Path, contents: bytes) -> None:
+        write_bytes(target, contents[: len(contents) // 2])
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", disk_full)
+    monkeypatch.setattr(Path, "write_bytes", disk_full)
     with pytest.raises(OSError, match="No space"):
         save_picture(np.zeros((4, 4, 3), np.uint8), path)
     assert (np.asarray(Image.open(path)) == 7).all()
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(("count", "expected"), [(2, 2), (3, 3), (8, min(COUNTS["testA"], COUNTS["testB"]))])
