@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,15 @@ def test_flags_that_contradict_each_other_exit_2_with_one_line(
     assert printed.count("\n") == 1
 
 
+@pytest.fixture
+def _interrupts() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt; a shell starts what runs in its background with SIGINT ignored."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.usefixtures("_interrupts")
 def test_the_same_signal_twice_at_once_stops_once_and_a_later_one_interrupts() -> None:
     now = 0.0
     with StopSignal(rich.console.Console(quiet=True), clock=lambda: now) as stop:

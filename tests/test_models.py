@@ -384,7 +384,7 @@ def test_generator_by_winograd_is_the_network_of_the_paper_with_and_without_prep
     assert len(calls) == 4  # two in the block, and each sub-pixel one, which pads with zeros
     np.testing.assert_allclose(y, np_generator(x, params["params"], model.config), atol=1e-4)
 
-    prepared = compiled(lambda params: prepare(model, params, 12))(params)
+    prepared = compiled(lambda params: prepare(model, params, x))(params)
     assert len(jax.tree.leaves(prepared["prepared"])) == 4 * 16
     np.testing.assert_allclose(y, translate(prepared, x), atol=1e-6)
     # They are not computed again. (The norms remove the block's biases.)
@@ -392,7 +392,7 @@ def test_generator_by_winograd_is_the_network_of_the_paper_with_and_without_prep
     blank = prepared | {"params": params["params"] | without}
     np.testing.assert_allclose(y, translate(blank, x), atol=1e-5)
     with tracing_for("cuda"):
-        assert "prepared" not in jax.eval_shape(lambda params: prepare(Generator(model.config), params, 12), params)
+        assert "prepared" not in jax.eval_shape(lambda params: prepare(Generator(model.config), params, x), params)
 
 
 def test_winograd_is_for_large_convolutions_in_float32_on_a_cpu() -> None:

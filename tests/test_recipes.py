@@ -20,12 +20,14 @@ BLOCK = re.compile(r'^```(\w+) title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.D
 # Runs in the copy. Trains one step of a tiny experiment with all recipes, and prints what each of them changed.
 CHECK = """
 import json, sys, types
-import jax, numpy as np
+import jax, numpy as np, onnxruntime
 import bitmoji_jax, launch
 from bitmoji_jax.config import ADDED_FIELDS, from_json, to_json
 from bitmoji_jax.evaluation import evaluate, set_scores
-from bitmoji_jax.inference.translator import make_translate
-from bitmoji_jax.inference.weights import pretrained_weights
+from bitmoji_jax.inference.export_onnx import to_onnx
+from bitmoji_jax.inference.export_stablehlo import to_stablehlo
+from bitmoji_jax.inference.translator import Translator
+from bitmoji_jax.inference.weights import Weights, pretrained_weights
 from bitmoji_jax.models.networks import generator_shapes
 from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training.train_state import create_train_state
@@ -43,6 +45,15 @@ images = {d: rng.integers(0, 256, (1, 1, 32, 32, 3), dtype=np.uint8) for d in "x
 landmarks = rng.uniform(0.2, 0.8, (1, 1, 5, 2)).astype(np.float32)
 batch = {d: {"image": images[d], "landmarks": landmarks} for d in "xy"}
 after, _, metrics = make_train_step(config, 12)(state, pools, batch)
+weights = Weights(config, 1, jax.device_get(after.generators))
+avatars = Translator.from_weights(weights)(images["x"][0]).astype(int)
+with open("exported", "wb") as file:
+    file.write(to_stablehlo(weights))
+session = onnxruntime.InferenceSession(to_onnx(weights), providers=["CPUExecutionProvider"])
+exported = {
+    "stablehlo": Translator.from_file("exported")(images["x"][0]),
+    "onnx": session.run(None, {"photos": images["x"][0]})[0],
+}
 shapes = jax.tree.map(lambda leaf: leaf.shape, (after.generators, generator_shapes(config)))
 black, white = np.zeros((2, 32, 32, 3), np.uint8), np.full((2, 32, 32, 3), 255, np.uint8)
 half = np.concatenate([black, white])
@@ -62,7 +73,8 @@ print(json.dumps({
     ),
     "shapes agree": shapes[0] == shapes[1],
     "input channels": after.generators["g"]["params"]["Conv_0"]["kernel"].shape[2],
-    "avatars": make_translate(config)(after.generators["g"], images["x"][0]).shape,
+    "avatars": avatars.shape,
+    "differences": {name: int(np.abs(avatars - other).max()) for name, other in exported.items()},
     "score": set_scores.outlines(outputs).value,
     "in the report": "outlines" in evaluate._scores.__code__.co_names,
 }))
@@ -122,10 +134,11 @@ def test_the_recipes_work(tmp_path: Path) -> None:
     assert found["frozen"] == ["efficientnet"]
     assert found["frozen stays"]
     assert found["critic learns"]
-    # The condition is five more channels in training and translation.
+    # The condition is five more channels in training, translation and both exports.
     assert found["shapes agree"]
     assert found["input channels"] == 8
     assert found["avatars"] == [1, 32, 32, 3]
+    assert max(found["differences"].values()) <= 1
     # The score: half of the pixels are dark, against all of the real ones.
     assert found["score"] == 0.5
     assert found["in the report"]

@@ -20,7 +20,7 @@ from bitmoji_jax.inference.export_stablehlo import load_exported
 from bitmoji_jax.inference.guard import Guard
 from bitmoji_jax.inference.weights import Weights, load_weights, pretrained_weights, run_weights
 from bitmoji_jax.models.layers import prepare
-from bitmoji_jax.models.networks import Params, apply_generator, make_generator
+from bitmoji_jax.models.networks import Params, apply_generator, example_inputs, make_generator
 from bitmoji_jax.ops.batching import BATCHES, in_batches, map_images, resized
 from bitmoji_jax.ops.image import check_images, resize, to_float, to_uint8
 from bitmoji_jax.parallel import REPLICATED, SHARDED, make_mesh
@@ -83,13 +83,13 @@ class Translator:
     def from_weights(cls, weights: Weights) -> "Translator":
         """Uses weights in memory, on all devices of this process."""
         translate = make_translate(weights.config)
-        network, size = make_generator(weights.config), weights.config.data.image_size
+        network, inputs = make_generator(weights.config), example_inputs(weights.config)
         everywhere = NamedSharding(make_mesh(jax.local_devices()), REPLICATED)
-        prepare_params = jax.jit(lambda params: prepare(network, params, size), out_shardings=everywhere)
+        prepare_params = jax.jit(lambda params: prepare(network, params, *inputs), out_shardings=everywhere)
         generators = {name: prepare_params(params) for name, params in weights.generators.items()}
         directions = {way: functools.partial(translate, generators[g]) for way, g in (("x2y", "g"), ("y2x", "f"))}
-        cut_out = weights.config.data.cut_out
-        return cls(directions, size=size, cut_out=cut_out, images=weights.images, guard=weights.guard)
+        data = weights.config.data
+        return cls(directions, size=data.image_size, cut_out=data.cut_out, images=weights.images, guard=weights.guard)
 
     @classmethod
     def from_run(cls, run: str | os.PathLike[str], checkpoint: str | int | None = None) -> "Translator":
