@@ -88,9 +88,17 @@ class Validation:
           `metrics.images.colour_inversion` and `metrics.images.does_nothing`.
         """
         avatars = self._translate(ema["g"], self._photos)
+        inversion = colour_inversion(self._resized_photos, avatars)
+        idleness = does_nothing(self._resized_photos, avatars)
+        if inversion.raised:
+            what = f"dark becomes light (correlation of photo and avatar {inversion.value:.2f})"
+            self._alarm(images, what, "start again with another train.seed or a larger train.identity_weight")
+        if idleness.raised:
+            what = f"avatars differ from their photos by {idleness.value:.1f} grey levels only"
+            self._alarm(images, what, "lower train.cycle_weight and train.identity_weight")
         scores = {
-            "luma_correlation": self._inversion(avatars, images),
-            "output_change": self._idleness(avatars, images),
+            "luma_correlation": inversion.value,
+            "output_change": idleness.value,
             "kid": kid(load_efficientnet_lite0()(avatars), self._real_features, subsets=1).mean,
         }
         if self.best is None or scores["kid"] < self.best["kid"]:
@@ -100,20 +108,5 @@ class Validation:
             save_weights(self._workdir / BEST, Weights(self._config, images, jax.device_get(ema), guard))
         return scores
 
-    def _inversion(self, avatars: np.ndarray, images: int) -> float:
-        alarm = colour_inversion(self._resized_photos, avatars)
-        if alarm.raised:
-            self._console.print(
-                f"Alarm at {images:,} images: dark becomes light (correlation of photo and avatar {alarm.value:.2f}). "
-                "If it stays, start again with another train.seed or a larger train.identity_weight"
-            )
-        return alarm.value
-
-    def _idleness(self, avatars: np.ndarray, images: int) -> float:
-        alarm = does_nothing(self._resized_photos, avatars)
-        if alarm.raised:
-            self._console.print(
-                f"Alarm at {images:,} images: avatars differ from their photos by {alarm.value:.1f} grey levels only. "
-                "If it stays, lower train.cycle_weight and train.identity_weight"
-            )
-        return alarm.value
+    def _alarm(self, images: int, what: str, remedy: str) -> None:
+        self._console.print(f"Alarm at {images:,} images: {what}. If it stays, {remedy}")
