@@ -118,9 +118,10 @@ def test_a_lost_process_ends_the_other_and_the_run_can_be_continued(tmp_path: Pa
     def check_end(both: list[subprocess.Popen[str]], lost: int) -> None:
         output = finish(both[1 - lost], 1)
         errors = [line for line in output.splitlines() if line.startswith("error: ")]
-        assert errors == output.splitlines()[-1:]
-        assert "lost" in errors[0]
-        assert "continues from the newest checkpoint" in errors[0]
+        # A second line comes only where JAX aborts the process while it ends with the first.
+        assert errors == output.splitlines()[-len(errors) :]
+        assert 1 <= len(errors) <= 2
+        assert all("lost" in error and "continues from the newest checkpoint" in error for error in errors)
         finish(both[lost], -signal.SIGKILL)
 
     without_1 = start_and_lose(1)  # noticed after HEARTBEAT_TIMEOUT only: the rest runs meanwhile
