@@ -44,7 +44,9 @@ class Term(NamedTuple):
     value: jax.Array  # float32 [], a mean over the batch
 
 
-def translate_all(translate: Translate, generators: Mapping[str, Params], real: Pair, *, identity: bool) -> Translations:
+def translate_all(
+    translate: Translate, generators: Mapping[str, Params], real: Pair, *, identity: bool
+) -> Translations:
     """Translates both domains and back, and, with `identity`, each image by the generator that makes its domain."""
     g, f, x, y = generators["g"], generators["f"], real["x"], real["y"]
     if identity:

@@ -20,8 +20,10 @@ import jax
 import jax.numpy as jnp
 
 from bitmoji_jax.config import ExperimentConfig, PairConfig
+from bitmoji_jax.data.augment import place
 from bitmoji_jax.data.builder import GENDERS
-from bitmoji_jax.data.disturb import disturb_photo, place, roughen
+from bitmoji_jax.data.disturb import disturb_photo
+from bitmoji_jax.data.roughen import roughen
 from bitmoji_jax.models import efficientnet
 from bitmoji_jax.models.features import load_params
 from bitmoji_jax.models.networks import (
@@ -87,12 +89,14 @@ def refine_stage(config: ExperimentConfig, networks: Mapping[str, Params], epoch
     def draw_one(frozen: Mapping[str, Params], x: _Row, y: _Row) -> _Drawn:
         del x
         place_key, rough_key, key = jax.random.split(y.key, 3)
-        real = resize(place(place_key).image(to_float(y.image))[None], config.refine.output_size)
+        real = resize(place(place_key).apply(to_float(y.image))[None], config.refine.output_size)
         photo = roughen(avatar_to_photo(config, frozen, real)[0], rough_key)
         seen = resize(draw_roughly(config, frozen, photo[None]), config.refine.input_size)
         return _Drawn(seen[0], real[0], real[0], y.gender, key)
 
-    def columns(trained: Mapping[str, Params], frozen: Mapping[str, Params], images: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    def columns(
+        trained: Mapping[str, Params], frozen: Mapping[str, Params], images: Mapping[str, jax.Array]
+    ) -> dict[str, jax.Array]:
         fake_y = draw_roughly(config, frozen, images["x"])
         rough_y = draw_roughly(config, frozen, avatar_to_photo(config, frozen, images["y"]))
         refined, restored = (refine(config, trained["r"], avatars) for avatars in (fake_y, rough_y))
@@ -114,13 +118,15 @@ def teach_stage(config: ExperimentConfig, networks: Mapping[str, Params], epoch_
     def draw_one(frozen: Mapping[str, Params], x: _Row, y: _Row) -> _Drawn:
         place_key, disturb_key, key = jax.random.split(x.key, 3)
         placement = place(place_key)
-        photo, landmarks = placement.image(to_float(x.image)), placement.landmarks(x.landmarks)
+        photo, landmarks = placement.apply(to_float(x.image)), placement.apply_to_landmarks(x.landmarks)
         target = resize(photo_to_avatar(config, frozen, photo[None]), config.teach.output_size)
         seen = disturb_photo(resize(photo[None], config.teach.input_size)[0], landmarks, disturb_key)
-        real = resize(place(y.key).image(to_float(y.image))[None], config.teach.output_size)
+        real = resize(place(y.key).apply(to_float(y.image))[None], config.teach.output_size)
         return _Drawn(seen, jnp.clip(target[0], -1, 1), real[0], x.gender, key)
 
-    def columns(trained: Mapping[str, Params], frozen: Mapping[str, Params], images: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    def columns(
+        trained: Mapping[str, Params], frozen: Mapping[str, Params], images: Mapping[str, jax.Array]
+    ) -> dict[str, jax.Array]:
         photos = resize(images["x"], config.teach.input_size)
         keys = jax.random.split(jax.random.key(0), len(photos))
         unknown = jnp.full((len(photos), 5, 2), jnp.nan)

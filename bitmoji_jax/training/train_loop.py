@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,11 +30,11 @@ from bitmoji_jax.training.checkpoint import Checkpointer
 from bitmoji_jax.training.metrics_log import MetricsLog, ProgressLine
 from bitmoji_jax.training.profiler import Profiler
 from bitmoji_jax.training.samples import Sampler
+from bitmoji_jax.training.stage import Batch, Stage
+from bitmoji_jax.training.stages import make_stage, stage_folder, stage_names
 from bitmoji_jax.training.step_monitor import Step, StepMonitor
 from bitmoji_jax.training.stop_signal import StopSignal
 from bitmoji_jax.training.train_state import Pools, TrainState, abstract_train_state, create_train_state
-from bitmoji_jax.training.stage import Batch, Stage
-from bitmoji_jax.training.stages import make_stage, stage_folder, stage_names
 from bitmoji_jax.training.train_step import TrainStep, lower_train_step
 from bitmoji_jax.training.validation import Validation
 from bitmoji_jax.training.workdir import claimed

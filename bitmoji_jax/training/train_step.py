@@ -5,7 +5,7 @@ the images generated before that update through the pools; update the critics; u
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,10 +15,9 @@ import optax
 from bitmoji_jax.models.networks import Params
 from bitmoji_jax.ops.platform import on_cpu
 from bitmoji_jax.parallel import DATA_AXIS, REPLICATED, SHARDED, make_mesh
-from bitmoji_jax.training.critics import Critic
 from bitmoji_jax.training.image_pool import query_pool
 from bitmoji_jax.training.objective import Metrics, Score, total
-from bitmoji_jax.training.sample import DOMAINS, Pair, Sample
+from bitmoji_jax.training.sample import DOMAINS, Pair
 from bitmoji_jax.training.stage import Batch, Stage
 from bitmoji_jax.training.train_state import Pools, TrainState, average, make_optimizer
 
