@@ -24,7 +24,7 @@ from bitmoji_jax.training.objective import Metrics, discriminator_terms, generat
 from bitmoji_jax.training.sample import DOMAINS, Pair, Sample
 from bitmoji_jax.training.train_state import Pools, TrainState, average, learning_rate, make_optimizer
 
-Batch = dict[str, dict[str, jax.Array]]  # {"x": {"image": uint8, "landmarks": float32}, "y": ...}
+Batch = dict[str, dict[str, jax.Array]]  # {"x": {"image": uint8, "landmarks": float32, ...}, "y": ...}, see `read_pair`
 TrainStep = Callable[[TrainState, Pools, Batch], tuple[TrainState, Pools, Metrics]]
 
 
