@@ -1,7 +1,7 @@
 """Glasses, hats, hands and microphones drawn over a face, on the device.
 
-Each function takes a photo [S, S, 3] in [-1, 1], the eyes [2, 2] (x and y as fractions, the image's left one first) and
-a key. Lengths are in distances between the eyes; shapes are signed distances, negative inside, with edges of one pixel.
+Each function takes a photo [S, S, 3] in [-1, 1], a key, and the eyes [2, 2]: x and y as fractions, the image's left one
+first. Lengths are in distances between the eyes; shapes are signed distances, negative inside, with edges of one pixel.
 """
 
 import jax
@@ -13,7 +13,7 @@ _LEAST_DISTANCE = 0.05
 """The least distance between eyes that is believed, as a share of the side."""
 
 # Glasses: half of the lens's width and height, roundness (1: an ellipse's corners), width of the rim.
-_LENS_WIDTH, _LENS_HEIGHT, _ROUND, _RIM = (0.32, 0.46), (0.2, 0.42), (0.3, 1.0), (0.03, 0.1)
+_LENS_WIDTH, _LENS_HEIGHT, _ROUND, _RIM = (0.32, 0.46), (0.2, 0.42), (0.3, 1.0), (0.03, 0.09)
 _DARK_SHARE = 0.35  # of glasses are sunglasses; the others are clear
 # Hats: the lower edge above the eyes (the brow line is at about 0.48), half of the width and height of the crown.
 _HAT_EDGE, _CROWN_WIDTH, _CROWN_HEIGHT = (0.45, 0.8), (1.05, 1.4), (0.8, 1.6)
@@ -46,7 +46,7 @@ def _paint(image: jax.Array, colour: jax.Array, distance: jax.Array, pixel: jax.
     return image + cover[..., None] * (colour - image)
 
 
-def glasses(image: jax.Array, eyes: jax.Array, key: jax.Array) -> jax.Array:
+def glasses(image: jax.Array, key: jax.Array, eyes: jax.Array) -> jax.Array:
     """Draws glasses at the eyes: two rounded rims, bridge and temples, dark or coloured, sometimes with dark lenses."""
     shape_key, colour_key, tint_key = jax.random.split(key, 3)
     x, y, pixel = _face_frame(eyes, image.shape[0])
@@ -67,7 +67,7 @@ def glasses(image: jax.Array, eyes: jax.Array, key: jax.Array) -> jax.Array:
     return _paint(image, colour, frame, pixel, jnp.ones(()))
 
 
-def hat(image: jax.Array, eyes: jax.Array, key: jax.Array) -> jax.Array:
+def hat(image: jax.Array, key: jax.Array, eyes: jax.Array) -> jax.Array:
     """Draws a hat above the brow line: a crown in one colour, with or without a band and a brim."""
     shape_key, brim_key, colour_key = jax.random.split(key, 3)
     x, y, pixel = _face_frame(eyes, image.shape[0])
@@ -90,7 +90,7 @@ def hat(image: jax.Array, eyes: jax.Array, key: jax.Array) -> jax.Array:
     return _paint(image, (colours[0] + 1) * 0.75 - 1, brim, pixel, jnp.where(has_brim < 0.7, 1.0, 0.0))
 
 
-def held_up(image: jax.Array, eyes: jax.Array, key: jax.Array) -> jax.Array:
+def held_up(image: jax.Array, key: jax.Array, eyes: jax.Array) -> jax.Array:
     """Draws a hand in the colour of the face, or a microphone, from a lower corner up to the chin or the cheek."""
     place_key, shape_key, hand_key = jax.random.split(key, 3)
     size = image.shape[0]
@@ -103,7 +103,7 @@ def held_up(image: jax.Array, eyes: jax.Array, key: jax.Array) -> jax.Array:
     patch = jnp.exp(-(jnp.square(x / 0.4) + jnp.square((y - 0.5) / 0.3)))
     skin = jnp.einsum("ij,ijc->c", patch, image) / jnp.maximum(patch.sum(), 1e-6)
     is_microphone, finger, spread, bend, light, metal = draw(
-        shape_key, (0, 1), (0.09, 0.14), (0.8, 1.1), (-0.4, 0.4), (0.7, 1.05), (-0.95, -0.3)
+        shape_key, (0, 1), (0.09, 0.14), (0.8, 1.1), (-0.4, 0.4), (0.85, 1.15), (-0.95, -0.3)
     )
     ball = jnp.hypot(x - tip[0], y - tip[1]) - 2.2 * finger
     microphone = jnp.minimum(ball, _capsule(x, y, tip, corner, finger))
@@ -120,5 +120,5 @@ def held_up(image: jax.Array, eyes: jax.Array, key: jax.Array) -> jax.Array:
     shape = jnp.where(is_microphone < _MICROPHONE_SHARE, microphone, hand)
     colour = jnp.where(is_microphone < _MICROPHONE_SHARE, metal, (skin + 1) * light - 1)
     # Darker towards the outline, so that fingers are seen apart.
-    relief = 0.65 + 0.35 * jnp.clip(-shape / finger, 0, 1)
+    relief = 0.75 + 0.25 * jnp.clip(-shape / finger, 0, 1)
     return _paint(image, (colour + 1) * relief[..., None] - 1, shape, pixel, jnp.ones(()))

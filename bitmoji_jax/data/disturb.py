@@ -3,6 +3,8 @@
 A network that is to give the same avatar for the photo with and without them learns to look past them.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,8 @@ _FEW_PIXELS_SHARE, _BLUR_SHARE, _NOISE_SHARE, _JPEG_SHARE = 0.2, 0.3, 0.4, 0.3
 
 # How strong they are.
 _ANGLE, _SCALE = (-8.0, 8.0), (0.9, 1.1)  # degrees; errors of the face finder
-_DEPTH, _TINT = (0.2, 0.75), (0.0, 0.15)  # light that a shadow takes; how much less of it the blue loses
+_DEPTH, _TINT = (0.2, 0.7), (0.0, 0.15)  # light that a shadow takes; how much less of it the blue loses
+_EDGE = (-0.1, 0.35)  # of a shadow, from the centre: a part of the face stays lit, or its colour could not be told
 _GAMMA, _GAIN, _BALANCE = (0.7, 1.35), (0.75, 1.2), (0.88, 1.12)  # the gain of all and of each channel
 _CUT, _BROW_CUT_SHARE, _BROW = (-0.19, 0.19), 0.15, (0.08, 0.18)  # of the side; above the eyes
 _WHITE_FILL_SHARE = 0.7  # of cuts; the others are grey
@@ -28,6 +31,7 @@ _BLUR, _NOISE, _JPEG = (0.3 / 128, 1.3 / 128), (1.0, 10.0), (25.0, 85.0)  # shar
 
 _NEARLY_WHITE = 0.93
 """The least value of the darkest channel of white surroundings: 246 of 255."""
+_SOFT_EDGE = 0.7  # sigma in pixels between a person and another background
 
 _USUAL_EYES = np.array([[0.375, 0.48], [0.625, 0.48]], np.float32)
 """Where alignment puts the eyes, for a photo without landmarks."""
@@ -55,7 +59,7 @@ def _tilt(photo: tuple[jax.Array, jax.Array], key: jax.Array) -> tuple[jax.Array
 
 def _shadow(image: jax.Array, key: jax.Array) -> jax.Array:
     """Casts a shadow with a straight edge, hard or soft, over one side of the image."""
-    angle, edge, hardness, depth, tint = draw(key, (0, 2 * np.pi), (-0.3, 0.3), (np.log(5), np.log(100)), _DEPTH, _TINT)
+    angle, edge, hardness, depth, tint = draw(key, (0, 2 * np.pi), _EDGE, (np.log(6), np.log(100)), _DEPTH, _TINT)
     x, y = _grid(image.shape[0])
     beyond = (x - 0.5) * jnp.cos(angle) + (y - 0.5) * jnp.sin(angle) - edge
     return _darken(image, jax.nn.sigmoid(beyond * jnp.exp(hardness)), depth, tint)
@@ -106,29 +110,33 @@ def _white_around(image: jax.Array) -> jax.Array:
 
 def _soften(mask: jax.Array) -> jax.Array:
     """Widens a mask [S, S] by a pixel, so that it covers edges mixed with white, and blurs it: [S, S, 1] in [0, 1]."""
-    around = jnp.pad(mask, 1)
-    wide = mask | around[2:, 1:-1] | around[:-2, 1:-1] | around[1:-1, 2:] | around[1:-1, :-2]
-    return blur(wide.astype(jnp.float32)[..., None], jnp.float32(0.7))
+    rows = jnp.pad(mask, 1)
+    rows = rows[2:] | rows[1:-1] | rows[:-2]
+    wide = rows[:, 2:] | rows[:, 1:-1] | rows[:, :-2]
+    return blur(wide.astype(jnp.float32)[..., None], jnp.float32(_SOFT_EDGE))
 
 
 def _backdrop(image: jax.Array, key: jax.Array) -> jax.Array:
     """Draws a background [S, S, 3]: two colours with coarse and fine noise, or an enlarged part of the image."""
     colour_key, coarse_key, fine_key, choice_key = jax.random.split(key, 4)
     size = image.shape[0]
-    texture, angle, strength, row, column, gain = draw(
-        choice_key, (0, 1), (0, 2 * np.pi), (0, 1.5), (0.2, 0.75), (0.15, 0.6), (0.5, 1.2)
+    texture, angle, strength, saturation, row, column, gain = draw(
+        choice_key, (0, 1), (0, 2 * np.pi), (0, 1.5), (0.1, 1), (0.2, 0.75), (0.15, 0.6), (0.5, 1.2)
     )
     colours = jax.random.uniform(colour_key, (2, 3), minval=-1, maxval=1)
+    greys = colours.mean(-1, keepdims=True)
+    colours = greys + saturation * (colours - greys)
     x, y = _grid(size)
     share = ((x - 0.5) * jnp.cos(angle) + (y - 0.5) * jnp.sin(angle))[..., None] / 1.4 + 0.5
     painted = colours[0] + share * (colours[1] - colours[0])
     for noise_key, cells, deviation in ((coarse_key, 8, 0.4), (fine_key, size // 4, 0.25)):
-        noise = deviation * jax.random.normal(noise_key, (cells, cells, 3))
-        painted += strength * jax.image.resize(noise, image.shape, "cubic")
+        noise = jax.random.normal(noise_key, (cells, cells, 4)) * deviation * strength
+        noise = noise[..., :1] + 0.4 * saturation * noise[..., 1:]  # of brightness, and less of colour
+        painted += jax.image.resize(noise, image.shape, "cubic")
 
     quarter = size // 4
-    corner = ((jnp.stack([row, column])) * size).astype(jnp.int32)
-    part = jax.lax.dynamic_slice(image, (corner[0], corner[1], jnp.int32(0)), (quarter, quarter, 3))
+    corner = [(share * size).astype(jnp.int32) for share in (row, column)]
+    part = jax.lax.dynamic_slice(image, (*corner, 0), (quarter, quarter, 3))
     part = (jax.image.resize(part[::-1], image.shape, "linear") + 1) * gain - 1
     return jnp.clip(jnp.where(texture < _TEXTURE_SHARE, part, painted), -1, 1)
 
@@ -162,8 +170,8 @@ def disturb_photo(image: jax.Array, landmarks: jax.Array, key: jax.Array) -> jax
     size = image.shape[0]
     eyes = jnp.where(jnp.isnan(landmarks[:2]).any(), _USUAL_EYES, landmarks[:2])
     image, eyes = sometimes(_TILT_SHARE, _tilt, (image, eyes), next(keys))
-    for share, draw_over in ((_HELD_SHARE, held_up), (_GLASSES_SHARE, glasses), (_HAT_SHARE, hat)):
-        image = sometimes(share, lambda image, key, add=draw_over: add(image, eyes, key), image, next(keys))
+    for share, accessory in ((_HELD_SHARE, held_up), (_GLASSES_SHARE, glasses), (_HAT_SHARE, hat)):
+        image = sometimes(share, partial(accessory, eyes=eyes), image, next(keys))
 
     lit = image
     for share, fault in ((_SHADOW_SHARE, _shadow), (_PATCH_SHADOW_SHARE, _patch_shadow), (_LIGHT_SHARE, _light)):
