@@ -117,9 +117,9 @@ class PairConfig:
     feature_weight: float = 0.25
     """Weight of the difference from the target in EfficientNet-Lite0's feature maps."""
     critic_weight: float = 0.1
-    """Weight of the critic of patches, which sees the same feature maps and learns with the network; 0 leaves it out."""
+    """Weight of the critic of patches, which sees the same feature maps; 0 leaves it out."""
     gender_weight: float = 0.1
-    """Weight of the gender that a classifier, which learns from real avatars, sees in the drawn ones; 0 leaves it out."""
+    """Weight of the gender that a classifier sees in drawn avatars; it learns from real ones. 0 leaves it out."""
     ema_halflife: float = 700.0
     """Pairs after which a weight's share in the exponential moving average has halved."""
 
@@ -153,7 +153,7 @@ class ExperimentConfig:
     refine: PairConfig = PairConfig()
     """The refiner R: rough avatars to clean ones. It learns from avatars y alone, as pairs (G(F(y)), y)."""
     teach: PairConfig = PairConfig(input_size=128)
-    """The student S: photos to avatars. It learns from pairs (x, R(G(x))), where x is disturbed and its target is not."""
+    """The student S: photos to avatars. It learns from pairs (x, R(G(x))), where x is disturbed, its target is not."""
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:

@@ -187,8 +187,8 @@ def make_translate(
 ) -> Callable[[Mapping[str, Params], np.ndarray], np.ndarray]:
     """Returns translate(networks, images): `function` of any number of images, as in `Translator.x2y`.
 
-    `function` maps networks by name and float32 images [N, H, H, 3] in [-1, 1] to avatars or photos. Networks are on all
-    devices of this process, which share each batch; they may be those of `prepare`.
+    `function` maps networks by name and float32 images [N, H, H, 3] in [-1, 1] to avatars or photos. Networks are on
+    all devices of this process, which share each batch; they may be those of `prepare`.
     """
     mesh = make_mesh(jax.local_devices())
     # Sharded explicitly: `map_images` over a batch on several devices would move every image between them.

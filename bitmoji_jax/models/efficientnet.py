@@ -35,8 +35,8 @@ def pooled_features(params: Params, images: jax.Array) -> jax.Array:
 def feature_maps(params: Params, images: jax.Array) -> list[jax.Array]:
     """Images [N, H, W, 3] in [0, 255], at their own size -> the last activations at strides 2, 4, 8, 16 and 32.
 
-    They have 32, 24, 40, 112 and 320 channels. All but the first, which is in [0, 6], are linear: no activation follows a
-    block's last convolution.
+    They have 32, 24, 40, 112 and 320 channels. All but the first, which is in [0, 6], are linear: no activation
+    follows a block's last convolution.
     """
     # The scale of its training, not the mean and deviation of ImageNet that PyTorch models have.
     x = (images - 127.0) / 128.0

@@ -106,7 +106,7 @@ def network_shapes(config: ExperimentConfig, name: str) -> Any:
 
 
 def example_inputs(config: ExperimentConfig, name: str) -> tuple[jax.Array, ...]:
-    """Returns zeros in the shapes of what the network g, f, r or s takes: one image, and the condition if there is one."""
+    """Returns zeros in the shapes of what the network g, f, r or s takes: an image, and a condition if it has one."""
     size = {"r": config.refine.input_size, "s": config.teach.input_size}.get(name, config.data.image_size)
     return (jnp.zeros((1, size, size, 3)),)
 

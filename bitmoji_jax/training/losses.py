@@ -52,7 +52,7 @@ def hinge_discriminator_loss(scores_real: Sequence[jax.Array], scores_fake: Sequ
 
 
 def feature_distance(maps: Sequence[jax.Array], targets: Sequence[jax.Array]) -> jax.Array:
-    """Returns the mean, over maps [N, h, w, c] and images, of an image's mean absolute difference over its target's mean."""
+    """Returns the mean over maps [N, h, w, c] and images of: mean absolute difference, over mean absolute target."""
     pairs = zip(maps, targets, strict=True)
     axes = (1, 2, 3)
     return _mean_of([jnp.mean(jnp.abs(a - b), axes) / (jnp.mean(jnp.abs(b), axes) + 1e-3) for a, b in pairs])

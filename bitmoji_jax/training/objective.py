@@ -6,7 +6,7 @@ its parameters.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ _SEPARATE_PASSES = 4
 
 Metrics = dict[str, jax.Array]
 Translate = Callable[[Params, Sample], Sample]
-Score = Callable[[Critic, Sample], jax.Array]  # with the parameters of the step
+Score = Callable[[Critic, Sample], Any]  # what the critic's module returns, with the parameters of the step
 
 
 class Translations(NamedTuple):

@@ -1,10 +1,10 @@
 """The stages after CycleGAN: each trains one U-Net on pairs that the run makes itself, on the devices, in the step.
 
-refine: R learns to restore an avatar y from G(F(y)), the fault that the generators really make, with the truth known. It
-learns what an avatar is from avatars alone. Noise, blur and JPEG on F(y) leave no code in it that G could read.
+refine: R learns to restore an avatar y from G(F(y)), the faults that the generators really make, with the truth known.
+It learns what an avatar is from avatars alone. Noise, blur and JPEG on F(y) leave no code in it that G could read.
 
-teach: S learns photo -> avatar from (x, R(G(x))), where x is disturbed as people's photos are (shadow, light, background,
-cuts, accessories) and its target is made from the undisturbed one.
+teach: S learns photo -> avatar from (x, R(G(x))), where x is disturbed as people's photos are (shadow, light,
+background, cuts, accessories) and its target is made from the undisturbed one.
 
 Both compare with the target in pixels and in the feature maps of EfficientNet-Lite0, and both have critics on these
 maps: of patches, real avatars against drawn ones, and of gender. So a score of such a run is taken by another network.
@@ -49,15 +49,18 @@ from bitmoji_jax.training.losses import (
 )
 from bitmoji_jax.training.objective import Score, Term
 from bitmoji_jax.training.sample import DOMAINS, Pair, Sample, concatenate
-from bitmoji_jax.training.stage import Batch, Schedule, Stage
+from bitmoji_jax.training.stage import Batch, Columns, Schedule, Stage
 
 _MAPS = 4
 """Feature maps that are compared and judged: strides 2, 4, 8 and 16."""
 _VIEW = 128
-"""Side in pixels of what EfficientNet sees of an avatar: a random window of it, at between this size and its own, so that
-both the whole and its lines are judged, at the cost of one size."""
+"""Side in pixels of what EfficientNet sees of an avatar: a random window of it, at between this size and its own, so
+that both the whole and its lines are judged, at the cost of one size."""
 _WARM_UP, _DECAY = 400, 0.4  # images at the beginning, and share at the end, in which the step size changes
 _CRITIC_RATE = 0.5
+
+
+Networks = Mapping[str, Params]
 
 
 class _Row(NamedTuple):
@@ -79,14 +82,14 @@ class _Drawn(NamedTuple):
     key: jax.Array
 
 
-def refine_stage(config: ExperimentConfig, networks: Mapping[str, Params], epoch_images: int) -> Stage:
+def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int) -> Stage:
     """Returns the stage that trains the refiner r of the avatars of a student s, if `networks` has one, else of G.
 
     `networks` also hold f; `epoch_images` are the images of an epoch.
     """
     source = "s" if "s" in networks else "g"
 
-    def draw_one(frozen: Mapping[str, Params], x: _Row, y: _Row) -> _Drawn:
+    def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
         del x
         place_key, rough_key, key = jax.random.split(y.key, 3)
         real = resize(place(place_key).apply(to_float(y.image))[None], config.refine.output_size)
@@ -94,9 +97,7 @@ def refine_stage(config: ExperimentConfig, networks: Mapping[str, Params], epoch
         seen = resize(draw_roughly(config, frozen, photo[None]), config.refine.input_size)
         return _Drawn(seen[0], real[0], real[0], y.gender, key)
 
-    def columns(
-        trained: Mapping[str, Params], frozen: Mapping[str, Params], images: Mapping[str, jax.Array]
-    ) -> dict[str, jax.Array]:
+    def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         fake_y = draw_roughly(config, frozen, images["x"])
         rough_y = draw_roughly(config, frozen, avatar_to_photo(config, frozen, images["y"]))
         refined, restored = (refine(config, trained["r"], avatars) for avatars in (fake_y, rough_y))
@@ -107,7 +108,7 @@ def refine_stage(config: ExperimentConfig, networks: Mapping[str, Params], epoch
     return _pair_stage(config, "r", frozen, (source, "f", "r"), epoch_images, draw_one, columns)
 
 
-def teach_stage(config: ExperimentConfig, networks: Mapping[str, Params], epoch_images: int) -> Stage:
+def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int) -> Stage:
     """Returns the stage that trains the student s to draw what the refiner r makes of the avatars of an s or G before.
 
     `networks` are s or g, and f and r; `epoch_images` are the images of an epoch.
@@ -115,7 +116,7 @@ def teach_stage(config: ExperimentConfig, networks: Mapping[str, Params], epoch_
 
     source = "s" if "s" in networks else "g"
 
-    def draw_one(frozen: Mapping[str, Params], x: _Row, y: _Row) -> _Drawn:
+    def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
         place_key, disturb_key, key = jax.random.split(x.key, 3)
         placement = place(place_key)
         photo, landmarks = placement.apply(to_float(x.image)), placement.apply_to_landmarks(x.landmarks)
@@ -124,9 +125,7 @@ def teach_stage(config: ExperimentConfig, networks: Mapping[str, Params], epoch_
         real = resize(place(y.key).apply(to_float(y.image))[None], config.teach.output_size)
         return _Drawn(seen, jnp.clip(target[0], -1, 1), real[0], x.gender, key)
 
-    def columns(
-        trained: Mapping[str, Params], frozen: Mapping[str, Params], images: Mapping[str, jax.Array]
-    ) -> dict[str, jax.Array]:
+    def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         photos = resize(images["x"], config.teach.input_size)
         keys = jax.random.split(jax.random.key(0), len(photos))
         unknown = jnp.full((len(photos), 5, 2), jnp.nan)
@@ -143,11 +142,11 @@ def teach_stage(config: ExperimentConfig, networks: Mapping[str, Params], epoch_
 def _pair_stage(
     config: ExperimentConfig,
     name: str,
-    networks: Mapping[str, Params],
+    networks: Networks,
     passed_on: Sequence[str],
     epoch_images: int,
-    draw_one: Callable[[Mapping[str, Params], _Row, _Row], _Drawn],
-    columns: Callable[[Mapping[str, Params], Mapping[str, Params], Mapping[str, jax.Array]], dict[str, jax.Array]],
+    draw_one: Callable[[Networks, _Row, _Row], _Drawn],
+    columns: Columns,
 ) -> Stage:
     """The stage that trains the network `name` on what `draw_one` gives, with `networks` frozen."""
     title, pairs, number = {"r": ("refine", config.refine, 1), "s": ("teach", config.teach, 2)}[name]
@@ -156,7 +155,7 @@ def _pair_stage(
     genders = Critic("gender", "y", f"gender_{name}", FeatureClassifier(), _coarsest_map, pairs.gender_weight)
     draw_network = jax.jit(network.apply)
 
-    def draw(frozen: Mapping[str, Params], batch: Batch, keys: jax.Array) -> Pair:
+    def draw(frozen: Networks, batch: Batch, keys: jax.Array) -> Pair:
         def draw_sample(rows: tuple[_Row, _Row]) -> Pair:
             drawn = draw_one(frozen, *rows)
             seen = Sample(drawn.seen, gender=drawn.gender, key=drawn.key)
@@ -169,15 +168,15 @@ def _pair_stage(
 
         return map_samples(draw_sample, tuple(_Row(key=keys[:, i], **batch[d]) for i, d in enumerate(DOMAINS)))
 
-    def generator_terms(
-        params: Mapping[str, Params], frozen: Mapping[str, Params], drawn: Pair, score: Score
-    ) -> tuple[list[Term], Pair]:
+    def generator_terms(params: Networks, frozen: Networks, drawn: Pair, score: Score) -> tuple[list[Term], Pair]:
         seen, target = drawn["x"], drawn["target"]
         avatars = draw_network(params[name], seen.image)
-        fake = dataclasses.replace(seen, image=avatars, features=_features(frozen, avatars, seen.key))
+        assert seen.key is not None
+        maps = _features(frozen, avatars, seen.key)
+        fake = dataclasses.replace(seen, image=avatars, features=maps)
         terms = [
             Term(f"pixels_{name}", pairs.pixel_weight, absolute_error(avatars, target.image)),
-            Term(f"features_{name}", pairs.feature_weight, feature_distance(fake.features, target.features)),
+            Term(f"features_{name}", pairs.feature_weight, feature_distance(maps, _maps(frozen, target))),
         ]
         if patches in critics:
             terms.append(Term(patches.metric, patches.weight, hinge_generator_loss(score(patches, fake))))
@@ -237,7 +236,7 @@ def _learning_rate(peak: float, total: int, images: jax.Array) -> jax.Array:
     return peak * jnp.minimum(1, (images + 1) / _WARM_UP) * jnp.clip((total - images) / (_DECAY * total), 0, 1)
 
 
-def _features(frozen: Mapping[str, Params], avatars: jax.Array, keys: jax.Array) -> list[jax.Array]:
+def _features(frozen: Networks, avatars: jax.Array, keys: jax.Array) -> list[jax.Array]:
     """Feature maps of a window of each avatar [N, S, S, 3] in [-1, 1]; the window depends on the key and on S alone."""
     size = avatars.shape[1]
 

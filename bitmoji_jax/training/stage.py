@@ -13,7 +13,7 @@ from bitmoji_jax.training.objective import Score, Term
 from bitmoji_jax.training.sample import Pair, Sample
 
 Batch = dict[str, dict[str, jax.Array]]
-"""{"x": {"image": uint8, "landmarks": float32, "gender": int32}, "y": ...}."""
+"""{"x": {"image": uint8, "landmarks": float32, "gender": int32}, "y": ...}, see `data.pipeline.read_pair`."""
 
 
 class Schedule(NamedTuple):
@@ -28,6 +28,9 @@ class Schedule(NamedTuple):
     beta1: float
     beta2: float
     ema_halflife: float
+
+
+Columns = Callable[[Mapping[str, Params], Mapping[str, Params], Mapping[str, jax.Array]], dict[str, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,7 +59,7 @@ class Stage:
     """generator_terms(params, frozen, drawn, score): what the networks minimise, and the images they made."""
     discriminator_terms: Callable[[Pair, Pair, Score], list[Term]]
     """discriminator_terms(drawn, shown, score): what the critics minimise; `shown` has passed through the pools."""
-    columns: Callable[[Mapping[str, Params], Mapping[str, Params], Mapping[str, jax.Array]], dict[str, jax.Array]]
+    columns: Columns
     """columns(trained, frozen, images by domain): those of a sample grid by name, [N, S, S, 3] in [-1, 1], any S."""
     passed_on: Sequence[str]
     """Names of the networks, trained or frozen, that weights files of the stage hold and the next stage may use."""

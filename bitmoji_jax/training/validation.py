@@ -24,7 +24,7 @@ _IMAGES = 200  # of each domain: 3 s a validation on two CPU cores
 
 
 class Validation:
-    """Scores avatars of the same training images each time, and keeps the weights of the lowest KID in best.safetensors.
+    """Scores avatars of the same training images each time, and keeps the weights of the lowest KID: best.safetensors.
 
     They are training images, so that choosing the best checkpoint leaves the test images unseen: the test score of the
     best would flatter otherwise.
