@@ -28,6 +28,8 @@ class DataConfig:
     """Mirror half of the images, left to right."""
     cut_out: bool = True
     """Whether training photos show people cut out, on white: a photo to translate is then cut out first."""
+    balance_skin: bool = False
+    """Draw photos of dark skin more often: up to eight times as often, until they are a quarter of the draws."""
     read_threads: int = 4
     """Threads a process that read and decode images."""
 
@@ -220,7 +222,7 @@ def to_json(config: ExperimentConfig) -> str:
 
 
 ADDED_FIELDS: dict[str, dict[str, Any]] = {
-    "data": {"cut_out": True},
+    "data": {"cut_out": True, "balance_skin": False},
     "train": {"init_from": None},
     "refine": dataclasses.asdict(PairConfig()),
     "teach": dataclasses.asdict(PairConfig(input_size=128)),
