@@ -84,7 +84,14 @@ def test_runs_are_scored_side_by_side(evaluated: Evaluated) -> None:
     assert run["generator"]["res_blocks"] == 1
     assert run["parameters"] > found["runs"]["shallow"]["parameters"]
     computed = {name for name, score in run["scores"].items() if score["value"] is not None}
-    assert {"kid_y", "kid_y_low_pass", "kid_x", "shadow", "cycle_psnr_x", "checkerboard_2"} <= computed
+    assert {
+        "kid_squeezenet_y_64",
+        "kid_efficientnet_y_64_low_pass",
+        "kid_squeezenet_x_64",
+        "shadow",
+        "cycle_psnr_x",
+        "checkerboard_2",
+    } <= computed
     page = (evaluated.report / "index.html").read_text()
     assert "shallow" in page
     assert "deep" in page

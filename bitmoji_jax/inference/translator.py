@@ -113,6 +113,11 @@ class Translator:
         """Calls `x2y`."""
         return self.x2y(photos)
 
+    @property
+    def directions(self) -> frozenset[str]:
+        """The directions that there are: "x2y", and "y2x" where there is an F."""
+        return frozenset(self._directions)
+
     def x2y(self, photos: np.ndarray) -> np.ndarray:
         """Translates photos to avatars: uint8 [N, H, H, 3], any N and H -> uint8 [N, size, size, 3].
 
@@ -166,7 +171,7 @@ class Translator:
         images = np.asarray(crops)
         avatars = self.x2y(images)
         qualities = np.ones(len(crops))
-        if self._guard is not None and "y2x" in self._directions:
+        if self._guard is not None and "y2x" in self.directions:
             qualities = self._guard.typicality(resized(images, self.size), avatars, self.y2x(avatars))
         each = zip(images, avatars, qualities, strict=True)
         return [Portrait(crop, avatar, 1.0, float(quality), ()) for crop, avatar, quality in each]

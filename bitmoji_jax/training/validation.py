@@ -14,8 +14,8 @@ from bitmoji_jax.inference.guard import fit_guard
 from bitmoji_jax.inference.weights import BEST, Weights, save_weights
 from bitmoji_jax.metrics.images import colour_inversion, does_nothing
 from bitmoji_jax.metrics.kid import kid
-from bitmoji_jax.models.efficientnet import load_efficientnet_lite0
 from bitmoji_jax.models.networks import Params
+from bitmoji_jax.models.squeezenet import load_squeezenet
 from bitmoji_jax.ops.batching import resized
 
 _IMAGES = 200  # of each domain: 3 s a validation on two CPU cores
@@ -70,11 +70,11 @@ class Validation:
     def _real_avatars(self) -> np.ndarray:
         return resized(self._read("trainB"), self._config.data.image_size)
 
-    # A run that trains on EfficientNet's features must take its KID by the other network, `load_squeezenet`: by the
-    # features it was trained on, KID falls without better pictures, and the wrong checkpoint is chosen.
+    # Not by EfficientNet: stages train on its features, so its KID falls without better pictures, and the wrong
+    # checkpoint would be chosen.
     @functools.cached_property
     def _real_features(self) -> np.ndarray:
-        return load_efficientnet_lite0()(self._real_avatars)
+        return load_squeezenet()(self._real_avatars)
 
     def _read(self, split: str) -> np.ndarray:
         count = min(_IMAGES, len(self._dataset.splits[split]))
@@ -99,7 +99,7 @@ class Validation:
         scores = {
             "luma_correlation": inversion.value,
             "output_change": idleness.value,
-            "kid": kid(load_efficientnet_lite0()(avatars), self._real_features, subsets=1).mean,
+            "kid": kid(load_squeezenet()(avatars), self._real_features, subsets=1).mean,
         }
         if self.best is None or scores["kid"] < self.best["kid"]:
             self.best = {"kid": scores["kid"], "images": images}
