@@ -80,12 +80,13 @@ def start_ours(config: ExperimentConfig, batch: int, folder: Path) -> tuple[Work
 
     from bitmoji_jax.inference.translator import Translator
     from bitmoji_jax.inference.weights import Weights
-    from bitmoji_jax.models.networks import make_generator
+    from bitmoji_jax.models.networks import make_network
     from bitmoji_jax.ops.platform import tracing_for
     from bitmoji_jax.parallel import make_mesh
     from bitmoji_jax.training.train_state import create_train_state
+    from bitmoji_jax.training.translate_stage import translate_stage
 
-    state, _ = create_train_state(config, make_mesh())
+    state, _ = create_train_state(translate_stage(config, 1), make_mesh())
     params = jax.device_get(state.generators | state.discriminators)
     weights = Weights(config, 0, {name: params[name] for name in ("g", "f")})
     del state
@@ -96,7 +97,7 @@ def start_ours(config: ExperimentConfig, batch: int, folder: Path) -> tuple[Work
         (folder / _ONNX).write_bytes(to_onnx(weights))
     size = config.data.image_size
     with tracing_for("tpu"):
-        plain = jax.jit(make_generator(config).apply)
+        plain = jax.jit(make_network(config, "g").apply)
         lowered: Any = plain.lower(params["g"], jnp.zeros((batch, size, size, 3)))
     flop = lowered.cost_analysis()["flops"]
     return work_of(Translator.from_weights(weights).x2y, photos(config, batch), folder), flop

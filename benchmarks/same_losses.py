@@ -28,6 +28,7 @@ from bitmoji_jax.ops.platform import tracing_for
 from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training.train_state import create_train_state
 from bitmoji_jax.training.train_step import make_train_step
+from bitmoji_jax.training.translate_stage import translate_stage
 
 _LOSSES = ("loss_generators", "loss_d_x", "loss_d_y", "cycle_x", "cycle_y")
 _ROUNDING = 2.0**-24  # of a float32, relative
@@ -56,7 +57,7 @@ def losses(
     mesh = make_mesh()
     batches = train_batches(dataset, config.data, batch_size=config.train.batch_size, seed=config.train.seed, mesh=mesh)
     with tracing_for(form):
-        state, pools = create_train_state(config, mesh)
+        state, pools = create_train_state(translate_stage(config, dataset.epoch_images), mesh)
         if disturb is not None:
             rng = np.random.default_rng(disturb)
 
@@ -68,7 +69,7 @@ def losses(
                 generators=jax.tree.map(with_rounding_error, state.generators),
                 discriminators=jax.tree.map(with_rounding_error, state.discriminators),
             )
-        step = make_train_step(config, dataset.epoch_images)
+        step = make_train_step(translate_stage(config, dataset.epoch_images))
         rows = []
         for _ in range(steps):
             state, pools, metrics = step(state, pools, next(batches))

@@ -35,6 +35,7 @@ from bitmoji_jax.config import DiscriminatorConfig, ExperimentConfig, GeneratorC
 from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training.train_state import create_train_state
 from bitmoji_jax.training.train_step import make_train_step
+from bitmoji_jax.training.translate_stage import translate_stage
 
 _BYTES = {"f64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2}
 _SIZE = 32
@@ -89,7 +90,7 @@ def _shapes(text: str) -> list[tuple[str, str]]:
 def compiled_step(config: ExperimentConfig) -> tuple[str, str, dict[str, int]]:
     """Returns the step before and after XLA's optimization, and the bytes of the parameters."""
     mesh = make_mesh()
-    state, pools = create_train_state(config, mesh)
+    state, pools = create_train_state(translate_stage(config, 1), mesh)
     batch = {
         domain: {
             "image": jnp.zeros((mesh.size, 1, _SIZE, _SIZE, 3), jnp.uint8),
@@ -97,7 +98,7 @@ def compiled_step(config: ExperimentConfig) -> tuple[str, str, dict[str, int]]:
         }
         for domain in ("x", "y")
     }
-    step: Any = make_train_step(config, epoch_images=1)
+    step: Any = make_train_step(translate_stage(config, epoch_images=1))
     lowered = step.lower(state, pools, batch)
     sizes = {
         name: sum(leaf.nbytes for leaf in jax.tree.leaves(params))

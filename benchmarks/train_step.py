@@ -83,11 +83,12 @@ def start_ours(config: ExperimentConfig) -> tuple[Work, float]:
     from bitmoji_jax.parallel import make_mesh
     from bitmoji_jax.training.train_state import create_train_state
     from bitmoji_jax.training.train_step import make_train_step
+    from bitmoji_jax.training.translate_stage import translate_stage
 
-    state, pools = create_train_state(config, make_mesh())
+    state, pools = create_train_state(translate_stage(config, 1000), make_mesh())
     batch = batch_of(config)
     flop = count_flop(config, state, pools)
-    step = make_train_step(config, epoch_images=1000)
+    step = make_train_step(translate_stage(config, epoch_images=1000))
 
     def work(steps: int) -> float:
         nonlocal state, pools
@@ -103,9 +104,10 @@ def count_flop(config: ExperimentConfig, state: Any, pools: Any) -> float:
     """Returns the FLOP of a step, as defined above."""
     from bitmoji_jax.ops.platform import tracing_for
     from bitmoji_jax.training.train_step import make_train_step
+    from bitmoji_jax.training.translate_stage import translate_stage
 
     with tracing_for("tpu"):
-        step: Any = make_train_step(config, epoch_images=1000)
+        step: Any = make_train_step(translate_stage(config, epoch_images=1000))
         return step.lower(state, pools, batch_of(config)).cost_analysis()["flops"]
 
 

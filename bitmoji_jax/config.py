@@ -93,6 +93,38 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PairConfig:
+    """A stage that trains one U-Net on pairs which the run makes itself: its size, losses and schedule.
+
+    Adam's decays are 0.5 and 0.99. The step size grows over the first 400 images, is constant, and falls linearly to 0
+    over the last 40 %.
+    """
+
+    images: int = 0
+    """Pairs seen by the end of the stage; 0 leaves the stage out."""
+    input_size: int = 64
+    """Side in pixels of what the network sees: 32, or 64 times a power of 2."""
+    output_size: int = 256
+    """Side in pixels of the avatars that it draws: 32, or 64 times a power of 2."""
+    features: int = 32
+    """Channels of its finest map; doubled twice on the way down."""
+    batch_size: int = 2
+    """Pairs per update, over all devices."""
+    learning_rate: float = 8e-4
+    """Largest step size, of the network and of half of it for its critics."""
+    pixel_weight: float = 1.0
+    """Weight of the absolute difference from the target."""
+    feature_weight: float = 0.25
+    """Weight of the difference from the target in EfficientNet-Lite0's feature maps."""
+    critic_weight: float = 0.1
+    """Weight of the critic of patches, which sees the same feature maps; 0 leaves it out."""
+    gender_weight: float = 0.1
+    """Weight of the gender that a classifier sees in drawn avatars; it learns from real ones. 0 leaves it out."""
+    ema_halflife: float = 700.0
+    """Pairs after which a weight's share in the exponential moving average has halved."""
+
+
+@dataclasses.dataclass(frozen=True)
 class LogConfig:
     """What a run writes, and when. These fields may change when a run is continued."""
 
@@ -118,6 +150,10 @@ class ExperimentConfig:
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     train: TrainConfig = TrainConfig()
+    refine: PairConfig = PairConfig()
+    """The refiner R: rough avatars to clean ones. It learns from avatars y alone, as pairs (G(F(y)), y)."""
+    teach: PairConfig = PairConfig(input_size=128)
+    """The student S: photos to avatars. It learns from pairs (x, R(G(x))), where x is disturbed, its target is not."""
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:
@@ -152,8 +188,27 @@ class ExperimentConfig:
             "log.keep_checkpoints must be at least 1": log.keep_checkpoints >= 1,
             "log.scores_every must be at least 1": log.scores_every >= 1,
         }
+        for name, pairs in (("refine", self.refine), ("teach", self.teach)):
+            rules |= {f"{name}.{rule}": holds for rule, holds in _pair_rules(pairs).items()}
+        rules["teach needs refine: set refine.images"] = self.refine.images > 0 or self.teach.images == 0
         if problems := [rule for rule, holds in rules.items() if not holds]:
             raise ValueError("; ".join(problems))
+
+
+def _pair_rules(config: PairConfig) -> dict[str, bool]:
+    def is_size(size: int) -> bool:
+        return size == 32 or (size >= 64 and (size & (size - 1)) == 0)
+
+    weights = ("pixel_weight", "feature_weight", "critic_weight", "gender_weight")
+    return {
+        "images must not be negative": config.images >= 0,
+        "input_size must be 32 or 64 times a power of 2": is_size(config.input_size),
+        "output_size must be 32 or 64 times a power of 2": is_size(config.output_size),
+        "features must be a multiple of 8": config.features >= 8 and config.features % 8 == 0,
+        "batch_size must be at least 1": config.batch_size >= 1,
+        "learning_rate must be above 0": 0 < config.learning_rate < math.inf,
+        "ema_halflife must be above 0": 0 < config.ema_halflife < math.inf,
+    } | {f"{name} must not be negative": 0 <= getattr(config, name) < math.inf for name in weights}
 
 
 def to_json(config: ExperimentConfig) -> str:
@@ -163,6 +218,8 @@ def to_json(config: ExperimentConfig) -> str:
 
 ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "data": {"cut_out": True},
+    "refine": dataclasses.asdict(PairConfig()),
+    "teach": dataclasses.asdict(PairConfig(input_size=128)),
     "log": dataclasses.asdict(LogConfig()),
 }
 """For each field added after the first version, by section: what its absence from a file means.

@@ -15,8 +15,8 @@ from PIL import Image
 
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data import pipeline
-from bitmoji_jax.data.builder import Example, encode_image, write_dataset
-from bitmoji_jax.data.pipeline import Dataset, open_dataset, train_batches
+from bitmoji_jax.data.builder import GENDERS, Example, encode_image, write_dataset
+from bitmoji_jax.data.pipeline import Dataset, abstract_batch, open_dataset, train_batches
 from bitmoji_jax.errors import InputError
 from tests.tiny_images import COUNTS, SIZE, index_of, tiny_image, tiny_landmarks
 
@@ -82,17 +82,27 @@ def test_the_seed_decides_the_order(config: DataConfig) -> None:
         assert [pair[domain] for pair in first] != [pair[domain] for pair in other]
 
 
-def test_a_batch_is_uint8_images_with_their_landmarks_in_a_row_a_device(config: DataConfig) -> None:
+def test_a_batch_is_uint8_images_with_their_landmarks_and_genders_in_a_row_a_device(config: DataConfig) -> None:
     batch = next(stream(config, batch_size=5))
     for domain, split in (("x", "trainA"), ("y", "trainB")):
-        images, landmarks = batch[domain]["image"], batch[domain]["landmarks"]
+        images, landmarks, genders = (batch[domain][name] for name in ("image", "landmarks", "gender"))
         assert (images.shape, images.dtype) == ((1, 5, SIZE, SIZE, 3), np.uint8)
         assert (landmarks.shape, landmarks.dtype) == ((1, 5, 5, 2), np.float32)
-        for image, points in zip(images[0], landmarks[0], strict=True):
+        assert (genders.shape, genders.dtype) == ((1, 5), np.int32)
+        for image, points, gender in zip(images[0], landmarks[0], genders[0], strict=True):
             index = index_of(split, image)
+            assert gender == index % 3  # tiny images are male, female and unknown in turn
             known = tiny_landmarks(index)
             np.testing.assert_array_equal(points, np.full((5, 2), np.nan) if known is None else known)
             assert np.abs(np.asarray(image, int) - tiny_image(split, index)).mean() < 4  # JPEG
+
+
+def test_the_abstract_batch_is_that_of_the_stream(config: DataConfig) -> None:
+    mesh = Mesh(np.array(jax.local_devices()[:1]), ("data",))
+    abstract, batch = abstract_batch(open_dataset(config), 5, mesh), next(stream(config, batch_size=5))
+    assert jax.tree.map(lambda a: (a.shape, a.dtype, a.sharding), abstract) == jax.tree.map(
+        lambda a: (a.shape, a.dtype, a.sharding), batch
+    )
 
 
 def test_two_processes_share_the_batches_of_one(config: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,6 +301,7 @@ def test_a_dataset_of_tfds_opens_by_name(horse2zebra: Path) -> None:
     assert batch["x"]["image"].shape == (1, PHOTOS, 36, 36, 3)
     assert sorted(pair[0] for pair in indices(batch)) == list(range(PHOTOS))
     assert np.isnan(batch["x"]["landmarks"]).all()
+    assert (np.asarray(batch["x"]["gender"]) == GENDERS.index("unknown")).all()
 
 
 def test_damaged_dataset_is_an_input_error(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def make_batch(seed: int, n: int = 2) -> Batch:
         domain: {
             "image": rng.integers(0, 256, (1, n, 32, 32, 3), dtype=np.uint8),
             "landmarks": np.full((1, n, 5, 2), np.nan, np.float32),
+            "gender": rng.integers(0, 3, (1, n), dtype=np.int32),  # which this step does not use
         }
         for domain in ("x", "y")
     }

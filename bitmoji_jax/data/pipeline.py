@@ -114,9 +114,19 @@ def open_dataset(config: DataConfig) -> Dataset:
 
 
 def read_pair(dataset: Dataset, indices: tuple[int, int]) -> dict[str, dict[str, np.ndarray]]:
-    """Reads what the train step takes of a photo and an avatar; the only place that defines what is in a batch."""
+    """Reads what the train step takes of a photo and an avatar; the only place that defines what is in a batch.
+
+    Of each domain: image uint8 [S, S, 3], landmarks float32 [5, 2], and gender int32 [], an index into `GENDERS`.
+    """
     rows = {"x": dataset.read("trainA", indices[0]), "y": dataset.read("trainB", indices[1])}
-    return {domain: {name: row[name] for name in ("image", "landmarks")} for domain, row in rows.items()}
+    return {
+        domain: {
+            "image": row["image"],
+            "landmarks": row["landmarks"],
+            "gender": np.array(GENDERS.index(row["gender"]), np.int32),
+        }
+        for domain, row in rows.items()
+    }
 
 
 def abstract_batch(dataset: Dataset, batch_size: int, mesh: Mesh) -> Any:
@@ -141,8 +151,8 @@ def train_batches(
       start: number of global batches to skip, those that a resumed run has used.
 
     Returns:
-      An iterator of {"x": {"image", "landmarks"}, "y": ...}: image uint8 [devices, images per device, S, S, 3],
-      landmarks float32 [devices, images per device, 5, 2], of which this process holds the part of its own devices.
+      An iterator of {"x": {"image", "landmarks", "gender"}, "y": ...}, as of `read_pair` with two more axes in front,
+      [devices, images per device], of which this process holds the part of its own devices.
     """
     local_batch = batch_size // jax.process_count()
     local_devices = mesh.local_mesh.size

@@ -108,7 +108,7 @@ def _evaluate_run(
         checkpoint=which,
         images_seen=weights.images,
         total_images=None if epoch_images is None else weights.config.train.total_images(epoch_images),
-        parameters=sum(leaf.size for leaf in jax.tree.leaves(weights.generators["g"])),
+        parameters=sum(leaf.size for leaf in jax.tree.leaves({n: p for n, p in weights.networks.items() if n != "f"})),
         config=weights.config,
         scores=tuple(scores),
         rows=tuple(rows),

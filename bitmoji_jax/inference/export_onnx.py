@@ -33,7 +33,7 @@ def to_onnx(weights: Weights) -> bytes:
     x = graph.add("Div", x, graph.constant("127.5", 127.5), name="to_range_2")
     x = graph.add("Sub", x, graph.constant("1", 1.0), name="centre")
     # A further input of G would be concatenated here, along axis 1, and be listed with `photos` below.
-    x = _generator(graph, x, weights.generators["g"]["params"], weights.config.generator)
+    x = _generator(graph, x, weights.networks["g"]["params"], weights.config.generator)
     x = graph.add("Add", x, "1", name="from_centre")
     x = graph.add("Mul", x, "127.5", name="to_grey_levels")
     x = graph.add("Round", x, name="round")  # halves to even, as jnp.round does

@@ -11,7 +11,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -22,7 +22,7 @@ import numpy as np
 from bitmoji_jax.config import ExperimentConfig, from_json
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.weights import Weights, export_metadata
-from bitmoji_jax.models.networks import Params, apply_generator
+from bitmoji_jax.models.networks import Params, input_size, photo_to_avatar
 from bitmoji_jax.ops.batching import in_batches, map_images, resized
 from bitmoji_jax.ops.image import to_float, to_uint8
 from bitmoji_jax.ops.platform import tracing_for
@@ -39,12 +39,13 @@ def to_stablehlo(weights: Weights) -> bytes:
     InputError where the extra `export` is not installed.
     """
     _check_extra()
-    generator, size = weights.generators["g"], weights.config.data.image_size
+    networks = {name: params for name, params in weights.networks.items() if name != "f"}
+    size = input_size(weights.config, networks)
     forms = {branch: _form(platform, weights.config) for branch, platform in (("cpu", "cpu"), ("default", "cuda"))}
 
     def x2y(photos: jax.Array) -> jax.Array:
         # The weights go into both forms as an argument, so that they are stored once.
-        return jax.lax.platform_dependent(generator, photos, **forms)
+        return jax.lax.platform_dependent(networks, photos, **forms)
 
     photos = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("N"), size, size, 3), jnp.uint8)
     with _without_source_locations():
@@ -57,10 +58,10 @@ def to_stablehlo(weights: Weights) -> bytes:
     return file.getvalue()
 
 
-def _form(platform: str, config: ExperimentConfig) -> Callable[[Params, jax.Array], jax.Array]:
-    def translate(params: Params, photos: jax.Array) -> jax.Array:
+def _form(platform: str, config: ExperimentConfig) -> Callable[[Mapping[str, Params], jax.Array], jax.Array]:
+    def translate(networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
         with tracing_for(platform):
-            return to_uint8(map_images(functools.partial(apply_generator, config, params), to_float(photos)))
+            return to_uint8(map_images(functools.partial(photo_to_avatar, config, networks), to_float(photos)))
 
     return translate
 

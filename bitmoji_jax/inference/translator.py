@@ -20,9 +20,16 @@ from bitmoji_jax.inference.export_stablehlo import load_exported
 from bitmoji_jax.inference.guard import Guard
 from bitmoji_jax.inference.weights import Weights, load_weights, pretrained_weights, run_weights
 from bitmoji_jax.models.layers import prepare
-from bitmoji_jax.models.networks import Params, apply_generator, example_inputs, make_generator
+from bitmoji_jax.models.networks import (
+    Params,
+    avatar_size,
+    avatar_to_photo,
+    example_inputs,
+    make_network,
+    photo_to_avatar,
+)
 from bitmoji_jax.ops.batching import BATCHES, in_batches, map_images, resized
-from bitmoji_jax.ops.image import check_images, resize, to_float, to_uint8
+from bitmoji_jax.ops.image import check_images, to_float, to_uint8
 from bitmoji_jax.parallel import REPLICATED, SHARDED, make_mesh
 
 if TYPE_CHECKING:
@@ -82,14 +89,15 @@ class Translator:
     @classmethod
     def from_weights(cls, weights: Weights) -> "Translator":
         """Uses weights in memory, on all devices of this process."""
-        translate = make_translate(weights.config)
-        network, inputs = make_generator(weights.config), example_inputs(weights.config)
+        config, networks = weights.config, weights.networks
         everywhere = NamedSharding(make_mesh(jax.local_devices()), REPLICATED)
-        prepare_params = jax.jit(lambda params: prepare(network, params, *inputs), out_shardings=everywhere)
-        generators = {name: prepare_params(params) for name, params in weights.generators.items()}
-        directions = {way: functools.partial(translate, generators[g]) for way, g in (("x2y", "g"), ("y2x", "f"))}
-        data = weights.config.data
-        return cls(directions, size=data.image_size, cut_out=data.cut_out, images=weights.images, guard=weights.guard)
+        prepared = {name: _prepared(config, name, params, everywhere) for name, params in networks.items()}
+        x2y, y2x = (make_translate(functools.partial(way, config)) for way in (photo_to_avatar, avatar_to_photo))
+        directions = {"x2y": functools.partial(x2y, {n: prepared[n] for n in prepared if n != "f"})}
+        if "f" in networks:
+            directions["y2x"] = functools.partial(y2x, {"f": prepared["f"]})
+        size, cut_out = avatar_size(config, networks), config.data.cut_out
+        return cls(directions, size=size, cut_out=cut_out, images=weights.images, guard=weights.guard)
 
     @classmethod
     def from_run(cls, run: str | os.PathLike[str], checkpoint: str | int | None = None) -> "Translator":
@@ -172,28 +180,37 @@ class Translator:
         avatars = self.x2y(images)
         qualities = np.ones(len(crops))
         if self._guard is not None and "y2x" in self.directions:
-            qualities = self._guard.typicality(resized(images, self.size), avatars, self.y2x(avatars))
+            cycled = self.y2x(avatars)
+            of_its_size = functools.partial(resized, size=cycled.shape[1])
+            qualities = self._guard.typicality(of_its_size(images), of_its_size(avatars), cycled)
         each = zip(images, avatars, qualities, strict=True)
         return [Portrait(crop, avatar, 1.0, float(quality), ()) for crop, avatar, quality in each]
 
 
-def make_translate(config: ExperimentConfig) -> Callable[[Params, np.ndarray], np.ndarray]:
-    """Returns translate(params, images): one generator applied to any number of images, as in `Translator.x2y`.
+def make_translate(
+    function: Callable[[Mapping[str, Params], jax.Array], jax.Array],
+) -> Callable[[Mapping[str, Params], np.ndarray], np.ndarray]:
+    """Returns translate(networks, images): `function` of any number of images, as in `Translator.x2y`.
 
-    `params` are on all devices of this process, which share each batch; they may be those of `prepare`.
+    `function` maps networks by name and float32 images [N, H, H, 3] in [-1, 1] to avatars or photos. Networks are on
+    all devices of this process, which share each batch; they may be those of `prepare`.
     """
-    size = config.data.image_size
     mesh = make_mesh(jax.local_devices())
     # Sharded explicitly: `map_images` over a batch on several devices would move every image between them.
 
     @jax.jit
     @functools.partial(jax.shard_map, mesh=mesh, in_specs=(REPLICATED, SHARDED), out_specs=SHARDED)
-    def translate_batch(params: Params, images: jax.Array) -> jax.Array:
-        return to_uint8(map_images(functools.partial(apply_generator, config, params), resize(to_float(images), size)))
+    def translate_batch(networks: Mapping[str, Params], images: jax.Array) -> jax.Array:
+        return to_uint8(map_images(functools.partial(function, networks), to_float(images)))
 
-    def translate(params: Params, images: np.ndarray) -> np.ndarray:
+    def translate(networks: Mapping[str, Params], images: np.ndarray) -> np.ndarray:
         check_images(images)
         batches = [count * mesh.size for count in BATCHES]
-        return in_batches(functools.partial(translate_batch, params), images, batches)
+        return in_batches(functools.partial(translate_batch, networks), images, batches)
 
     return translate
+
+
+def _prepared(config: ExperimentConfig, name: str, params: Params, sharding: NamedSharding) -> Params:
+    network, inputs = make_network(config, name), example_inputs(config, name)
+    return jax.jit(lambda params: prepare(network, params, *inputs), out_shardings=sharding)(params)

@@ -1,4 +1,4 @@
-"""Trained generators, in one file or in a run's checkpoint: G, F and the configuration they were trained with.
+"""Trained networks, in one file or in a run's checkpoint, and the configuration they were trained with.
 
 The file is safetensors: named arrays, and text. Reading it runs no code, so it need not be trusted.
 """
@@ -6,6 +6,7 @@ The file is safetensors: named arrays, and text. Reading it runs no code, so it 
 import dataclasses
 import importlib.metadata
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ from bitmoji_jax.config import ExperimentConfig, from_json, to_json
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.files import write_atomic
 from bitmoji_jax.inference.guard import Guard, guard_from_arrays
-from bitmoji_jax.models.networks import Params, generator_shapes
+from bitmoji_jax.models.networks import Params, network_shapes
 
 BEST = "best.safetensors"
 """Name of the file in a run's folder that holds the weights with the lowest KID."""
+
+_PASSED_ON = {"translate": ("gf", ""), "refine": ("r", "gf"), "teach": ("s", "f")}
+"""By the name of a stage: the networks that weights hold of those it trains, and of those it has frozen."""
 
 _GUARD = "guard/"  # prefix of the names of its arrays
 _PRETRAINED = Path(__file__).parent / "pretrained.safetensors"
@@ -32,20 +36,20 @@ _PRETRAINED = Path(__file__).parent / "pretrained.safetensors"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Weights:
-    """Both generators (moving averages), and where they come from."""
+    """The networks that a stage passes on (moving averages), and where they come from."""
 
     config: ExperimentConfig
     images: int
-    """Images of each domain seen in training."""
-    generators: dict[str, Params]
-    """g, f; float32."""
+    """Images of each domain seen in the last stage."""
+    networks: dict[str, Params]
+    """By name: g or s, perhaps r, and f; float32. `models/networks.py` says what they are."""
     guard: Guard | None = None
     """None for a checkpoint, and for weights of an earlier version."""
 
 
 def save_weights(path: Path, weights: Weights, dtype: Any = jnp.float32) -> None:
-    """Writes one file, whole or not at all; the generators as `dtype` (bfloat16 halves the file)."""
-    names = flax.traverse_util.flatten_dict(weights.generators, sep="/")
+    """Writes one file, whole or not at all; the networks as `dtype` (bfloat16 halves the file)."""
+    names = flax.traverse_util.flatten_dict(weights.networks, sep="/")
     arrays = {name: np.asarray(array).astype(dtype) for name, array in names.items()}
     if weights.guard is not None:
         arrays |= {_GUARD + name: array for name, array in weights.guard.arrays().items()}
@@ -78,11 +82,11 @@ def load_weights(path: Path) -> Weights:
         guard = guard_from_arrays(of_guard) if of_guard else None
     except (safetensors.SafetensorError, KeyError, ValueError, json.JSONDecodeError) as error:
         raise InputError(f"{path} holds no weights of this package, or is damaged: {error!r}") from error
-    expected = flax.traverse_util.flatten_dict(generator_shapes(config), sep="/")
-    if {n: a.shape for n, a in arrays.items()} != {n: a.shape for n, a in expected.items()}:
+    networks = flax.traverse_util.unflatten_dict({n: a.astype(np.float32) for n, a in arrays.items()}, sep="/")
+    known = networks.keys() <= {"g", "f", "r", "s"} and networks.keys() & {"g", "s"}
+    if not known or _shapes(networks) != _shapes({name: network_shapes(config, name) for name in networks}):
         raise InputError(f"{path} holds other arrays than its configuration: was it made by another version?")
-    generators = {name: array.astype(np.float32) for name, array in arrays.items()}
-    return Weights(config, images, flax.traverse_util.unflatten_dict(generators, sep="/"), guard)
+    return Weights(config, images, networks, guard)
 
 
 def pretrained_weights() -> Weights:
@@ -91,7 +95,7 @@ def pretrained_weights() -> Weights:
 
 
 def run_weights(run: Path, checkpoint: str | int | None = None) -> tuple[Weights, str]:
-    """Loads the averaged generators of a run.
+    """Loads the averaged networks of the last stage that a run has begun and can be loaded, or of a stage's folder.
 
     `checkpoint` is "best" (lowest KID), "latest", or the images seen at a checkpoint that still exists; None: the best,
     or the latest where KID was not computed. Returns the weights, and which they are: "best", "latest" or the number.
@@ -99,32 +103,53 @@ def run_weights(run: Path, checkpoint: str | int | None = None) -> tuple[Weights
     Raises:
       InputError: there is no run, or it does not have this checkpoint.
     """
+    config = _run_config(run)
+    folder = next((f for f in (run / "teach", run / "refine") if (f / BEST).exists() or _steps(f)), run)
+    if checkpoint is None:
+        checkpoint = "best" if (folder / BEST).exists() else "latest"
+    if checkpoint == "best":
+        if not (folder / BEST).exists():
+            raise InputError(f"{folder} has no best weights: KID was not computed in training. Use the latest")
+        return load_weights(folder / BEST), "best"
+    steps = _steps(folder)
+    if not steps:
+        raise InputError(f"{folder} has no checkpoint yet")
+    step = steps[-1] if checkpoint == "latest" else checkpoint
+    if step not in steps:
+        raise InputError(f"{folder} has no checkpoint {checkpoint}; there are: latest, {', '.join(map(str, steps))}")
+    return _restore(config, folder / "checkpoints" / str(step) / "state"), str(checkpoint)
+
+
+def _run_config(run: Path) -> ExperimentConfig:
+    path = run / "config.json"
+    if run.name in ("refine", "teach") and not path.exists():
+        path = run.parent / "config.json"
     try:
-        config = from_json((run / "config.json").read_text(encoding="utf-8"))
+        return from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{run} holds no run: it has no config.json") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {run / 'config.json'}: {error}") from error
-    if checkpoint is None:
-        checkpoint = "best" if (run / BEST).exists() else "latest"
-    if checkpoint == "best":
-        if not (run / BEST).exists():
-            raise InputError(f"{run} has no best weights: KID was not computed in training. Use the latest")
-        return load_weights(run / BEST), "best"
-    folder = run / "checkpoints"
-    # A checkpoint has a longer name until it is completely written.
-    steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
-    if not steps:
-        raise InputError(f"{run} has no checkpoint yet")
-    step = steps[-1] if checkpoint == "latest" else checkpoint
-    if step not in steps:
-        raise InputError(f"{run} has no checkpoint {checkpoint}; there are: latest, {', '.join(map(str, steps))}")
-    return _restore(config, folder / str(step) / "state"), str(checkpoint)
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def _steps(folder: Path) -> list[int]:
+    """The images seen at the checkpoints of a stage; one has a longer name until it is completely written."""
+    checkpoints = folder / "checkpoints"
+    names = [path.name for path in checkpoints.iterdir()] if checkpoints.is_dir() else []
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def _shapes(networks: Mapping[str, Params]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in flax.traverse_util.flatten_dict(networks, sep="/").items()}
 
 
 def _restore(config: ExperimentConfig, folder: Path) -> Weights:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    shapes = {"images": jax.ShapeDtypeStruct((), jnp.int32), "ema": generator_shapes(config)}
+    trained, frozen = _PASSED_ON.get(folder.parents[2].name, _PASSED_ON["translate"])
+    shapes: dict[str, Any] = {"images": jax.ShapeDtypeStruct((), jnp.int32)}
+    for field, names in (("ema", trained), ("frozen", frozen)):
+        if names:
+            shapes[field] = {name: network_shapes(config, name) for name in names}
     item = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), shapes)
     try:
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
@@ -133,4 +158,4 @@ def _restore(config: ExperimentConfig, folder: Path) -> Weights:
             restored = checkpointer.restore(folder.resolve(), args=args)
     except Exception as error:  # Orbax, TensorStore and JSON raise many kinds for a damaged file
         raise InputError(f"the checkpoint in {folder.parent} cannot be read: {error}") from error
-    return Weights(config, int(restored["images"]), restored["ema"])
+    return Weights(config, int(restored["images"]), restored["ema"] | restored.get("frozen", {}))

@@ -33,14 +33,15 @@ def pooled_features(params: Params, images: jax.Array) -> jax.Array:
 
 
 def feature_maps(params: Params, images: jax.Array) -> list[jax.Array]:
-    """Images [N, H, W, 3] in [0, 255], at their own size -> the last activations at strides 4, 8, 16 and 32.
+    """Images [N, H, W, 3] in [0, 255], at their own size -> the last activations at strides 2, 4, 8, 16 and 32.
 
-    They have 24, 40, 112 and 320 channels and are linear: no activation follows a block's last convolution.
+    They have 32, 24, 40, 112 and 320 channels. All but the first, which is in [0, 6], are linear: no activation
+    follows a block's last convolution.
     """
     # The scale of its training, not the mean and deviation of ImageNet that PyTorch models have.
     x = (images - 127.0) / 128.0
     x = _relu6(xla_conv(x, params["stem"]["kernel"], stride=2) + params["stem"]["bias"])
-    maps = []
+    maps = [x]
     for i, stride in enumerate(STRIDES):
         if stride == 2 and i > 1:
             maps.append(x)

@@ -84,6 +84,13 @@ def depth_to_space(x: jax.Array) -> jax.Array:
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h, 2 * w, c // 4)
 
 
+def space_to_depth(x: jax.Array, factor: int) -> jax.Array:
+    """Rearranges [N, factor H, factor W, C] to [N, H, W, factor² C], each square of pixels into the channels of one."""
+    n, h, w, c = x.shape
+    x = x.reshape(n, h // factor, factor, w // factor, factor, c)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, h // factor, w // factor, factor**2 * c)
+
+
 def subpixel_kernel_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
     """Draws from N(0, 0.02) one kernel for all four sub-pixels, so that training starts without a checkerboard.
 

@@ -1,22 +1,34 @@
-"""The networks of an experiment: G and F share one module, D_X and D_Y another."""
+"""The networks of an experiment, and the ways from photo to avatar and back through those that a run has.
 
+By name: g: X -> Y and f: Y -> X (one module), r: rough avatars to clean ones (the refiner), s: photos to avatars in one
+step (the student). D_X and D_Y share another module.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.generator import Generator
+from bitmoji_jax.models.unet import UNet
+from bitmoji_jax.ops.image import resize
 from bitmoji_jax.ops.platform import on_cpu
 
 Params = Any
 """The variables of a network, as `init` gives them and `apply` takes them."""
 
 
-def make_generator(config: ExperimentConfig) -> Generator:
-    """Returns the module of G and F."""
-    return Generator(config.generator, dtype=compute_dtype(config))
+def make_network(config: ExperimentConfig, name: str) -> nn.Module:
+    """Returns the module of the network g, f, r or s."""
+    dtype = compute_dtype(config)
+    if name in ("g", "f"):
+        return Generator(config.generator, dtype)
+    pairs = {"r": config.refine, "s": config.teach}[name]
+    return UNet(pairs.features, pairs.output_size, dtype)
 
 
 def make_discriminator(config: ExperimentConfig) -> Discriminator:
@@ -38,19 +50,65 @@ def apply_generator(
     Returns:
       float32 [N, S, S, 3] in [-1, 1].
     """
-    return make_generator(config).apply(params, images, condition)
+    return make_network(config, "g").apply(params, images, condition)
 
 
-def generator_shapes(config: ExperimentConfig) -> dict[str, Any]:
-    """Returns shapes and types of the parameters of G and F; nothing is computed."""
-    shapes = jax.eval_shape(make_generator(config).init, jax.random.key(0), *example_inputs(config))
-    return {"g": shapes, "f": shapes}
+def draw_roughly(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
+    """Draws avatars that are not refined: by the student where `networks` has one, else by G.
+
+    `photos` are float32 [N, H, H, 3] in [-1, 1], any H, resized to what the network takes; the result is the network's.
+    """
+    if "s" in networks:
+        return make_network(config, "s").apply(networks["s"], resize(photos, config.teach.input_size))
+    return apply_generator(config, networks["g"], resize(photos, config.data.image_size))
 
 
-def example_inputs(config: ExperimentConfig) -> tuple[jax.Array, jax.Array | None]:
-    """Returns zeros in the shape of one image and its condition, as a generator takes them; None: no condition."""
-    size = config.data.image_size
-    return jnp.zeros((1, size, size, 3)), None
+def refine(config: ExperimentConfig, params: Params, avatars: jax.Array) -> jax.Array:
+    """Refines avatars, float32 [N, H, H, 3] in [-1, 1], any H, with the refiner's `params`."""
+    return make_network(config, "r").apply(params, resize(avatars, config.refine.input_size))
+
+
+def photo_to_avatar(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
+    """Translates photos by the last network that a run has: S, else R after G, else G.
+
+    Args:
+      config: the experiment.
+      networks: parameters by name.
+      photos: float32 [N, H, H, 3] in [-1, 1], any H.
+
+    Returns:
+      float32 [N, S, S, 3], mostly in [-1, 1]; S is `avatar_size`.
+    """
+    avatars = draw_roughly(config, networks, photos)
+    return refine(config, networks["r"], avatars) if "r" in networks else avatars
+
+
+def avatar_to_photo(config: ExperimentConfig, networks: Mapping[str, Params], avatars: jax.Array) -> jax.Array:
+    """Translates avatars, float32 [N, H, H, 3] in [-1, 1], any H, by F, whose photos have `data.image_size` pixels."""
+    return apply_generator(config, networks["f"], resize(avatars, config.data.image_size))
+
+
+def input_size(config: ExperimentConfig, networks: Mapping[str, Any]) -> int:
+    """Returns the side in pixels of photos as `photo_to_avatar` shows them to its first network."""
+    return config.teach.input_size if "s" in networks else config.data.image_size
+
+
+def avatar_size(config: ExperimentConfig, networks: Mapping[str, Any]) -> int:
+    """Returns the side in pixels of the avatars of `photo_to_avatar`."""
+    if "r" in networks:
+        return config.refine.output_size
+    return config.teach.output_size if "s" in networks else config.data.image_size
+
+
+def network_shapes(config: ExperimentConfig, name: str) -> Any:
+    """Returns shapes and types of the parameters of the network g, f, r or s; nothing is computed."""
+    return jax.eval_shape(make_network(config, name).init, jax.random.key(0), *example_inputs(config, name))
+
+
+def example_inputs(config: ExperimentConfig, name: str) -> tuple[jax.Array, ...]:
+    """Returns zeros in the shapes of what the network g, f, r or s takes: an image, and a condition if it has one."""
+    size = {"r": config.refine.input_size, "s": config.teach.input_size}.get(name, config.data.image_size)
+    return (jnp.zeros((1, size, size, 3)),)
 
 
 def compute_dtype(config: ExperimentConfig) -> Any:

@@ -27,6 +27,11 @@ def map_images(network: Callable[[jax.Array], jax.Array], images: jax.Array) -> 
     return network(images)
 
 
+def map_samples(function: Callable[[Any], Any], samples: Any) -> Any:
+    """Applies a function of one sample to a tree of arrays [N, ...]; one after the other on a CPU, as `map_images`."""
+    return jax.lax.map(function, samples) if on_cpu() else jax.vmap(function)(samples)
+
+
 def in_batches(function: Callable[[np.ndarray], Any], images: np.ndarray, batches: Sequence[int] = BATCHES) -> Any:
     """Applies a function that is compiled for each batch size to any number of images; the last batch is padded.
 

@@ -33,9 +33,9 @@ class Critic:
     """inputs(frozen, sample): what the module sees: the image, or what a network in `TrainState.frozen` makes of it."""
     weight: float = 1.0
     """Of the term that the generators minimise."""
-    generator_loss: Callable[[jax.Array], jax.Array] = generator_loss
+    generator_loss: Callable[[Any], jax.Array] = generator_loss
     """Of the scores of generated images."""
-    discriminator_loss: Callable[[jax.Array, jax.Array], jax.Array] = discriminator_loss
+    discriminator_loss: Callable[[Any, Any], jax.Array] = discriminator_loss
     """Of the scores of real and of generated images."""
 
 

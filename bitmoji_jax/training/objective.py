@@ -5,8 +5,8 @@ configuration. The functions here are pure: of one step's translations, and of s
 its parameters.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ _SEPARATE_PASSES = 4
 
 Metrics = dict[str, jax.Array]
 Translate = Callable[[Params, Sample], Sample]
-Score = Callable[[Critic, Sample], jax.Array]  # with the parameters of the step
+Score = Callable[[Critic, Sample], Any]  # what the critic's module returns, with the parameters of the step
 
 
 class Translations(NamedTuple):
@@ -44,7 +44,9 @@ class Term(NamedTuple):
     value: jax.Array  # float32 [], a mean over the batch
 
 
-def translate_all(translate: Translate, generators: dict[str, Params], real: Pair, *, identity: bool) -> Translations:
+def translate_all(
+    translate: Translate, generators: Mapping[str, Params], real: Pair, *, identity: bool
+) -> Translations:
     """Translates both domains and back, and, with `identity`, each image by the generator that makes its domain."""
     g, f, x, y = generators["g"], generators["f"], real["x"], real["y"]
     if identity:

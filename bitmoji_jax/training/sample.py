@@ -1,5 +1,7 @@
 """Images as they go through the step, with what is known of them."""
 
+from collections.abc import Sequence
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,8 @@ class Sample:
     landmarks: jax.Array | None = None  # float32 [N, 5, 2], x and y as fractions of the image, NaN where unknown
     key: jax.Array | None = None  # [N] random keys, for what is drawn after augmentation
     condition: jax.Array | None = None  # float32 [N, S, S, C], what the generators see beside the image
+    gender: jax.Array | None = None  # int32 [N], an index into `data.builder.GENDERS`
+    features: Sequence[jax.Array] | None = None  # float32 [N, h, w, c], the feature maps that critics of them see
 
 
 Pair = dict[str, Sample]  # keys x, y

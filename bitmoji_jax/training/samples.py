@@ -1,23 +1,23 @@
-"""Sample grids: the same test images through G and F, at different times of a run."""
+"""Sample grids: the same test images through the networks of a stage, at different times."""
 
-import functools
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw
 
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.files import write_atomic
-from bitmoji_jax.models.networks import Params, apply_generator
-from bitmoji_jax.ops.batching import map_images
+from bitmoji_jax.models.networks import Params
 from bitmoji_jax.ops.image import resize, to_float, to_uint8
+from bitmoji_jax.training.stage import Stage
 from bitmoji_jax.training.train_state import TrainState
 
-COLUMNS = ("real_x", "fake_y", "rec_x", "real_y", "fake_x", "rec_y")
 _HEADER = 14  # pixels; the default font is 10 high
 
 
@@ -40,44 +40,41 @@ def sample_images(dataset: Dataset, count: int) -> dict[str, np.ndarray]:
 
 
 class Sampler:
-    """Draws grids of the same test images at different times of a run, with the raw and the averaged weights."""
+    """Draws grids of the same test images at different times of a stage, with the raw and the averaged weights."""
 
-    def __init__(self, config: ExperimentConfig, dataset: Dataset, folder: Path) -> None:
+    def __init__(self, config: ExperimentConfig, stage: Stage, dataset: Dataset, folder: Path) -> None:
         """Reads the images; pictures go to `folder`, which the first one creates."""
         self._folder = folder
-        self._images = sample_images(dataset, config.log.sample_images)
-        # One small program, called for each column, compiles faster than one for the grid.
-        self._resize = jax.jit(lambda images: resize(to_float(images), config.data.image_size))
-        generate = functools.partial(apply_generator, config)
-        self._translate = jax.jit(lambda params, images: map_images(functools.partial(generate, params), images))
-        self._to_uint8 = jax.jit(to_uint8)
+        images = sample_images(dataset, config.log.sample_images)
+        self._images = {domain: jnp.asarray(array) for domain, array in images.items()}
+
+        @jax.jit
+        def columns(trained: Mapping[str, Params], frozen: Mapping[str, Params], images: dict[str, jax.Array]) -> Any:
+            drawn = stage.columns(trained, frozen, {domain: to_float(array) for domain, array in images.items()})
+            size = max(column.shape[1] for column in drawn.values())
+            return {name: to_uint8(resize(column, size)) for name, column in drawn.items()}
+
+        self._columns = columns
 
     def save(self, state: TrainState, images: int) -> dict[str, np.ndarray]:
         """Writes samples/raw_IMAGES.png and samples/ema_IMAGES.png; returns both pictures, uint8 [H, W, 3]."""
         pictures = {
-            name: make_grid(self._columns(params)) for name, params in (("raw", state.generators), ("ema", state.ema))
+            name: make_grid(self._columns(trained, state.frozen, self._images))
+            for name, trained in (("raw", state.generators), ("ema", state.ema))
         }
         if jax.process_index() == 0:
             for name, picture in pictures.items():
                 save_picture(picture, self._folder / f"{name}_{images:08d}.png")
         return pictures
 
-    def _columns(self, params: dict[str, Params]) -> dict[str, jax.Array]:
-        """uint8 [count, S, S, 3] for each of `COLUMNS`."""
-        real_x, real_y = (self._resize(self._images[domain]) for domain in ("x", "y"))
-        fake_y, fake_x = self._translate(params["g"], real_x), self._translate(params["f"], real_y)
-        rec_x, rec_y = self._translate(params["f"], fake_y), self._translate(params["g"], fake_x)
-        columns = (real_x, fake_y, rec_x, real_y, fake_x, rec_y)
-        return {name: self._to_uint8(column) for name, column in zip(COLUMNS, columns, strict=True)}
 
-
-def make_grid(columns: dict[str, Any]) -> np.ndarray:
-    """Returns a picture, uint8 [height, width, 3]: a row an image, a column for each of `COLUMNS` under its name."""
-    images = [np.asarray(columns[name]) for name in COLUMNS]
+def make_grid(columns: Mapping[str, Any]) -> np.ndarray:
+    """Returns a picture, uint8 [height, width, 3]: a row an image, a column [N, S, S, 3] under its name."""
+    images = [np.asarray(column) for column in columns.values()]
     body = np.concatenate([column.reshape(-1, *column.shape[2:]) for column in images], axis=1)
     header = Image.new("RGB", (body.shape[1], _HEADER), "white")
     draw = ImageDraw.Draw(header)
-    for i, name in enumerate(COLUMNS):
+    for i, name in enumerate(columns):
         draw.text((i * images[0].shape[2] + 2, 1), name, fill="black")
     return np.concatenate([np.asarray(header), body])
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,15 +23,19 @@ from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.inference.translator import make_translate
 from bitmoji_jax.inference.weights import BEST
 from bitmoji_jax.metrics.images import paired_error
+from bitmoji_jax.models.networks import Params, photo_to_avatar
+from bitmoji_jax.ops.batching import resized
 from bitmoji_jax.parallel import local, make_mesh
 from bitmoji_jax.training.checkpoint import Checkpointer
 from bitmoji_jax.training.metrics_log import MetricsLog, ProgressLine
 from bitmoji_jax.training.profiler import Profiler
 from bitmoji_jax.training.samples import Sampler
+from bitmoji_jax.training.stage import Batch, Stage
+from bitmoji_jax.training.stages import make_stage, stage_folder, stage_names
 from bitmoji_jax.training.step_monitor import Step, StepMonitor
 from bitmoji_jax.training.stop_signal import StopSignal
 from bitmoji_jax.training.train_state import Pools, TrainState, abstract_train_state, create_train_state
-from bitmoji_jax.training.train_step import Batch, TrainStep, lower_train_step
+from bitmoji_jax.training.train_step import TrainStep, lower_train_step
 from bitmoji_jax.training.validation import Validation
 from bitmoji_jax.training.workdir import claimed
 
@@ -98,15 +102,35 @@ def train(
 def _train(
     config: ExperimentConfig, workdir: Path, dataset: Dataset, console: rich.console.Console, profile_steps: int
 ) -> None:
-    log, mesh, batch_size = config.log, make_mesh(), config.train.batch_size
-    total = config.train.total_images(dataset.epoch_images)
-    translate = make_translate(config)
+    networks: dict[str, Params] = {}
+    titles = stage_names(config)
+    for number, title in enumerate(titles, 1):
+        stage = make_stage(config, title, networks, dataset.epoch_images)
+        if len(titles) > 1:
+            console.print(f"Stage {number} of {len(titles)}: {title}")
+        state = _train_stage(config, stage, workdir, dataset, console, profile_steps)
+        networks = stage.networks_of(local(state.ema), local(state.frozen))
+    if dataset.paired_test:
+        _print_paired_error(config, networks, dataset, console)
+
+
+def _train_stage(
+    config: ExperimentConfig,
+    stage: Stage,
+    workdir: Path,
+    dataset: Dataset,
+    console: rich.console.Console,
+    profile_steps: int,
+) -> TrainState:
+    """Trains a stage to its end in its folder, continuing what is there; returns its last state."""
+    log, mesh, folder = config.log, make_mesh(), stage_folder(workdir, stage.name)
+    batch_size, total = stage.schedule.batch_size, stage.schedule.total
 
     with ExitStack() as stack:
         checkpoints = stack.enter_context(
-            Checkpointer(workdir / "checkpoints", keep=log.keep_checkpoints, console=console)
+            Checkpointer(folder / "checkpoints", keep=log.keep_checkpoints, console=console)
         )
-        abstract = abstract_train_state(config, mesh)
+        abstract = abstract_train_state(stage, mesh)
         restored = checkpoints.restore(*abstract)
         start, progress_before = 0, {}
         if restored is not None:
@@ -116,17 +140,17 @@ def _train(
         if start < total:
             # Compiled in the background, once the checkpoint has been read and agrees.
             batch = abstract_batch(dataset, batch_size, mesh)
-            lowered = lower_train_step(config, dataset.epoch_images, batch, *abstract)
+            lowered = lower_train_step(stage, batch, *abstract)
             compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(lowered.compile)
         if restored is None:
-            state, pools = create_train_state(config, mesh)
+            state, pools = create_train_state(stage, mesh)
         else:
             state, pools = restored.state, restored.pools
 
         metrics_log = stack.enter_context(
             closing(
                 MetricsLog(
-                    workdir if jax.process_index() == 0 else None,
+                    folder if jax.process_index() == 0 else None,
                     every=log.metrics_every,
                     images=start,
                     sums=progress_before.get("sums"),
@@ -134,8 +158,8 @@ def _train(
                 )
             )
         )
-        sampler = Sampler(config, dataset, workdir / "samples")
-        validation = Validation(config, dataset, translate, workdir, console, best=progress_before.get("best"))
+        sampler = Sampler(config, stage, dataset, folder / "samples")
+        validation = Validation(config, stage, dataset, folder, console, best=progress_before.get("best"))
 
         def save_samples(state: TrainState, pools: Pools, images: int) -> None:
             del pools
@@ -145,7 +169,7 @@ def _train(
         def validate(state: TrainState, pools: Pools, images: int) -> None:
             del pools
             if jax.process_index() == 0:  # the others go on to the next step and wait for this one there
-                metrics_log.add_scores(images, validation(local(state.ema), images))
+                metrics_log.add_scores(images, validation(local(state), images))
 
         def save_checkpoint(state: TrainState, pools: Pools, images: int) -> None:
             del images
@@ -158,17 +182,17 @@ def _train(
                 dataset,
                 config.data,
                 batch_size=batch_size,
-                seed=config.train.seed,
+                seed=stage.seed,
                 mesh=mesh,
                 start=start // batch_size,
             )
             # A copy, because the first step takes the arrays of the state it starts from.
             initial = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(state) if start == 0 else None
-            profiler = stack.enter_context(closing(Profiler(workdir / "profile", profile_steps)))
+            profiler = stack.enter_context(closing(Profiler(folder / "profile", profile_steps)))
             stop = stack.enter_context(StopSignal(console))
             train_step = compiling.result()
             # Together: a process that comes to the first sum over all devices waits there for 30 s only, on CPUs.
-            ocp.multihost.get_barrier_sync_fn()(key="train step compiled", timeout_ms=_COMPILED_MS)
+            ocp.multihost.get_barrier_sync_fn()(key=f"{stage.name} step compiled", timeout_ms=_COMPILED_MS)
             state, stopped_at = run_steps(
                 train_step,
                 state,
@@ -177,7 +201,7 @@ def _train(
                 images=start,
                 total=total,
                 batch_size=batch_size,
-                monitor=StepMonitor(workdir, metrics_log, progress_line, console),
+                monitor=StepMonitor(folder, metrics_log, progress_line, console),
                 # In this order: a checkpoint holds the best score so far.
                 hooks=(
                     Hook(log.scores_every, validate),
@@ -191,13 +215,12 @@ def _train(
             )
             if stopped_at is not None:
                 checkpoints.wait()
-                raise Interrupted(f"saved at {stopped_at:,} images in {workdir}; the same command continues")
-    if dataset.paired_test:
-        _print_paired_error(functools.partial(translate, local(state.ema["g"])), dataset, console)
+                raise Interrupted(f"saved at {stopped_at:,} images in {folder}; the same command continues")
     if validation.best is not None:
         kid = f"{1000 * validation.best['kid']:.0f} at {validation.best['images']:,} images"
-        console.print(f"Lowest KID × 1000, training images: {kid}. Those weights are in {workdir / BEST}")
-    console.print(f"Done: {total:,} images. Sample grids are in {workdir / 'samples'}")
+        console.print(f"Lowest KID × 1000, training images: {kid}. Those weights are in {folder / BEST}")
+    console.print(f"Done: {total:,} images. Sample grids are in {folder / 'samples'}")
+    return state
 
 
 def run_steps(
@@ -248,12 +271,18 @@ def run_steps(
 
 
 def _check_batch(config: ExperimentConfig) -> None:
-    parts = jax.device_count() * config.train.accumulation_steps
-    if config.train.batch_size % parts:
-        raise InputError(
-            f"train.batch_size {config.train.batch_size} cannot be shared evenly by {jax.device_count()} devices × "
-            f"{config.train.accumulation_steps} accumulation steps; make it a multiple of {parts}"
-        )
+    devices, train = jax.device_count(), config.train
+    sizes = {"train": (train.batch_size, train.accumulation_steps), "refine": (config.refine.batch_size, 1)}
+    sizes |= {"teach": (config.teach.batch_size, 1)}
+    for name in stage_names(config):
+        section = "train" if name == "translate" else name
+        batch_size, parts = sizes[section]
+        if batch_size % (devices * parts):
+            steps = f" × {parts} accumulation steps" if section == "train" else ""
+            raise InputError(
+                f"{section}.batch_size {batch_size} cannot be shared evenly by {devices} devices{steps}; make it a "
+                f"multiple of {devices * parts}"
+            )
 
 
 def _check_dataset(dataset: Dataset, sizes: dict[str, int]) -> None:
@@ -270,11 +299,16 @@ def _describe(config: ExperimentConfig, dataset: Dataset, workdir: Path) -> str:
     return f"{sizes} · {config.data.image_size} px · {devices} · {workdir}"
 
 
-def _print_paired_error(translate: Callable[[Any], Any], dataset: Dataset, console: rich.console.Console) -> None:
+def _print_paired_error(
+    config: ExperimentConfig, networks: dict[str, Params], dataset: Dataset, console: rich.console.Console
+) -> None:
     pairs = dataset.test_pairs()
     photos = np.stack([dataset.read("testA", i)["image"] for i, _ in pairs])
     avatars = np.stack([dataset.read("testB", i)["image"] for _, i in pairs])
-    error = paired_error(translate(photos), photos, avatars, dataset.mean_image("trainB"))
+    translated = make_translate(functools.partial(photo_to_avatar, config))(networks, photos)
+    size = translated.shape[1]
+    mean_avatar = resized(np.rint(dataset.mean_image("trainB"))[None].astype(np.uint8), size)[0]
+    error = paired_error(translated, resized(photos, size), resized(avatars, size), mean_avatar)
     console.print(
         f"Mean absolute error from the true avatar, {len(pairs)} test faces, grey levels of 255: "
         f"translated {error.translated.mean():.1f} · the mean avatar for everybody {error.mean_avatar.mean():.1f} · "

@@ -1,6 +1,6 @@
 """All that a run has learned, and how it begins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.struct
@@ -9,14 +9,12 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding
 
-from bitmoji_jax.config import ExperimentConfig, TrainConfig
-from bitmoji_jax.models.networks import Params, example_inputs, make_generator
+from bitmoji_jax.models.networks import Params
 from bitmoji_jax.parallel import REPLICATED, SHARDED, abstract
-from bitmoji_jax.training.critics import frozen_params, make_critics
 from bitmoji_jax.training.image_pool import ImagePool, empty_pool
-from bitmoji_jax.training.sample import DOMAINS, Sample
+from bitmoji_jax.training.stage import Schedule, Stage
 
-Pools = dict[str, ImagePool]  # keys x, y: images made by F, by G; a leading axis of devices
+Pools = dict[str, ImagePool]  # by domain, x: images made by F, y: by the others; a leading axis of devices
 
 
 @flax.struct.dataclass
@@ -25,25 +23,17 @@ class TrainState:
 
     images: jax.Array  # int32 [], images of each domain seen
     key: jax.Array  # base of every random draw; draws fold in the running number of the image, so it never changes
-    generators: dict[str, Params]  # g: X -> Y, f: Y -> X
-    discriminators: dict[str, Params]  # by name of the critic: d_x, d_y
-    ema: dict[str, Params]  # moving averages of g, f
+    generators: dict[str, Params]  # the networks that the stage trains: g: X -> Y and f: Y -> X, or r, or s
+    discriminators: dict[str, Params]  # by name of the critic: d_x, d_y, ...
+    ema: dict[str, Params]  # moving averages of the generators
     frozen: dict[str, Params]  # networks that are used and not trained: no gradient, no optimizer, no average
     generator_opt: optax.OptState
     discriminator_opt: optax.OptState
 
 
-def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """Returns Adam without its step size, which follows `learning_rate`."""
-    return optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=1e-8)
-
-
-def learning_rate(config: TrainConfig, images: jax.Array | float, epoch_images: int) -> jax.Array:
-    """Returns the rate at `images` seen: constant for `constant_epochs`, then linear to 0, `epoch_images` an epoch."""
-    constant = config.constant_epochs * epoch_images
-    decay = config.decay_epochs * epoch_images
-    left = jnp.clip((constant + decay - images) / decay, 0, 1) if decay else jnp.ones(())
-    return config.learning_rate * left
+def make_optimizer(schedule: Schedule) -> optax.GradientTransformation:
+    """Returns Adam without its step size, which follows `Schedule.rate`."""
+    return optax.scale_by_adam(b1=schedule.beta1, b2=schedule.beta2, eps=1e-8)
 
 
 def average(ema: Params, params: Params, images: jax.Array, batch_size: int, halflife: float) -> Params:
@@ -57,36 +47,35 @@ def average(ema: Params, params: Params, images: jax.Array, batch_size: int, hal
     return jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params)
 
 
-def create_train_state(config: ExperimentConfig, mesh: Mesh) -> tuple[TrainState, Pools]:
+def create_train_state(stage: Stage, mesh: Mesh) -> tuple[TrainState, Pools]:
     """Returns the initial state, equal on every device of `mesh`, and empty pools [devices, ...], one a device."""
     # Created where the step wants them: anywhere else would cost a second trace. It runs once, so it is compiled
     # fast instead of fast when run: 2 s and not 10 for a small network on a CPU.
     fast = {"xla_backend_optimization_level": 0}
-    state = jax.jit(_init_state(config), out_shardings=NamedSharding(mesh, REPLICATED), compiler_options=fast)()
-    return state, jax.jit(_init_pools(config, mesh), out_shardings=NamedSharding(mesh, SHARDED))()
+    init = jax.jit(_init_state(stage), out_shardings=NamedSharding(mesh, REPLICATED), compiler_options=fast)
+    return init(stage.frozen), jax.jit(_init_pools(stage, mesh), out_shardings=NamedSharding(mesh, SHARDED))()
 
 
-def abstract_train_state(config: ExperimentConfig, mesh: Mesh) -> tuple[TrainState, Pools]:
+def abstract_train_state(stage: Stage, mesh: Mesh) -> tuple[TrainState, Pools]:
     """Returns shapes, types and places of what `create_train_state` makes, as `jax.ShapeDtypeStruct`s."""
-    state, pools = jax.eval_shape(_init_state(config)), jax.eval_shape(_init_pools(config, mesh))
+    state, pools = jax.eval_shape(_init_state(stage), stage.frozen), jax.eval_shape(_init_pools(stage, mesh))
     return abstract(state, mesh, REPLICATED), abstract(pools, mesh, SHARDED)
 
 
-def _init_state(config: ExperimentConfig) -> Callable[[], TrainState]:
-    generator, critics, frozen = make_generator(config), make_critics(config), frozen_params(config)
-    optimizer = make_optimizer(config.train)
+def _init_state(stage: Stage) -> Callable[[Mapping[str, Params]], TrainState]:
+    optimizer = make_optimizer(stage.schedule)
 
-    def init() -> TrainState:
-        g_key, f_key, d_x_key, d_y_key, key = jax.random.split(jax.random.key(config.train.seed), 5)
-        image, condition = example_inputs(config)
-        init_generator = jax.jit(generator.init)
-        generators = {name: init_generator(key, image, condition) for name, key in (("g", g_key), ("f", f_key))}
+    def init(frozen: Mapping[str, Params]) -> TrainState:
+        *network_keys, d_x_key, d_y_key, key = jax.random.split(stage.key, 5)
+        init_network = {module: jax.jit(module.init) for module, _ in stage.networks.values()}
+        keyed = zip(network_keys, stage.networks.items(), strict=False)
+        generators = {name: init_network[module](key, *inputs) for key, (name, (module, inputs)) in keyed}
         # Those of the paper have keys of their own; a critic added later leaves them and G and F as they would be.
         d_keys = {"d_x": d_x_key, "d_y": d_y_key}
-        init_critic = {critic.module: jax.jit(critic.module.init) for critic in critics}
+        init_critic = {critic.module: jax.jit(critic.module.init) for critic in stage.critics}
         discriminators = {}
-        for i, critic in enumerate(critics):
-            inputs = critic.inputs(frozen, Sample(image, condition=condition))
+        for i, critic in enumerate(stage.critics):
+            inputs = critic.inputs(frozen, stage.generated[critic.domain])
             d_key = d_keys.get(critic.name, jax.random.fold_in(key, i))
             discriminators[critic.name] = init_critic[critic.module](d_key, inputs)
         return TrainState(
@@ -95,7 +84,7 @@ def _init_state(config: ExperimentConfig) -> Callable[[], TrainState]:
             generators=generators,
             discriminators=discriminators,
             ema=generators,
-            frozen=frozen,
+            frozen=dict(frozen),
             generator_opt=optimizer.init(generators),
             discriminator_opt=optimizer.init(discriminators),
         )
@@ -103,11 +92,9 @@ def _init_state(config: ExperimentConfig) -> Callable[[], TrainState]:
     return init
 
 
-def _init_pools(config: ExperimentConfig, mesh: Mesh) -> Callable[[], Pools]:
+def _init_pools(stage: Stage, mesh: Mesh) -> Callable[[], Pools]:
     def init() -> Pools:
-        image, condition = example_inputs(config)
-        pool: Any = empty_pool(config.train.pool_size, Sample(image, condition=condition))
-        stacked = jax.tree.map(lambda a: jnp.repeat(a[None], mesh.size, axis=0), pool)
-        return dict.fromkeys(DOMAINS, stacked)
+        pools: Any = {domain: empty_pool(stage.pool_size, sample) for domain, sample in stage.generated.items()}
+        return jax.tree.map(lambda a: jnp.repeat(a[None], mesh.size, axis=0), pools)
 
     return init

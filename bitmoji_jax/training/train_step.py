@@ -1,11 +1,10 @@
-"""One CycleGAN update as one compiled program, on any number of devices.
+"""One update as one compiled program, on any number of devices.
 
-Order, as in the reference: forward; update G and F with the discriminators fixed; pass the images generated before
-that update through the pools; update D_X and D_Y; update the moving averages.
+Order, as in CycleGAN's reference: draw what is learned from; forward; update the networks with the critics fixed; pass
+the images generated before that update through the pools; update the critics; update the moving averages.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,28 +12,25 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bitmoji_jax.config import DataConfig, ExperimentConfig
-from bitmoji_jax.data.augment import augment
-from bitmoji_jax.models.networks import Params, apply_generator
+from bitmoji_jax.models.networks import Params
 from bitmoji_jax.ops.platform import on_cpu
 from bitmoji_jax.parallel import DATA_AXIS, REPLICATED, SHARDED, make_mesh
-from bitmoji_jax.training.critics import Critic, make_critics
 from bitmoji_jax.training.image_pool import query_pool
-from bitmoji_jax.training.objective import Metrics, discriminator_terms, generator_terms, total, translate_all
-from bitmoji_jax.training.sample import DOMAINS, Pair, Sample
-from bitmoji_jax.training.train_state import Pools, TrainState, average, learning_rate, make_optimizer
+from bitmoji_jax.training.objective import Metrics, Score, total
+from bitmoji_jax.training.sample import DOMAINS, Pair
+from bitmoji_jax.training.stage import Batch, Stage
+from bitmoji_jax.training.train_state import Pools, TrainState, average, make_optimizer
 
-Batch = dict[str, dict[str, jax.Array]]  # {"x": {"image": uint8, "landmarks": float32}, "y": ...}
 TrainStep = Callable[[TrainState, Pools, Batch], tuple[TrainState, Pools, Metrics]]
 
 
-def make_train_step(config: ExperimentConfig, epoch_images: int) -> TrainStep:
+def make_train_step(stage: Stage) -> TrainStep:
     """Returns train_step(state, pools, batch) -> (state, pools, metrics), compiled for every device.
 
     `pools` and the uint8 `batch` have a leading axis of devices; state and pools are donated. Metrics are float32
     scalars, means over the global batch, taken before the update.
     """
-    device_step = _make_device_step(config, epoch_images)
+    device_step = _make_device_step(stage)
 
     def step(state: TrainState, pools: Pools, batch: Batch) -> tuple[TrainState, Pools, Metrics]:
         # Of what is sharded, each device has one: a leading axis of length 1.
@@ -55,42 +51,37 @@ def make_train_step(config: ExperimentConfig, epoch_images: int) -> TrainStep:
     )
 
 
-def lower_train_step(
-    config: ExperimentConfig, epoch_images: int, batch: Any, state: TrainState, pools: Pools
-) -> jax.stages.Lowered:
+def lower_train_step(stage: Stage, batch: Any, state: TrainState, pools: Pools) -> jax.stages.Lowered:
     """Traces the step, so that it can be compiled before there is anything to call it with; all may be abstract."""
-    step: Any = make_train_step(config, epoch_images)
+    step: Any = make_train_step(stage)
     return step.lower(state, pools, batch)
 
 
-def _make_device_step(config: ExperimentConfig, epoch_images: int) -> TrainStep:
-    critics, optimizer = make_critics(config), make_optimizer(config.train)
+def _make_device_step(stage: Stage) -> TrainStep:
+    schedule, optimizer = stage.schedule, make_optimizer(stage.schedule)
     # Jitted within the step, so that each network is traced once, however often it is called.
-    generate = jax.jit(functools.partial(apply_generator, config))
-    discriminate = {critic.module: jax.jit(critic.module.apply) for critic in critics}
+    discriminate = {critic.module: jax.jit(critic.module.apply) for critic in stage.critics}
 
-    def translate(params: Params, sample: Sample) -> Sample:
-        return dataclasses.replace(sample, image=generate(params, sample.image, sample.condition))
-
-    def score_with(params: Params, frozen: Params) -> Callable[[Critic, Sample], jax.Array]:
+    def score_with(params: Params, frozen: Params) -> Score:
         return lambda critic, sample: discriminate[critic.module](params[critic.name], critic.inputs(frozen, sample))
 
-    def generators_loss(generators: Params, state: TrainState, real: Pair) -> tuple[jax.Array, tuple[Pair, Metrics]]:
-        out = translate_all(translate, generators, real, identity=config.train.identity_weight > 0)
+    def generators_loss(generators: Params, state: TrainState, drawn: Pair) -> tuple[jax.Array, tuple[Pair, Metrics]]:
         score = score_with(state.discriminators, state.frozen)
-        loss, metrics = total(generator_terms(out, score, critics, config.train))
-        return loss, (out.fake, metrics | {"loss_generators": loss})
+        terms, fake = stage.generator_terms(generators, state.frozen, drawn, score)
+        loss, metrics = total(terms)
+        return loss, (fake, metrics | {"loss_generators": loss})
 
     def discriminators_loss(
-        discriminators: Params, state: TrainState, real: Pair, shown: Pair
+        discriminators: Params, state: TrainState, drawn: Pair, shown: Pair
     ) -> tuple[jax.Array, tuple[None, Metrics]]:
-        loss, metrics = total(discriminator_terms(real, shown, score_with(discriminators, state.frozen), critics))
+        score = score_with(discriminators, state.frozen)
+        loss, metrics = total(stage.discriminator_terms(drawn, shown, score))
         return loss, (None, metrics)
 
     def gradients(loss: Callable, params: Params, state: TrainState, *samples: Pair) -> tuple[Params, Any, Metrics]:
         """Gradients, the images that the loss made, and its metrics; means over this device's batch."""
         grad_fn = jax.grad(loss, has_aux=True)
-        return _accumulate(lambda part: grad_fn(params, state, *part), samples, config.train.accumulation_steps)
+        return _accumulate(lambda part: grad_fn(params, state, *part), samples, schedule.parts)
 
     def descend(params: Params, opt_state: optax.OptState, grads: Params, rate: jax.Array) -> tuple:
         """New parameters, the new state of the optimizer, and the norm of the gradients over all devices."""
@@ -102,32 +93,32 @@ def _make_device_step(config: ExperimentConfig, epoch_images: int) -> TrainStep:
         n = batch["x"]["image"].shape[0]
         batch_size = n * jax.lax.axis_size(DATA_AXIS)
         keys = _image_keys(state, n)
-        rate = learning_rate(config.train, state.images, epoch_images)
-        real = {domain: _augmented(batch[domain], keys[:, i], config.data) for i, domain in enumerate(DOMAINS)}
+        rate = schedule.rate(state.images)
+        drawn = stage.draw(state.frozen, batch, keys[:, :2])
 
-        # G and F, with the discriminators fixed.
-        grads, fake, metrics = gradients(generators_loss, state.generators, state, real)
+        # The networks, with the critics fixed.
+        grads, fake, metrics = gradients(generators_loss, state.generators, state, drawn)
         generators, generator_opt, generator_norm = descend(state.generators, state.generator_opt, grads, rate)
-
-        # D_X and D_Y, with the images that G and F made before their update, or earlier ones.
-        shown, pools = _through_pools(pools, fake, keys[:, 2:])
-        grads, _, discriminator_metrics = gradients(discriminators_loss, state.discriminators, state, real, shown)
-        discriminators, discriminator_opt, discriminator_norm = descend(
-            state.discriminators, state.discriminator_opt, grads, rate
-        )
-
-        norms = {"grad_norm_generators": generator_norm, "grad_norm_discriminators": discriminator_norm}
-        metrics = jax.lax.pmean(metrics | discriminator_metrics | norms, DATA_AXIS) | {"learning_rate": rate}
         state = dataclasses.replace(
             state,
             images=state.images + batch_size,
             generators=generators,
-            discriminators=discriminators,
-            ema=average(state.ema, generators, state.images, batch_size, config.train.ema_halflife),
+            ema=average(state.ema, generators, state.images, batch_size, schedule.ema_halflife),
             generator_opt=generator_opt,
-            discriminator_opt=discriminator_opt,
         )
-        return state, pools, metrics
+        metrics |= {"grad_norm_generators": generator_norm}
+
+        # The critics, with the images that the networks made before their update, or earlier ones.
+        if stage.critics:
+            shown, pools = _through_pools(pools, fake, keys[:, 2:])
+            grads, _, critic_metrics = gradients(discriminators_loss, state.discriminators, state, drawn, shown)
+            discriminators, discriminator_opt, discriminator_norm = descend(
+                state.discriminators, state.discriminator_opt, grads, schedule.critic_rate * rate
+            )
+            state = dataclasses.replace(state, discriminators=discriminators, discriminator_opt=discriminator_opt)
+            metrics |= critic_metrics | {"grad_norm_discriminators": discriminator_norm}
+
+        return state, pools, jax.lax.pmean(metrics, DATA_AXIS) | {"learning_rate": rate}
 
     return device_step
 
@@ -139,22 +130,10 @@ def _image_keys(state: TrainState, n: int) -> jax.Array:
     return jax.vmap(lambda number: jax.random.split(jax.random.fold_in(key, number), 4))(numbers)
 
 
-def _augmented(rows: dict[str, jax.Array], keys: jax.Array, config: DataConfig) -> Sample:
-    image, landmarks = augment(
-        rows["image"],
-        rows["landmarks"],
-        keys,
-        size=config.image_size,
-        crop_margin=config.crop_margin,
-        flip=config.flip,
-    )
-    # Another key than those that `augment` splits off.
-    return Sample(image, landmarks, key=jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys))
-
-
 def _through_pools(pools: Pools, fake: Pair, keys: jax.Array) -> tuple[Pair, Pools]:
-    """What the discriminators are shown of the generated images, and the new pools."""
-    queried = {domain: query_pool(pools[domain], fake[domain], keys[:, i]) for i, domain in enumerate(DOMAINS)}
+    """What the critics are shown of the generated images, and the new pools."""
+    # A key for each domain, also where a stage makes images of one of them only.
+    queried = {d: query_pool(pools[d], fake[d], keys[:, i]) for i, d in enumerate(DOMAINS) if d in fake}
     return {d: shown for d, (shown, _) in queried.items()}, {d: pool for d, (_, pool) in queried.items()}
 
 

@@ -1,7 +1,6 @@
 """Scores taken while a run trains: a cheap KID, and alarms for two ways of failing that losses do not show."""
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -11,18 +10,21 @@ import rich.console
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.inference.guard import fit_guard
+from bitmoji_jax.inference.translator import make_translate
 from bitmoji_jax.inference.weights import BEST, Weights, save_weights
 from bitmoji_jax.metrics.images import colour_inversion, does_nothing
 from bitmoji_jax.metrics.kid import kid
-from bitmoji_jax.models.networks import Params
+from bitmoji_jax.models.networks import avatar_to_photo, photo_to_avatar
 from bitmoji_jax.models.squeezenet import load_squeezenet
 from bitmoji_jax.ops.batching import resized
+from bitmoji_jax.training.stage import Stage
+from bitmoji_jax.training.train_state import TrainState
 
 _IMAGES = 200  # of each domain: 3 s a validation on two CPU cores
 
 
 class Validation:
-    """Scores G on the same training images each time, and keeps the weights of the lowest KID in best.safetensors.
+    """Scores avatars of the same training images each time, and keeps the weights of the lowest KID: best.safetensors.
 
     They are training images, so that choosing the best checkpoint leaves the test images unseen: the test score of the
     best would flatter otherwise.
@@ -34,28 +36,30 @@ class Validation:
     def __init__(
         self,
         config: ExperimentConfig,
+        stage: Stage,
         dataset: Dataset,
-        translate: Callable[[Params, np.ndarray], np.ndarray],
-        workdir: Path,
+        folder: Path,
         console: rich.console.Console,
         *,
         best: dict[str, float] | None = None,
     ) -> None:
-        """Prepares the scores of one run.
+        """Prepares the scores of one stage.
 
         Args:
           config: the experiment.
+          stage: what is trained.
           dataset: its images are read at the first call.
-          translate: translate(params, images): uint8 [N, H, H, 3] -> uint8 [N, S, S, 3].
-          workdir: the run's folder.
+          folder: the stage's, for the best weights.
           console: for alarms.
           best: of a run that is continued.
         """
         self.best = best
         self._config = config
         self._dataset = dataset
-        self._translate = translate
-        self._workdir = workdir
+        self._stage = stage
+        self._folder = folder
+        self._photo_to_avatar = make_translate(functools.partial(photo_to_avatar, config))
+        self._avatar_to_photo = make_translate(functools.partial(avatar_to_photo, config))
         self._console = console
 
     @functools.cached_property
@@ -70,8 +74,7 @@ class Validation:
     def _real_avatars(self) -> np.ndarray:
         return resized(self._read("trainB"), self._config.data.image_size)
 
-    # Not by EfficientNet: stages train on its features, so its KID falls without better pictures, and the wrong
-    # checkpoint would be chosen.
+    # By SqueezeNet: later stages train on EfficientNet's features, in which KID then falls without better pictures.
     @functools.cached_property
     def _real_features(self) -> np.ndarray:
         return load_squeezenet()(self._real_avatars)
@@ -80,14 +83,17 @@ class Validation:
         count = min(_IMAGES, len(self._dataset.splits[split]))
         return np.stack([self._dataset.read(split, i)["image"] for i in range(count)])
 
-    def __call__(self, ema: dict[str, Params], images: int) -> dict[str, float]:
-        """Scores the averaged generators after `images` images, prints alarms, and saves the weights if they are best.
+    def __call__(self, state: TrainState, images: int) -> dict[str, float]:
+        """Scores the averaged networks after `images` images, prints alarms, and saves the weights if they are best.
+
+        All is measured at `data.image_size`, so that the stages of a run can be compared.
 
         Returns:
           kid, luma_correlation (−1 to 1) and output_change (grey levels, 0 to 255): the values of `metrics.kid`,
           `metrics.images.colour_inversion` and `metrics.images.does_nothing`.
         """
-        avatars = self._translate(ema["g"], self._photos)
+        networks = self._stage.networks_of(state.ema, state.frozen)
+        avatars = resized(self._photo_to_avatar(networks, self._photos), self._config.data.image_size)
         inversion = colour_inversion(self._resized_photos, avatars)
         idleness = does_nothing(self._resized_photos, avatars)
         if inversion.raised:
@@ -103,9 +109,9 @@ class Validation:
         }
         if self.best is None or scores["kid"] < self.best["kid"]:
             self.best = {"kid": scores["kid"], "images": images}
-            cycled = self._translate(ema["f"], avatars)
+            cycled = self._avatar_to_photo(networks, avatars)
             guard = fit_guard(self._real_avatars, self._resized_photos, avatars, cycled)
-            save_weights(self._workdir / BEST, Weights(self._config, images, jax.device_get(ema), guard))
+            save_weights(self._folder / BEST, Weights(self._config, images, jax.device_get(networks), guard))
         return scores
 
     def _alarm(self, images: int, what: str, remedy: str) -> None:

@@ -1,0 +1,199 @@
+"""Faults of photos as people take them, put into a photo on the device: light, surroundings, framing, accessories.
+
+A network that is to give the same avatar for the photo with and without them learns to look past them.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bitmoji_jax.data.accessories import glasses, hat, held_up
+from bitmoji_jax.data.roughen import add_noise, blur, draw, jpeg, lower_resolution, sometimes
+
+# How often each fault occurs.
+_TILT_SHARE, _GLASSES_SHARE, _HAT_SHARE, _HELD_SHARE = 0.4, 0.15, 0.12, 0.1
+_SHADOW_SHARE, _PATCH_SHADOW_SHARE, _LIGHT_SHARE = 0.4, 0.15, 0.6
+_BACKDROP_SHARE, _CUT_SHARE = 0.5, 0.35
+_FEW_PIXELS_SHARE, _BLUR_SHARE, _NOISE_SHARE, _JPEG_SHARE = 0.2, 0.3, 0.4, 0.3
+
+# How strong they are.
+_ANGLE, _SCALE = (-8.0, 8.0), (0.9, 1.1)  # degrees; errors of the face finder
+_DEPTH, _TINT = (0.2, 0.7), (0.0, 0.15)  # light that a shadow takes; how much less of it the blue loses
+_EDGE = (-0.1, 0.35)  # of a shadow, from the centre: a part of the face stays lit, or its colour could not be told
+_GAMMA, _GAIN, _BALANCE = (0.7, 1.35), (0.75, 1.2), (0.88, 1.12)  # the gain of all and of each channel
+_CUT, _BROW_CUT_SHARE, _BROW = (-0.19, 0.19), 0.15, (0.08, 0.18)  # of the side; above the eyes
+_WHITE_FILL_SHARE = 0.7  # of cuts; the others are grey
+_TEXTURE_SHARE = 0.35  # of backdrops are a part of the photo itself, the others colours with noise
+_FEWEST_PIXELS = 48.0
+_BLUR, _NOISE, _JPEG = (0.3 / 128, 1.3 / 128), (1.0, 10.0), (25.0, 85.0)  # share of the side; grey levels; quality
+
+_NEARLY_WHITE = 0.93
+"""The least value of the darkest channel of white surroundings: 246 of 255."""
+_SOFT_EDGE = 0.7  # sigma in pixels between a person and another background
+
+_USUAL_EYES = np.array([[0.375, 0.48], [0.625, 0.48]], np.float32)
+"""Where alignment puts the eyes, for a photo without landmarks."""
+
+
+def _grid(size: int) -> tuple[jax.Array, jax.Array]:
+    """Returns x [1, S] and y [S, 1] of the centres of the pixels as fractions."""
+    pixels = (jnp.arange(size) + 0.5) / size
+    return pixels[None, :], pixels[:, None]
+
+
+def _tilt(photo: tuple[jax.Array, jax.Array], key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Rotates and scales an image and points [P, 2] about the centre; what comes in from outside is white."""
+    image, points = photo
+    size = image.shape[0]
+    degrees, scale = draw(key, _ANGLE, _SCALE)
+    cosine, sine = jnp.cos(jnp.radians(degrees)), jnp.sin(jnp.radians(degrees))
+    turn = jnp.stack([jnp.stack([cosine, -sine]), jnp.stack([sine, cosine])])
+    x, y = (fractions - 0.5 for fractions in _grid(size))
+    columns, rows = ((a * x + b * y) / scale + 0.5 for a, b in ((cosine, sine), (-sine, cosine)))
+    places = [rows * size - 0.5, columns * size - 0.5]
+    sample = jax.vmap(lambda channel: jax.scipy.ndimage.map_coordinates(channel, places, 1), 2, 2)
+    return 1 + sample(image - 1), (points - 0.5) @ turn.T * scale + 0.5
+
+
+def _shadow(image: jax.Array, key: jax.Array) -> jax.Array:
+    """Casts a shadow with a straight edge, hard or soft, over one side of the image."""
+    angle, edge, hardness, depth, tint = draw(key, (0, 2 * np.pi), _EDGE, (np.log(6), np.log(100)), _DEPTH, _TINT)
+    x, y = _grid(image.shape[0])
+    beyond = (x - 0.5) * jnp.cos(angle) + (y - 0.5) * jnp.sin(angle) - edge
+    return _darken(image, jax.nn.sigmoid(beyond * jnp.exp(hardness)), depth, tint)
+
+
+def _patch_shadow(image: jax.Array, key: jax.Array) -> jax.Array:
+    """Casts the shadow of something small, an ellipse, over a part of the face."""
+    angle, x0, y0, width, height, hardness, depth, tint = draw(
+        key, (0, np.pi), *[(0.25, 0.75)] * 2, *[(0.08, 0.3)] * 2, (np.log(2), np.log(20)), _DEPTH, _TINT
+    )
+    x, y = _grid(image.shape[0])
+    along = (x - x0) * jnp.cos(angle) + (y - y0) * jnp.sin(angle)
+    across = (y - y0) * jnp.cos(angle) - (x - x0) * jnp.sin(angle)
+    inside = 1 - jnp.hypot(along / width, across / height)
+    return _darken(image, jax.nn.sigmoid(inside * jnp.exp(hardness)), depth, tint)
+
+
+def _darken(image: jax.Array, shadow: jax.Array, depth: jax.Array, tint: jax.Array) -> jax.Array:
+    """Takes the share `depth` of the light where `shadow` [S, S] is 1, of green and blue a little less."""
+    taken = depth * (1 - tint * jnp.array([0.0, 0.5, 1.0]))
+    return (image + 1) * (1 - shadow[..., None] * taken) - 1
+
+
+def _light(image: jax.Array, key: jax.Array) -> jax.Array:
+    """Changes exposure, contrast and white balance: a gain for all and for each channel, then gamma; clipped."""
+    gamma, gain, *balance = draw(key, _GAMMA, _GAIN, *[_BALANCE] * 3)
+    light = jnp.clip((image + 1) / 2 * gain * jnp.stack(balance), 1e-3, 1)
+    return 2 * light**gamma - 1
+
+
+def _white_around(image: jax.Array) -> jax.Array:
+    """Finds the nearly white pixels that nearly white pixels connect with the border, as bool [S, S].
+
+    As `ops.background.white_background`, whose warning about persons in white holds here too.
+    """
+    white = image.min(-1) > _NEARLY_WHITE
+    border = jnp.ones_like(white).at[1:-1, 1:-1].set(False)
+
+    def grow(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        reached, _ = state
+        around = jnp.pad(reached, 1)
+        grown = around[2:, 1:-1] | around[:-2, 1:-1] | around[1:-1, 2:] | around[1:-1, :-2]
+        grown = white & (reached | grown)
+        return grown, jnp.any(grown != reached)
+
+    return jax.lax.while_loop(lambda state: state[1], grow, (white & border, jnp.bool_(True)))[0]
+
+
+def _soften(mask: jax.Array) -> jax.Array:
+    """Widens a mask [S, S] by a pixel, so that it covers edges mixed with white, and blurs it: [S, S, 1] in [0, 1]."""
+    rows = jnp.pad(mask, 1)
+    rows = rows[2:] | rows[1:-1] | rows[:-2]
+    wide = rows[:, 2:] | rows[:, 1:-1] | rows[:, :-2]
+    return blur(wide.astype(jnp.float32)[..., None], jnp.float32(_SOFT_EDGE))
+
+
+def _backdrop(image: jax.Array, key: jax.Array) -> jax.Array:
+    """Draws a background [S, S, 3]: two colours with coarse and fine noise, or an enlarged part of the image."""
+    colour_key, coarse_key, fine_key, choice_key = jax.random.split(key, 4)
+    size = image.shape[0]
+    texture, angle, strength, saturation, row, column, gain = draw(
+        choice_key, (0, 1), (0, 2 * np.pi), (0, 1.5), (0.1, 1), (0.2, 0.75), (0.15, 0.6), (0.5, 1.2)
+    )
+    colours = jax.random.uniform(colour_key, (2, 3), minval=-1, maxval=1)
+    greys = colours.mean(-1, keepdims=True)
+    colours = greys + saturation * (colours - greys)
+    x, y = _grid(size)
+    share = ((x - 0.5) * jnp.cos(angle) + (y - 0.5) * jnp.sin(angle))[..., None] / 1.4 + 0.5
+    painted = colours[0] + share * (colours[1] - colours[0])
+    for noise_key, cells, deviation in ((coarse_key, 8, 0.4), (fine_key, size // 4, 0.25)):
+        noise = jax.random.normal(noise_key, (cells, cells, 4)) * deviation * strength
+        noise = noise[..., :1] + 0.4 * saturation * noise[..., 1:]  # of brightness, and less of colour
+        painted += jax.image.resize(noise, image.shape, "cubic")
+
+    quarter = size // 4
+    corner = [(share * size).astype(jnp.int32) for share in (row, column)]
+    part = jax.lax.dynamic_slice(image, (*corner, 0), (quarter, quarter, 3))
+    part = (jax.image.resize(part[::-1], image.shape, "linear") + 1) * gain - 1
+    return jnp.clip(jnp.where(texture < _TEXTURE_SHARE, part, painted), -1, 1)
+
+
+def _cut(photo: tuple[jax.Array, jax.Array], key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Cuts straight strips off the sides, at the top sometimes down to the brows, and fills them with white or grey."""
+    image, eyes = photo
+    *cuts, to_brow, brow, fill, grey = draw(key, *[_CUT] * 4, (0, 1), _BROW, (0, 1), (-1, 1))
+    left, right, bottom, top = cuts
+    top = jnp.where(to_brow < _BROW_CUT_SHARE, eyes[:, 1].min() - brow, top)
+    x, y = _grid(image.shape[0])
+    kept = (x > left) & (x < 1 - right) & (y > top) & (y < 1 - bottom)
+    return jnp.where(kept[..., None], image, jnp.where(fill < _WHITE_FILL_SHARE, 1.0, grey)), eyes
+
+
+def disturb_photo(image: jax.Array, landmarks: jax.Array, key: jax.Array) -> jax.Array:
+    """Puts faults into a photo of a person, cut out on white or not; each with a probability of its own.
+
+    Accessories come first, so that shadow and light fall on them; the person's light leaves white surroundings white.
+    Then come other surroundings, cut sides, and what a camera and a file lose.
+
+    Args:
+      image: float32 [S, S, 3] in [-1, 1], S a multiple of 8 and at least 48.
+      landmarks: float32 [5, 2], x and y as fractions, the eyes first; NaN where unknown.
+      key: random key.
+
+    Returns:
+      float32 [S, S, 3] in [-1, 1].
+    """
+    keys = iter(jax.random.split(key, 13))
+    size = image.shape[0]
+    eyes = jnp.where(jnp.isnan(landmarks[:2]).any(), _USUAL_EYES, landmarks[:2])
+    image, eyes = sometimes(_TILT_SHARE, _tilt, (image, eyes), next(keys))
+    for share, accessory in ((_HELD_SHARE, held_up), (_GLASSES_SHARE, glasses), (_HAT_SHARE, hat)):
+        image = sometimes(share, partial(accessory, eyes=eyes), image, next(keys))
+
+    lit = image
+    for share, fault in ((_SHADOW_SHARE, _shadow), (_PATCH_SHADOW_SHARE, _patch_shadow), (_LIGHT_SHARE, _light)):
+        lit = sometimes(share, fault, lit, next(keys))
+    around = _soften(_white_around(image))
+    image += (1 - around) * (lit - image)
+
+    def put_behind(image: jax.Array, key: jax.Array) -> jax.Array:
+        return image + around * (_backdrop(image, key) - image)
+
+    image = sometimes(_BACKDROP_SHARE, put_behind, image, next(keys))
+    image, _ = sometimes(_CUT_SHARE, _cut, (image, eyes), next(keys))
+
+    def reduce(image: jax.Array, key: jax.Array) -> jax.Array:
+        return lower_resolution(image, draw(key, (_FEWEST_PIXELS, size))[0])
+
+    def roughen(image: jax.Array, key: jax.Array) -> jax.Array:
+        level_key, noise_key = jax.random.split(key)
+        return add_noise(image, draw(level_key, _NOISE)[0], noise_key)
+
+    image = sometimes(_FEW_PIXELS_SHARE, reduce, image, next(keys))
+    image = sometimes(_BLUR_SHARE, lambda image, key: blur(image, size * draw(key, _BLUR)[0]), image, next(keys))
+    image = sometimes(_NOISE_SHARE, roughen, image, next(keys))
+    image = sometimes(_JPEG_SHARE, lambda image, key: jpeg(image, draw(key, _JPEG)[0]), image, next(keys))
+    return jnp.clip(image, -1, 1)

@@ -1,0 +1,44 @@
+"""Critics that see an image through the feature maps of a network that others trained (arXiv 2111.01007)."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+_FEATURES = 64
+_GROUPS = 8
+_init = nn.initializers.lecun_normal()
+
+
+class PatchCritic(nn.Module):
+    """Scores patches: a small convolutional head for each feature map.
+
+    Call with maps [N, H_i, W_i, C_i]; returns a score map [N, h_i, w_i, 1] for each, higher for real.
+    """
+
+    @nn.compact
+    def __call__(self, maps: Sequence[jax.Array]) -> list[jax.Array]:
+        return [self._head(features) for features in maps]
+
+    def _head(self, x: jax.Array) -> jax.Array:
+        x = _unit_length(x)
+        for size, stride in ((4, 2), (3, 1)):
+            x = nn.Conv(_FEATURES, (size, size), strides=stride, padding=1, kernel_init=_init)(x)
+            # Of groups of channels: statistics of a batch would make an image's score depend on the others.
+            x = nn.leaky_relu(nn.GroupNorm(_GROUPS, use_scale=False, use_bias=False)(x), 0.2)
+        return nn.Conv(1, (3, 3), padding=1, kernel_init=_init)(x)
+
+
+class FeatureClassifier(nn.Module):
+    """Tells two classes of images apart: [N, H, W, C] -> logits [N]."""
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> jax.Array:
+        x = nn.relu(nn.Conv(_FEATURES, (1, 1), kernel_init=_init)(_unit_length(features)))
+        return nn.Dense(1)(jnp.mean(x, axis=(1, 2)))[:, 0]
+
+
+def _unit_length(features: jax.Array) -> jax.Array:
+    """Scales the vector of each position to the mean square 1: maps of all layers then count alike."""
+    return features * jax.lax.rsqrt(jnp.mean(jnp.square(features), axis=-1, keepdims=True) + 1e-3)

@@ -1,0 +1,278 @@
+"""The stages after CycleGAN: each trains one U-Net on pairs that the run makes itself, on the devices, in the step.
+
+refine: R learns to restore an avatar y from G(F(y)), the faults that the generators really make, with the truth known.
+It learns what an avatar is from avatars alone. Noise, blur and JPEG on F(y) leave no code in it that G could read.
+
+teach: S learns photo -> avatar from (x, R(G(x))), where x is disturbed as people's photos are (shadow, light,
+background, cuts, accessories) and its target is made from the undisturbed one.
+
+Both compare with the target in pixels and in the feature maps of EfficientNet-Lite0, and both have critics on these
+maps: of patches, real avatars against drawn ones, and of gender. So a score of such a run is taken by another network.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bitmoji_jax.config import ExperimentConfig, PairConfig
+from bitmoji_jax.data.augment import place
+from bitmoji_jax.data.builder import GENDERS
+from bitmoji_jax.data.disturb import disturb_photo
+from bitmoji_jax.data.roughen import roughen
+from bitmoji_jax.models import efficientnet
+from bitmoji_jax.models.features import load_params
+from bitmoji_jax.models.networks import (
+    Params,
+    avatar_to_photo,
+    draw_roughly,
+    example_inputs,
+    make_network,
+    photo_to_avatar,
+    refine,
+)
+from bitmoji_jax.models.patch_critic import FeatureClassifier, PatchCritic
+from bitmoji_jax.ops.batching import map_samples
+from bitmoji_jax.ops.image import resize, to_float
+from bitmoji_jax.ops.platform import on_cpu
+from bitmoji_jax.training.critics import Critic
+from bitmoji_jax.training.losses import (
+    absolute_error,
+    binary_cross_entropy,
+    feature_distance,
+    hinge_discriminator_loss,
+    hinge_generator_loss,
+)
+from bitmoji_jax.training.objective import Score, Term
+from bitmoji_jax.training.sample import DOMAINS, Pair, Sample, concatenate
+from bitmoji_jax.training.stage import Batch, Columns, Schedule, Stage
+
+_MAPS = 4
+"""Feature maps that are compared and judged: strides 2, 4, 8 and 16."""
+_VIEW = 128
+"""Side in pixels of what EfficientNet sees of an avatar: a random window of it, at between this size and its own, so
+that both the whole and its lines are judged, at the cost of one size."""
+_WARM_UP, _DECAY = 400, 0.4  # images at the beginning, and share at the end, in which the step size changes
+_CRITIC_RATE = 0.5
+
+
+Networks = Mapping[str, Params]
+
+
+class _Row(NamedTuple):
+    """One image of the batch."""
+
+    image: jax.Array  # uint8 [S, S, 3]
+    landmarks: jax.Array  # float32 [5, 2]
+    gender: jax.Array  # int32 []
+    key: jax.Array
+
+
+class _Drawn(NamedTuple):
+    """What one photo and one avatar give to learn from; all images are float32, between -1 and 1."""
+
+    seen: jax.Array  # [input size, input size, 3]: what the network is shown
+    target: jax.Array  # [output size, output size, 3]: what it should draw
+    real: jax.Array  # likewise: a real avatar
+    gender: jax.Array  # int32 [], that the drawn avatar should have
+    key: jax.Array
+
+
+def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int) -> Stage:
+    """Returns the stage that trains the refiner r of the avatars of a student s, if `networks` has one, else of G.
+
+    `networks` also hold f; `epoch_images` are the images of an epoch.
+    """
+    source = "s" if "s" in networks else "g"
+
+    def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
+        del x
+        place_key, rough_key, key = jax.random.split(y.key, 3)
+        real = resize(place(place_key).apply(to_float(y.image))[None], config.refine.output_size)
+        photo = roughen(avatar_to_photo(config, frozen, real)[0], rough_key)
+        seen = resize(draw_roughly(config, frozen, photo[None]), config.refine.input_size)
+        return _Drawn(seen[0], real[0], real[0], y.gender, key)
+
+    def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        fake_y = draw_roughly(config, frozen, images["x"])
+        rough_y = draw_roughly(config, frozen, avatar_to_photo(config, frozen, images["y"]))
+        refined, restored = (refine(config, trained["r"], avatars) for avatars in (fake_y, rough_y))
+        of_photos = {"real_x": images["x"], "fake_y": fake_y, "refined_y": refined}
+        return of_photos | {"real_y": images["y"], "rough_y": rough_y, "restored_y": restored}
+
+    frozen = {name: networks[name] for name in (source, "f")}
+    return _pair_stage(config, "r", frozen, (source, "f", "r"), epoch_images, draw_one, columns)
+
+
+def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int) -> Stage:
+    """Returns the stage that trains the student s to draw what the refiner r makes of the avatars of an s or G before.
+
+    `networks` are s or g, and f and r; `epoch_images` are the images of an epoch.
+    """
+
+    source = "s" if "s" in networks else "g"
+
+    def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
+        place_key, disturb_key, key = jax.random.split(x.key, 3)
+        placement = place(place_key)
+        photo, landmarks = placement.apply(to_float(x.image)), placement.apply_to_landmarks(x.landmarks)
+        target = resize(photo_to_avatar(config, frozen, photo[None]), config.teach.output_size)
+        seen = disturb_photo(resize(photo[None], config.teach.input_size)[0], landmarks, disturb_key)
+        real = resize(place(y.key).apply(to_float(y.image))[None], config.teach.output_size)
+        return _Drawn(seen, jnp.clip(target[0], -1, 1), real[0], x.gender, key)
+
+    def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        photos = resize(images["x"], config.teach.input_size)
+        keys = jax.random.split(jax.random.key(0), len(photos))
+        unknown = jnp.full((len(photos), 5, 2), jnp.nan)
+        disturbed = map_samples(lambda row: disturb_photo(*row), (photos, unknown, keys))
+        taught = photo_to_avatar(config, frozen, photos)
+        fake_y, fake_of_disturbed = (photo_to_avatar(config, trained, seen) for seen in (photos, disturbed))
+        of_photos = {"real_x": photos, "taught_y": taught, "fake_y": fake_y}
+        return of_photos | {"disturbed_x": disturbed, "fake_of_disturbed": fake_of_disturbed, "real_y": images["y"]}
+
+    frozen = {name: networks[name] for name in (source, "f", "r")}
+    return _pair_stage(config, "s", frozen, ("s", "f"), epoch_images, draw_one, columns)
+
+
+def _pair_stage(
+    config: ExperimentConfig,
+    name: str,
+    networks: Networks,
+    passed_on: Sequence[str],
+    epoch_images: int,
+    draw_one: Callable[[Networks, _Row, _Row], _Drawn],
+    columns: Columns,
+) -> Stage:
+    """The stage that trains the network `name` on what `draw_one` gives, with `networks` frozen."""
+    title, pairs, number = {"r": ("refine", config.refine, 1), "s": ("teach", config.teach, 2)}[name]
+    network, inputs = make_network(config, name), example_inputs(config, name)
+    patches = Critic("d_y_patches", "y", f"adversarial_{name}", PatchCritic(), _maps, pairs.critic_weight)
+    genders = Critic("gender", "y", f"gender_{name}", FeatureClassifier(), _coarsest_map, pairs.gender_weight)
+    draw_network = jax.jit(network.apply)
+
+    def draw(frozen: Networks, batch: Batch, keys: jax.Array) -> Pair:
+        def draw_sample(rows: tuple[_Row, _Row]) -> Pair:
+            drawn = draw_one(frozen, *rows)
+            seen = Sample(drawn.seen, gender=drawn.gender, key=drawn.key)
+            # In the refiner's stage both are one image, whose features XLA computes once.
+            target, real = (
+                Sample(image, features=[m[0] for m in _features(frozen, image[None], drawn.key[None])])
+                for image in (drawn.target, drawn.real)
+            )
+            return {"x": seen, "target": target, "y": dataclasses.replace(real, gender=rows[1].gender)}
+
+        return map_samples(draw_sample, tuple(_Row(key=keys[:, i], **batch[d]) for i, d in enumerate(DOMAINS)))
+
+    def generator_terms(params: Networks, frozen: Networks, drawn: Pair, score: Score) -> tuple[list[Term], Pair]:
+        seen, target = drawn["x"], drawn["target"]
+        avatars = draw_network(params[name], seen.image)
+        assert seen.key is not None
+        maps = _features(frozen, avatars, seen.key)
+        fake = dataclasses.replace(seen, image=avatars, features=maps)
+        terms = [
+            Term(f"pixels_{name}", pairs.pixel_weight, absolute_error(avatars, target.image)),
+            Term(f"features_{name}", pairs.feature_weight, feature_distance(maps, _maps(frozen, target))),
+        ]
+        if patches in critics:
+            terms.append(Term(patches.metric, patches.weight, hinge_generator_loss(score(patches, fake))))
+        if genders in critics:
+            loss = binary_cross_entropy(score(genders, fake), *_is_female(seen))
+            terms.append(Term(genders.metric, genders.weight, loss))
+        return terms, {"y": fake}
+
+    def discriminator_terms(drawn: Pair, shown: Pair, score: Score) -> list[Term]:
+        terms, real, fake = [], drawn["y"], shown["y"]
+        if patches in critics:
+            both = [jnp.split(scores, 2) for scores in score(patches, concatenate(_seen(real), _seen(fake)))]
+            scores_real, scores_fake = ([scores[i] for scores in both] for i in (0, 1))
+            terms.append(Term("loss_d_y_patches", 1.0, hinge_discriminator_loss(scores_real, scores_fake)))
+            # Near 1, a head has won, and the network learns nothing from it any more.
+            right = [(jnp.mean(r > 0) + jnp.mean(f < 0)) / 2 for r, f in zip(scores_real, scores_fake, strict=True)]
+            terms += [Term(f"accuracy_d_y_patches_{i}", 0.0, accuracy) for i, accuracy in enumerate(right)]
+        if genders in critics:
+            terms.append(Term("loss_gender", 1.0, binary_cross_entropy(score(genders, real), *_is_female(real))))
+        return terms
+
+    generated = Sample(
+        jnp.zeros((1, pairs.output_size, pairs.output_size, 3)), features=[jnp.zeros(s) for s in _feature_shapes(pairs)]
+    )
+    critics = tuple(critic for critic in (patches, genders) if critic.weight)
+    total = math.ceil(pairs.images / pairs.batch_size) * pairs.batch_size
+    return Stage(
+        name=title,
+        seed=config.train.seed + number,
+        key=jax.random.fold_in(jax.random.key(config.train.seed), number),
+        schedule=Schedule(
+            total=total,
+            epoch_images=epoch_images,
+            batch_size=pairs.batch_size,
+            # One by one on a CPU, where the feature maps of several images exceed the caches.
+            parts=pairs.batch_size // jax.device_count() if on_cpu() else 1,
+            rate=functools.partial(_learning_rate, pairs.learning_rate, total),
+            critic_rate=_CRITIC_RATE,
+            beta1=0.5,
+            beta2=0.99,
+            ema_halflife=pairs.ema_halflife,
+        ),
+        networks={name: (network, inputs)},
+        critics=critics,
+        generated={"y": generated},
+        frozen={**networks, "efficientnet": load_params(efficientnet.WEIGHTS)},
+        pool_size=0,
+        draw=draw,
+        generator_terms=generator_terms,
+        discriminator_terms=discriminator_terms,
+        columns=columns,
+        passed_on=passed_on,
+    )
+
+
+def _learning_rate(peak: float, total: int, images: jax.Array) -> jax.Array:
+    return peak * jnp.minimum(1, (images + 1) / _WARM_UP) * jnp.clip((total - images) / (_DECAY * total), 0, 1)
+
+
+def _features(frozen: Networks, avatars: jax.Array, keys: jax.Array) -> list[jax.Array]:
+    """Feature maps of a window of each avatar [N, S, S, 3] in [-1, 1]; the window depends on the key and on S alone."""
+    size = avatars.shape[1]
+
+    def view(image: jax.Array, key: jax.Array) -> jax.Array:
+        scale_key, place_key = jax.random.split(key)
+        scale = jax.random.uniform(scale_key, minval=_VIEW / size, maxval=1.0)
+        shift = -jax.random.uniform(place_key, (2,)) * (scale * size - _VIEW)
+        return jax.image.scale_and_translate(image, (_VIEW, _VIEW, 3), (0, 1), jnp.full(2, scale), shift, "linear")
+
+    seen = jax.vmap(view)(avatars, keys) if size > _VIEW else avatars
+    return efficientnet.feature_maps(frozen["efficientnet"], 127.5 * (jnp.clip(seen, -1, 1) + 1))[:_MAPS]
+
+
+def _feature_shapes(config: PairConfig) -> list[tuple[int, ...]]:
+    size = min(config.output_size, _VIEW)
+    frozen = jax.eval_shape(lambda: {"efficientnet": load_params(efficientnet.WEIGHTS)})
+    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    return [m.shape for m in jax.eval_shape(efficientnet.feature_maps, frozen["efficientnet"], images)][:_MAPS]
+
+
+def _maps(frozen: Params, sample: Sample) -> Sequence[jax.Array]:
+    del frozen
+    assert sample.features is not None
+    return sample.features
+
+
+def _seen(sample: Sample) -> Sample:
+    """What critics see of a sample: with nothing else, real and drawn ones can be joined."""
+    return Sample(sample.image, features=sample.features)
+
+
+def _coarsest_map(frozen: Params, sample: Sample) -> jax.Array:
+    return _maps(frozen, sample)[-1]
+
+
+def _is_female(sample: Sample) -> tuple[jax.Array, jax.Array]:
+    """The class of each image, and whether it is known."""
+    assert sample.gender is not None
+    return sample.gender == GENDERS.index("female"), sample.gender != GENDERS.index("unknown")

@@ -1,0 +1,28 @@
+"""The stages of a run, in their order: where each is kept, and what it takes from those before."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bitmoji_jax.config import ExperimentConfig
+from bitmoji_jax.models.networks import Params
+from bitmoji_jax.training.pair_stages import refine_stage, teach_stage
+from bitmoji_jax.training.stage import Stage
+from bitmoji_jax.training.translate_stage import translate_stage
+
+
+def stage_names(config: ExperimentConfig) -> list[str]:
+    """Lists the stages of an experiment: translate always, refine and teach where they have images."""
+    pairs = {"refine": config.refine, "teach": config.teach}
+    return ["translate", *(name for name, section in pairs.items() if section.images)]
+
+
+def stage_folder(run: Path, name: str) -> Path:
+    """Returns where a stage keeps its files: the first in the run's folder, as runs of one stage do."""
+    return run if name == "translate" else run / name
+
+
+def make_stage(config: ExperimentConfig, name: str, networks: Mapping[str, Params], epoch_images: int) -> Stage:
+    """Makes the stage `name`; `networks` are those that the stage before passed on."""
+    if name == "translate":
+        return translate_stage(config, epoch_images)
+    return {"refine": refine_stage, "teach": teach_stage}[name](config, networks, epoch_images)
