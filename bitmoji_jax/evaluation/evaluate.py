@@ -107,7 +107,7 @@ def _evaluate_run(
         name=name,
         checkpoint=which,
         images_seen=weights.images,
-        total_images=None if epoch_images is None else weights.config.train.total_images(epoch_images),
+        total_images=_total_images(weights, epoch_images),
         parameters=sum(leaf.size for leaf in jax.tree.leaves({n: p for n, p in weights.networks.items() if n != "f"})),
         config=weights.config,
         scores=tuple(scores),
@@ -119,6 +119,15 @@ def _evaluate_run(
         sorted_by=tuple(measures[name] for name in _SORTED_BY if name in measures),
         subsets=test_set.photos.subsets,
     )
+
+
+def _total_images(weights: Weights, epoch_images: int | None) -> int | None:
+    """Of the schedule of the stage that the weights are from; None if unknown."""
+    if "s" in weights.networks:
+        return weights.config.teach.images
+    if "r" in weights.networks:
+        return weights.config.refine.images
+    return None if epoch_images is None else weights.config.train.total_images(epoch_images)
 
 
 def _scores(outputs: Outputs) -> list[Score]:

@@ -103,11 +103,11 @@ def landmark_scores(outputs: Outputs, domain: Literal["x", "y"]) -> list[Score]:
     }[domain]
     score = Score(f"landmarks_{domain}", f"Landmarks, {title}", "NME", "lower")
     ratio = Score(f"landmarks_{domain}_ratio", f"Landmarks, {title}, over those of {other}", "", "lower")
-    reason = outputs.judges.missing.get(f"landmarks_{domain}")
-    if reason is None and not np.isfinite(source.landmarks).any():
+    reason = NO_F if fakes is None else outputs.judges.missing.get(f"landmarks_{domain}", "")
+    if not reason and not np.isfinite(source.landmarks).any():
         reason = "no landmarks are labelled"
-    if fakes is None or reason is not None:
-        return [dataclasses.replace(missing, note=reason or NO_F) for missing in (score, ratio)]
+    if fakes is None or reason:
+        return [dataclasses.replace(missing, note=reason) for missing in (score, ratio)]
     points = outputs.judges.landmarks(domain, fakes)
     errors = nme(points, source.landmarks).per_image
     accuracy = outputs.judges.accuracy(f"landmarks_{domain}")
