@@ -121,6 +121,11 @@ class Translator:
         """Calls `x2y`."""
         return self.x2y(photos)
 
+    @property
+    def directions(self) -> frozenset[str]:
+        """The directions that there are: "x2y", and "y2x" where there is an F."""
+        return frozenset(self._directions)
+
     def x2y(self, photos: np.ndarray) -> np.ndarray:
         """Translates photos to avatars: uint8 [N, H, H, 3], any N and H -> uint8 [N, size, size, 3].
 
@@ -174,7 +179,7 @@ class Translator:
         images = np.asarray(crops)
         avatars = self.x2y(images)
         qualities = np.ones(len(crops))
-        if self._guard is not None and "y2x" in self._directions:
+        if self._guard is not None and "y2x" in self.directions:
             cycled = self.y2x(avatars)
             of_its_size = functools.partial(resized, size=cycled.shape[1])
             qualities = self._guard.typicality(of_its_size(images), of_its_size(avatars), cycled)

@@ -9,9 +9,9 @@ from skimage.color import deltaE_ciede2000
 from bitmoji_jax.ops.colour import individual_typology_angle as individual_typology_angle
 from bitmoji_jax.ops.colour import srgb_to_lab as srgb_to_lab
 
-ITA_GROUPS = ("dark", "brown", "tan", "intermediate", "light", "very light")
+ITA_GROUPS = ("dark", "medium", "light")
 """Names of skin tone groups, from the smallest angle to the largest."""
-_ITA_BOUNDS = (-30, 10, 28, 41, 55)
+_DARK_BELOW, _LIGHT_ABOVE = 10, 41  # degrees
 
 
 def median_colour(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -46,6 +46,9 @@ def delta_e(labs: np.ndarray, others: np.ndarray) -> np.ndarray:
 def ita_group(angle: float) -> str:
     """Names the skin tone group of an ITA in degrees: one of `ITA_GROUPS`, or "unknown" for NaN.
 
-    Source: Chardon et al. as above: very light > 55 ≥ light > 41 ≥ intermediate > 28 ≥ tan > 10 ≥ brown > −30 ≥ dark.
+    Dark is below 10 degrees, light above 41, medium between: pairs of the six groups of Chardon et al., as above, of
+    which the outer ones have few photos.
     """
-    return "unknown" if np.isnan(angle) else ITA_GROUPS[int(np.searchsorted(_ITA_BOUNDS, angle, side="left"))]
+    if np.isnan(angle):
+        return "unknown"
+    return ITA_GROUPS[int(angle >= _DARK_BELOW) + int(angle > _LIGHT_ABOVE)]
