@@ -13,6 +13,7 @@ from bitmoji_jax.metrics.shadow import cast_shadow
 from bitmoji_jax.metrics.silhouette import crop_tightly, cut_flat
 
 _WHITE = 255
+_ENOUGH = 100  # real avatars for a 99th percentile
 
 
 def shadow_score(outputs: Outputs) -> Score:
@@ -81,6 +82,8 @@ def flat_head_score(outputs: Outputs) -> Score:
             "real avatars": 100 * float(cut_flat(reals, reals).mean()),
             "the whole photos": 100 * float(cut_flat(outputs.fake_y, reals).mean()),
         },
+        reliable=len(reals) >= _ENOUGH,
+        note="" if len(reals) >= _ENOUGH else f"compared with {len(reals)} real avatars only",
     )
 
 
