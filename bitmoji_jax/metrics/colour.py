@@ -4,7 +4,10 @@ A colour is an array [..., 3]. NaN means unknown (an empty mask) and stays NaN.
 """
 
 import numpy as np
-from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.color import deltaE_ciede2000
+
+from bitmoji_jax.ops.colour import individual_typology_angle as individual_typology_angle
+from bitmoji_jax.ops.colour import srgb_to_lab as srgb_to_lab
 
 ITA_GROUPS = ("dark", "medium", "light")
 """Names of skin tone groups, from the smallest angle to the largest."""
@@ -28,20 +31,6 @@ def median_colour(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return medians
 
 
-def srgb_to_lab(colours: np.ndarray) -> np.ndarray:
-    """Converts sRGB colours to CIELAB under the standard daylight D65, for the 2° observer.
-
-    Colours are [..., 3], 0 to 255, uint8 or float; ValueError otherwise. The result is float64 [..., 3]: L* (0 to 100),
-    a* (green to red) and b* (blue to yellow), both within ±110. Source: IEC 61966-2-1 (sRGB) and CIE 15 (L*a*b*).
-    """
-    colours = np.asarray(colours, np.float64)
-    if colours.ndim < 1 or colours.shape[-1] != 3:
-        raise ValueError(f"colours have shape {colours.shape}, not [..., 3]")
-    if (colours < 0).any() or (colours > 255).any():
-        raise ValueError(f"colours reach from {np.nanmin(colours)} to {np.nanmax(colours)}, not 0 to 255")
-    return rgb2lab(colours / 255)
-
-
 def delta_e(labs: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Computes CIEDE2000 differences [...] of CIELAB colours [..., 3]; ValueError for other or differing shapes.
 
@@ -52,20 +41,6 @@ def delta_e(labs: np.ndarray, others: np.ndarray) -> np.ndarray:
     if labs.shape != others.shape or labs.ndim < 1 or labs.shape[-1] != 3:
         raise ValueError(f"shapes are {labs.shape} and {others.shape}, not one of [..., 3]")
     return deltaE_ciede2000(labs, others)
-
-
-def individual_typology_angle(labs: np.ndarray) -> np.ndarray:
-    """Computes the ITA [...] of skin colours in CIELAB [..., 3]: the angle in degrees of (L* − 50) over b*.
-
-    The larger, the lighter; skin is within ±90°. For b* below 0 the angle continues beyond ±90°, where the paper's
-    arctan would call the palest skin the darkest. ValueError if the last axis is not 3.
-    Source: Chardon, Cretois and Hourseau, International Journal of Cosmetic Science 13 (1991).
-
-    Not to be trusted: for a single photo, since it depends on light and exposure as much as on the skin.
-    """
-    if labs.ndim < 1 or labs.shape[-1] != 3:
-        raise ValueError(f"colours have shape {labs.shape}, not [..., 3]")
-    return np.degrees(np.arctan2(labs[..., 0] - 50, labs[..., 2]))
 
 
 def ita_group(angle: float) -> str:
