@@ -4,6 +4,7 @@ Exit codes: 0 done; 2 bad usage or input, with one line on stderr that says what
 interrupted.
 """
 
+import functools
 import io
 import shlex
 import sys
@@ -20,6 +21,7 @@ from bitmoji_jax.errors import InputError
 from bitmoji_jax.files import write_atomic
 
 if TYPE_CHECKING:
+    from bitmoji_jax.data.framing import Frame, MeasureIta
     from bitmoji_jax.inference.translator import Translator
     from bitmoji_jax.inference.weights import Weights
 
@@ -48,40 +50,72 @@ _Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavio
 
 
 def prepare(
-    photos: _Folder,
+    photos: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR...", help_behavior_hint="(required)")],
     avatars: _Folder,
     out: _Folder,
     labels_photos: _Tables = (),
     labels_avatars: _Tables = (),
     size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 128,
+    align: _Flag = False,
+    cut_out: _Flag = False,
 ) -> None:
-    """Make a dataset from a folder of photos and a folder of avatars.
+    """Make a dataset from folders of photos and a folder of avatars.
 
     Reads JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC files in all subfolders. Images are turned upright, cropped to
     their central square and resized; one in ten goes to the test splits, chosen by a hash of its name. Unreadable,
-    truncated, too small, too large and duplicate images are left out and listed in prepare_report.json.
+    truncated, too small, too large and duplicate images are left out and listed in prepare_report.json, with --align
+    also photos without a usable face.
 
     A table of labels has a column `file`, the path below the folder, and any of these: `gender` is male, female or
     blank; `eyeL_x`, `eyeL_y` and the same for eyeR, nose, mouthL and mouthR are fractions of the image's width and
-    height; any other column becomes an attribute.
+    height; any other column becomes an attribute. `ita` is the lightness of the skin, an angle in degrees; it is
+    measured where it is not given and the face's landmarks are known or found.
 
     Args:
-        photos: Folder of photos, framed like those that will be translated.
+        photos: Folders of photos, framed like those that will be translated unless --align frames them. Where several
+            folders have a file of the same path, its name begins with its folder's name.
         avatars: Folder of avatars.
         out: Folder to create, for example data/mine.
         labels_photos: Tables of labels of the photos.
         labels_avatars: Tables of labels of the avatars.
         size: Height and width of the images in the dataset.
+        align: Find the largest face of each photo, turn it upright and frame it, as `translate` does.
+        cut_out: Put the person in each photo on white, as `translate` does. Without --align, photos are taken as framed
+            already, and those on white already are left as they are.
     """
     from bitmoji_jax.data import prepare as preparation
 
+    if not photos:
+        raise InputError("name at least one folder of photos: --photos DIR")
+    frame: Frame | None = None
+    measure_ita: MeasureIta | None = None
+    if align or cut_out:
+        import jax
+
+        from bitmoji_jax.faces.frame import aligned_frame, cut_out_frame
+
+        jax.config.update("jax_platforms", "cpu")  # as in the worker processes, so that the bytes are the same
+        frame = functools.partial(aligned_frame, cut_out=cut_out) if align else cut_out_frame
+    if align or labels_photos:  # otherwise no landmarks are known
+        from bitmoji_jax.metrics.face_colour import skin_ita
+
+        measure_ita = skin_ita
     report = preparation.prepare(
-        photos, avatars, out, size=size, labels_photos=labels_photos, labels_avatars=labels_avatars
+        photos,
+        avatars,
+        out,
+        size=size,
+        labels_photos=labels_photos,
+        labels_avatars=labels_avatars,
+        frame=frame,
+        measure_ita=measure_ita,
     )
     for line in report.warnings:
         print(f"warning: {line}", file=sys.stderr)
     print(report.summary(out))
-    print(f"next: python launch.py --exp res5 --data.dir {shlex.quote(str(out))}")
+    # Photos that were framed here are cut out or not, which a run has to know; others are as the user made them.
+    not_cut_out = " --data.no-cut-out" if align and not cut_out else ""
+    print(f"next: python launch.py --exp res5 --data.dir {shlex.quote(str(out))}{not_cut_out}")
 
 
 def evaluate(
@@ -196,9 +230,8 @@ def export(
 ) -> None:
     """Write the photo-to-avatar network to one file that runs without this package.
 
-    The file maps aligned photos, uint8 [N, H, H, 3], to avatars, uint8 [N, S, S, 3], as `Translator` does; H and S are
-    printed.
-    Needs the extra `export`: pip install 'bitmoji-jax[export]'.
+    The file maps aligned photos, uint8 [N, H, H, 3], to avatars, uint8 [N, S, S, 3], as `Translator` does; the command
+    prints H and S. Needs the extra `export`: pip install 'bitmoji-jax[export]'.
 
     Args:
         out: File to write; an existing file is never overwritten.
@@ -209,6 +242,8 @@ def export(
         raise InputError(f"{out} exists already: remove it first, or choose another name")
     if not out.parent.is_dir():
         raise InputError(f"there is no folder {out.parent} for {out.name}: create it first")
+    from bitmoji_jax.models.networks import avatar_size, input_size
+
     try:
         if format == "onnx":
             from bitmoji_jax.inference.export_onnx import to_onnx as serialize
@@ -216,15 +251,11 @@ def export(
             from bitmoji_jax.inference.export_stablehlo import to_stablehlo as serialize
     except ModuleNotFoundError as error:
         raise InputError("ONNX files need the extra `export`: pip install 'bitmoji-jax[export]'") from error
-    from bitmoji_jax.models.networks import avatar_size, input_size
-
     loaded = _weights(run, checkpoint, weights)
     write_atomic(out, serialize(loaded))
-    size, drawn = input_size(loaded.config, loaded.networks), avatar_size(loaded.config, loaded.networks)
+    photos, avatars = input_size(loaded.config, loaded.networks), avatar_size(loaded.config, loaded.networks)
     megabytes = out.stat().st_size / 1e6
-    print(
-        f"exported photos of {size} px to avatars of {drawn} px, {loaded.images:,} images seen, {megabytes:.1f} MB: {out}"
-    )
+    print(f"exported {photos} px to {avatars} px, {loaded.images:,} images seen, {megabytes:.1f} MB: {out}")
 
 
 def _translator(run: Path | None, checkpoint: str | None, weights: str | None) -> "Translator":

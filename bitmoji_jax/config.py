@@ -28,6 +28,8 @@ class DataConfig:
     """Mirror half of the images, left to right."""
     cut_out: bool = True
     """Whether training photos show people cut out, on white: a photo to translate is then cut out first."""
+    balance_skin: bool = False
+    """Draw photos of dark skin more often: up to eight times as often, until they are a quarter of the draws."""
     read_threads: int = 4
     """Threads a process that read and decode images."""
 
@@ -85,6 +87,8 @@ class TrainConfig:
     Parameters, norms and losses are always float32."""
     seed: int = 0
     """Of initialisation, data order, augmentation and pools."""
+    init_from: str | None = None
+    """A run's folder, a file of weights, or "pretrained": networks of the same names start from these weights."""
 
     def total_images(self, epoch_images: int) -> int:
         """Images seen by the end of the schedule: whole batches, for epochs of `epoch_images`."""
@@ -171,8 +175,9 @@ class ExperimentConfig:
             "train.accumulation_steps must be at least 1": train.accumulation_steps >= 1,
             "train.constant_epochs must not be negative": 0 <= train.constant_epochs < math.inf,
             "train.decay_epochs must not be negative": 0 <= train.decay_epochs < math.inf,
-            "train.constant_epochs + train.decay_epochs must be above 0": train.constant_epochs + train.decay_epochs
-            != 0,
+            "train.constant_epochs + train.decay_epochs must be above 0, or train.init_from be given": (
+                train.constant_epochs + train.decay_epochs != 0 or train.init_from is not None
+            ),
             "train.learning_rate must be above 0": 0 < train.learning_rate < math.inf,
             "train.beta1 must be from 0 to below 1": 0 <= train.beta1 < 1,
             "train.beta2 must be from 0 to below 1": 0 <= train.beta2 < 1,
@@ -217,7 +222,8 @@ def to_json(config: ExperimentConfig) -> str:
 
 
 ADDED_FIELDS: dict[str, dict[str, Any]] = {
-    "data": {"cut_out": True},
+    "data": {"cut_out": True, "balance_skin": False},
+    "train": {"init_from": None},
     "refine": dataclasses.asdict(PairConfig()),
     "teach": dataclasses.asdict(PairConfig(input_size=128)),
     "log": dataclasses.asdict(LogConfig()),

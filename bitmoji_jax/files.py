@@ -1,8 +1,10 @@
 """Files: written whole or not at all, listed under names that are valid Unicode, and weights. No JAX here."""
 
+import collections
 import dataclasses
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,36 @@ def list_files(root: Path) -> Listing:
             else:
                 (linked if path.is_symlink() else waiting).append(path)
     return Listing(dict(sorted(files.items())), dict(sorted(skipped.items())), folders)
+
+
+def list_folders(roots: Sequence[Path]) -> tuple[Listing, dict[str, str]]:
+    """Lists the files of several folders as those of one, in the order of the folders.
+
+    A path that is below more than one of them gets the name of its folder in front.
+
+    Returns:
+        The listing and, by name, the path of each file below its own folder, which does not depend on the others.
+
+    Raises:
+        InputError: a folder cannot be read, two share a folder, or two have the same name and a path in common.
+    """
+    listings = [list_files(root) for root in roots]
+    counts = collections.Counter(name for listing in listings for name in (*listing.files, *listing.skipped))
+    merged, below = Listing({}, {}, set()), dict[str, str]()
+    for root, listing in zip(roots, listings, strict=True):
+        if merged.folders & listing.folders:
+            raise InputError(f"{root} shares a folder with one named before it: they must be apart")
+        merged.folders.update(listing.folders)
+        front = os.fsencode(root.resolve().name).decode("utf-8", "backslashreplace")
+        named = {name: f"{front}/{name}" if counts[name] > 1 else name for name in (*listing.files, *listing.skipped)}
+        for name, full in named.items():
+            if full in merged.files or full in merged.skipped:
+                raise InputError(f"{root} and a folder named before it both have {full}: give the folders other names")
+            if name in listing.files:
+                merged.files[full], below[full] = listing.files[name], name
+            else:
+                merged.skipped[full] = listing.skipped[name]
+    return merged, below
 
 
 def _mode(path: Path) -> int | str:

@@ -3,17 +3,16 @@
 import signal
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
-from bitmoji_jax.data.images import encode_square
+from bitmoji_jax.data.framing import Job, encode
 
 
-def decode_or_wait(path: Path, size: int) -> Any:
+def decode_or_wait(job: Job, size: int) -> Any:
     """Decodes 000.png to 007.png, one chunk for a worker."""
-    if int(path.stem) >= 8:
+    if int(job.path.stem) >= 8:
         threading.Event().wait()
-    return encode_square(path, size)
+    return encode(job, size)
 
 
 if __name__ == "__main__":
@@ -23,6 +22,6 @@ if __name__ == "__main__":
 
     # A shell starts what runs in its background with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    prepare.encode_square = stuck_prepare.decode_or_wait
+    prepare.encode = stuck_prepare.decode_or_wait
     prepare.available_cores = lambda: 2
     sys.exit(cli.main())

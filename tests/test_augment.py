@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bitmoji_jax.data.augment import augment
+from bitmoji_jax.data.augment import MIRRORED_LANDMARKS, Placement, augment, place
 from bitmoji_jax.ops.image import resize, to_float, to_uint8
 
 jitted_augment = jax.jit(augment, static_argnames=("size", "crop_margin", "flip"))
@@ -170,3 +170,57 @@ def test_how_images_are_batched_makes_no_difference() -> None:
     ]
     for whole, pieces in zip(at_once, zip(*parts, strict=True), strict=True):
         np.testing.assert_allclose(whole, np.concatenate(pieces), atol=1e-6)
+
+
+def smooth_avatar(size: int) -> np.ndarray:
+    """A dark disc with a bright spot on one side, on white, without detail that a smaller image could not hold."""
+    y, x = (np.mgrid[:size, :size] + 0.5) / size
+    disc = 1 / (1 + np.exp((np.hypot(x - 0.5, y - 0.55) - 0.35) * 60))
+    spot = np.exp(-((x - 0.65) ** 2 + (y - 0.4) ** 2) / 0.05**2)
+    return (1 - 1.6 * (disc * (1 - spot))[..., None] * np.array([1, 0.8, 0.6])).astype(np.float32)
+
+
+def test_a_placement_moves_images_of_two_sizes_alike() -> None:
+    for key in keys_of(6):
+        placement = place(key)
+        large, small = (np.asarray(placement.apply(smooth_avatar(size))) for size in (256, 128))
+        np.testing.assert_allclose(large.reshape(128, 2, 128, 2, 3).mean((1, 3)), small, atol=0.02)
+        assert np.abs(small - smooth_avatar(128)).mean() > 0.005
+
+
+def test_a_placement_moves_landmarks_with_the_image() -> None:
+    points = np.array([[0.3, 0.4], [0.7, 0.45], [0.5, 0.55], [0.35, 0.7], [0.65, 0.75]], np.float32)
+    size = 128
+    y, x = (np.mgrid[:size, :size] + 0.5) / size
+    # One channel a landmark: a dark spot on white.
+    image = np.stack([1 - 2 * np.exp(-((x - px) ** 2 + (y - py) ** 2) / 0.03**2) for px, py in points], -1)
+    mirrored = []
+    for key in keys_of(8):
+        placement = place(key)
+        darkness = 1 - np.asarray(placement.apply(image.astype(np.float32)))
+        found = np.stack([(darkness * c[..., None]).sum((0, 1)) / darkness.sum((0, 1)) for c in (x, y)], -1)
+        if placement.mirrored:
+            found = found[MIRRORED_LANDMARKS]
+        np.testing.assert_allclose(placement.apply_to_landmarks(jnp.asarray(points)), found, atol=0.002)
+        mirrored.append(bool(placement.mirrored))
+    assert len(set(mirrored)) == 2
+    assert np.isnan(place(keys_of(1)[0]).apply_to_landmarks(jnp.asarray(NOWHERE))).all()
+
+
+def test_a_placement_that_does_nothing_is_exact_and_a_shift_brings_in_white() -> None:
+    image = jnp.asarray(to_float(random_images(1, 32)[0]))
+    still = Placement(jnp.bool_(False), jnp.float32(1), jnp.zeros(2))
+    np.testing.assert_allclose(still.apply(image), image, atol=1e-6)
+    moved = np.asarray(still._replace(shift=jnp.array([0.25, 0.125])).apply(image))
+    np.testing.assert_allclose(moved[4:, 8:], image[:-4, :-8], atol=1e-5)
+    np.testing.assert_allclose(moved[:4], 1, atol=1e-6)
+    np.testing.assert_allclose(moved[:, :8], 1, atol=1e-6)
+
+
+def test_placements_are_the_same_one_by_one_and_together() -> None:
+    image, keys = smooth_avatar(64), keys_of(6)
+    together = jax.jit(jax.vmap(lambda key: place(key).apply(image)))(keys)
+    for key, result in zip(keys, together, strict=True):
+        np.testing.assert_allclose(place(key).apply(image), result, atol=1e-5)
+    scales = jax.vmap(place)(keys_of(200)).scale
+    assert 0.94 <= scales.min() < 0.95 < 1.05 < scales.max() <= 1.06

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.processes import ROOT, STUCK
 
@@ -72,3 +73,21 @@ def test_scaling_counts_the_gradients_and_the_metrics() -> None:
     assert 0 < metrics <= 4 * 16  # a float each
     assert metrics % 4 == 0
     assert 0 < result["all_reduces"]["compiled"] <= result["all_reduces"]["before_xla"]
+
+
+def test_look_hides_avatars_among_real_ones(tiny_dataset: Path, tmp_path: Path) -> None:
+    def look(out: Path, *flags: str) -> dict[str, Any]:
+        command = [sys.executable, "-m", "benchmarks.look", "--data", str(tiny_dataset), "--out", str(out), *flags]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=STUCK)
+        assert done.returncode == 0, done.stderr
+        return json.loads((out / "key.json").read_text())
+
+    first, again = look(tmp_path / "first", "--count", "3"), look(tmp_path / "again", "--count", "3")
+    assert list(first) == ["1", "2", "3", "4", "5", "6"]
+    assert sorted(avatar["avatar"] for avatar in first.values()) == ["made"] * 3 + ["real"] * 3
+    assert first == again
+    for name, size in (("avatars_1.png", (6 * 128, 144)), ("pairs_1.png", (8 * 256, 144))):
+        files = [tmp_path / folder / name for folder in ("first", "again")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+        with Image.open(files[0]) as sheet:
+            assert sheet.size == size

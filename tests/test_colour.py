@@ -110,23 +110,17 @@ def test_ita_by_hand() -> None:
 def test_pale_skin_with_a_touch_of_blue_is_not_dark() -> None:
     angle = float(individual_typology_angle(np.array([75.0, 3, -0.5])))
     assert angle > 90
-    assert ita_group(angle) == "very light"
+    assert ita_group(angle) == "light"
 
 
 @pytest.mark.parametrize(
     ("angle", "group"),
     [
-        (80, "very light"),
-        (55.1, "very light"),
-        (55, "light"),
+        (80, "light"),
         (41.1, "light"),
-        (41, "intermediate"),
-        (28.1, "intermediate"),
-        (28, "tan"),
-        (10.1, "tan"),
-        (10, "brown"),
-        (-29.9, "brown"),
-        (-30, "dark"),
+        (41, "medium"),
+        (10, "medium"),
+        (9.9, "dark"),
         (-80, "dark"),
     ],
 )

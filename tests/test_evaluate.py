@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from bitmoji_jax.cli import main
-from bitmoji_jax.config import DataConfig, ExperimentConfig, GeneratorConfig, TrainConfig, to_json
+from bitmoji_jax.config import DataConfig, ExperimentConfig, GeneratorConfig, PairConfig, TrainConfig, to_json
 from bitmoji_jax.data import pipeline
 from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation.evaluate import evaluate
 from bitmoji_jax.inference.weights import BEST, Weights, save_weights
 from bitmoji_jax.models import features
-from bitmoji_jax.models.networks import generator_shapes
+from bitmoji_jax.models.networks import network_shapes
 from tests.tiny_images import SIZE
 
 pytestmark = pytest.mark.slow
@@ -35,19 +35,21 @@ class Evaluated:
     output: str
 
 
-def write_run(folder: Path, blocks: int, data: str | None = None) -> None:
+def write_run(folder: Path, blocks: int, data: str | None = None, networks: str = "gf") -> None:
     """What `evaluate` reads of a run of 4 images: random weights, and metrics whose last line is unfinished."""
     config = ExperimentConfig(
         data=DataConfig(dir=data, image_size=SIZE, read_threads=1),
         generator=GeneratorConfig(features=4, res_blocks=blocks),
+        refine=PairConfig(images=8, input_size=SIZE, output_size=64, features=8),
         train=TrainConfig(batch_size=2, constant_epochs=0.5, decay_epochs=0, compute_dtype="float32"),
     )
     rng = np.random.default_rng(0)
-    generators = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape), generator_shapes(config))
+    shapes = {name: network_shapes(config, name) for name in networks}
+    parameters = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape), shapes)
     (folder / "checkpoints" / "4").mkdir(parents=True)
     (folder / "config.json").write_text(to_json(config))
     (folder / "metrics.jsonl").write_text('{"images": 4, "epoch": 0.5, "cycle_x": 0.3}\n{"images": 8, "cyc')
-    save_weights(folder / BEST, Weights(config, 4, generators))
+    save_weights(folder / BEST, Weights(config, 4, parameters))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,7 +86,14 @@ def test_runs_are_scored_side_by_side(evaluated: Evaluated) -> None:
     assert run["generator"]["res_blocks"] == 1
     assert run["parameters"] > found["runs"]["shallow"]["parameters"]
     computed = {name for name, score in run["scores"].items() if score["value"] is not None}
-    assert {"kid_y", "kid_y_low_pass", "kid_x", "shadow", "cycle_psnr_x", "checkerboard_2"} <= computed
+    assert {
+        "kid_squeezenet_y_64",
+        "kid_efficientnet_y_64_low_pass",
+        "kid_squeezenet_x_64",
+        "shadow",
+        "cycle_psnr_x",
+        "checkerboard_2",
+    } <= computed
     page = (evaluated.report / "index.html").read_text()
     assert "shallow" in page
     assert "deep" in page
@@ -108,6 +117,21 @@ def test_another_dataset_is_used_and_too_few_labels_are_named(
     for name in ("gender_kept", "landmarks_y", "skin_delta_e", "glasses_kept"):
         assert scores[name].value is None
         assert "needed" in scores[name].note
+
+
+def test_avatars_larger_than_the_dataset_and_weights_without_an_f_are_scored(
+    tiny_dataset: Path, tmp_path: Path
+) -> None:
+    write_run(tmp_path / "refined", 0, str(tiny_dataset), networks="gr")
+    (run,) = evaluate([tmp_path / "refined"], tmp_path / "report").runs
+    assert run.avatars.shape[1:] == run.real_avatars.shape[1:] == (64, 64, 3)
+    assert (len(run.fake_photos), run.total_images) == (0, 8)
+    scores = {score.name: score for score in run.scores}
+    for name in ("kid_squeezenet_x_64", "landmarks_x", "landmarks_x_ratio", "cycle_psnr_x", "high_frequency_hiding"):
+        assert scores[name].value is None
+        assert "no F" in scores[name].note
+    assert scores["kid_squeezenet_y_64"].value is not None
+    assert scores["shadow"].value is not None
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def hostile(
 ) -> Hostile:
     root = tmp_path_factory.mktemp("hostile")
     fates = write_corpus(root / "photos", root / "outside")
-    report = prepare(root / "photos", fill(root / "avatars", 3, seed=1), root / "out", size=SIZE, workers=1)
+    report = prepare([root / "photos"], fill(root / "avatars", 3, seed=1), root / "out", size=SIZE, workers=1)
     splits = read(root / "out")
     return fates, report, splits["trainA"] | splits["testA"]
 

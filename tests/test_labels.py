@@ -30,7 +30,7 @@ def test_labels_of_several_tables(folders: Folders, tmp_path: Path) -> None:
     one.write_text(f"\ufeff{HEADER},source\n000.png,Male,{numbers},studio\n001.png,,,,,,,,,,,,\n\n")
     two.write_text("hat,file,gender\n1,000.png,male\n0.5,002.png,female\n,003.png,\n")
     three.write_text("file,gender,score\n000.png,female,0.25\n")
-    report = prepare(photos, avatars, out, size=SIZE, labels_photos=[one, two], labels_avatars=[three], workers=1)
+    report = prepare([photos], avatars, out, size=SIZE, labels_photos=[one, two], labels_avatars=[three], workers=1)
     assert report.warnings == []
     splits = read(out)
     rows = splits["trainA"] | splits["testA"]
@@ -66,7 +66,7 @@ def test_landmarks_follow_the_image(tmp_path: Path, orientation: int, suffix: st
             fractions[[one, other]] = fractions[[other, one]]
     table = tmp_path / "labels.csv"
     table.write_text(f"{HEADER}\nx.{suffix},," + ",".join(f"{value:.6f}" for value in fractions.ravel()) + "\n")
-    prepare(photos, avatars, tmp_path / "out", size=SIZE, labels_photos=[table], workers=1)
+    prepare([photos], avatars, tmp_path / "out", size=SIZE, labels_photos=[table], workers=1)
 
     splits = read(tmp_path / "out")
     example = (splits["trainA"] | splits["testA"])[f"x.{suffix}"]
@@ -81,7 +81,7 @@ def test_a_landmark_that_is_half_known(folders: Folders, tmp_path: Path) -> None
     photos, avatars, out = folders
     table = tmp_path / "labels.csv"
     table.write_text("file,eyeL_x,nose_y\n000.png,0.25,nan\n")
-    prepare(photos, avatars, out, size=SIZE, labels_photos=[table], workers=1)
+    prepare([photos], avatars, out, size=SIZE, labels_photos=[table], workers=1)
     splits = read(out)
     landmarks = (splits["trainA"] | splits["testA"])["000.png"].landmarks
     assert landmarks[0, 0] == 0.25
@@ -114,7 +114,7 @@ def test_a_table_with_a_mistake(folders: Folders, tmp_path: Path, table: bytes |
     if table is not None:
         path.write_bytes(table)
     with pytest.raises(InputError, match=r"labels\.csv") as error:
-        prepare(photos, avatars, out, size=SIZE, labels_photos=[path], workers=1)
+        prepare([photos], avatars, out, size=SIZE, labels_photos=[path], workers=1)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert not out.exists()
@@ -124,7 +124,7 @@ def test_landmarks_outside_of_the_image_are_kept_and_warned_of(folders: Folders,
     photos, avatars, out = folders
     path = tmp_path / "labels.csv"
     path.write_text("file,eyeL_x,eyeR_x\n000.png,0,1\n001.png,0.75,1.25\n002.png,nan,\n003.png,-0.1,\n")
-    report = prepare(photos, avatars, out, size=SIZE, labels_photos=[path], workers=1)
+    report = prepare([photos], avatars, out, size=SIZE, labels_photos=[path], workers=1)
     (warning,) = report.warnings
     assert warning.startswith(f"{path}: 2 files have landmarks outside of the image, the first is 001.png")
     splits = read(out)
@@ -135,7 +135,7 @@ def test_what_is_odd_in_a_table_is_a_warning(folders: Folders, tmp_path: Path) -
     photos, avatars, out = folders
     path = tmp_path / "labels.csv"
     path.write_text("file,hat\n000.png,1\n001.png,1O\nx.png,1\ny.png,1\n")
-    report = prepare(photos, avatars, out, size=SIZE, labels_photos=[path], workers=1)
+    report = prepare([photos], avatars, out, size=SIZE, labels_photos=[path], workers=1)
     assert report.warnings == [
         f"{path}: 2 rows name no file in {photos}, the first is x.png",
         "column hat becomes text: 1O (001.png) is no number",

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 
 from bitmoji_jax.evaluation import photo_scores, testset
-from bitmoji_jax.evaluation.results import JudgeAccuracy, Score
-from bitmoji_jax.evaluation.testset import EFFICIENTNET, Outputs, Split
+from bitmoji_jax.evaluation.results import Group, JudgeAccuracy, Score
+from bitmoji_jax.evaluation.testset import PLAIN, Outputs, Split
+from bitmoji_jax.metrics.colour import individual_typology_angle, srgb_to_lab
 from bitmoji_jax.metrics.kid import Kid
 
 SIZE = 64
 FACE = np.array([(0.36, 0.42), (0.64, 0.42), (0.5, 0.55), (0.4, 0.68), (0.6, 0.68)], np.float32)
 SKINS = np.array([(230, 190, 160), (120, 80, 60), (200, 150, 120), (90, 60, 45)], np.float64)
 HAIRS = np.array([(60, 40, 30), (20, 20, 20), (220, 190, 90), (130, 40, 20)], np.float64)
+ITA = individual_typology_angle(srgb_to_lab(SKINS))
 FEMALE = np.array([1.0, 0.0, 1.0, np.nan])
 
 
@@ -49,7 +51,14 @@ class Judges:
         return np.repeat(FACE[None], len(images), axis=0) + {"x": 0.0, "y": self._moved}[domain]
 
 
-def outputs_of(avatars: np.ndarray, judges: Judges | None = None, **photos: Any) -> Outputs:
+class Following(Judges):
+    """The landmarks of each image are elsewhere."""
+
+    def landmarks(self, domain: str, images: np.ndarray) -> np.ndarray:
+        return super().landmarks(domain, images) + 0.03 * np.arange(len(images), dtype=np.float32)[:, None, None]
+
+
+def outputs_of(avatars: np.ndarray, judges: Judges | None = None, has_f: bool = True, **photos: Any) -> Outputs:
     """Of a translator that has made `avatars` of PHOTOS, and returns images unchanged."""
 
     class Translator:
@@ -58,7 +67,7 @@ def outputs_of(avatars: np.ndarray, judges: Judges | None = None, **photos: Any)
 
         y2x = x2y
 
-    known: dict[str, Any] = {"visible": {}, "female": FEMALE, "skin": SKINS, "hair": HAIRS} | photos
+    known: dict[str, Any] = {"visible": {}, "female": FEMALE, "skin": SKINS, "hair": HAIRS, "ita": ITA} | photos
     split = Split(PHOTOS, np.repeat(FACE[None], 4, axis=0), **known)
     translator: Any = Translator()
     of_judges: Any = judges or Judges()
@@ -68,15 +77,23 @@ def outputs_of(avatars: np.ndarray, judges: Judges | None = None, **photos: Any)
         images={"x": PHOTOS, "y": PHOTOS},
         networks={},
         scales={},
-        low_pass_scales={},
         pairs=None,
     )
-    return Outputs(translator, test_set, of_judges, fake_y=avatars, fake_x=avatars)
+    return Outputs(translator, test_set, of_judges, fake_y=avatars, fake_x=avatars if has_f else None)
 
 
 def values_of(score: Score) -> np.ndarray:
     assert score.per_image is not None
     return score.per_image
+
+
+GROUPS = {"skin: dark": [1, 3], "skin: medium": [2], "skin: light": [0]}
+"""The photos of each group."""
+
+
+def per_image_of(score: Score, members: list[int]) -> float:
+    """The mean over some of the photos."""
+    return float(values_of(score)[members].mean())
 
 
 def corner(red: list[int], green: list[int] | None = None) -> np.ndarray:
@@ -88,18 +105,25 @@ def corner(red: list[int], green: list[int] | None = None) -> np.ndarray:
 
 
 def test_gender_is_kept_where_the_avatar_is_judged_as_the_photo_is_labelled() -> None:
-    score = photo_scores.gender_score(outputs_of(corner([255, 255, 0, 255])))
+    score, gap = photo_scores.gender_scores(outputs_of(corner([255, 255, 0, 255])))
     assert score.value == pytest.approx(100 / 3)  # of the three whose gender is known
     assert (score.images, score.reliable, score.note) == (3, True, "")
     assert score.references == {"classifier on real avatars": 94}
     assert (score.groups["female"].value, score.groups["male"].value) == (50, 0)
     assert score.groups["skin: dark"].images == 1  # of the two, one has no label
+    assert (gap.value, gap.unit, set(gap.groups)) == (50, "points", {"female", "male"})
+
+
+def test_a_gap_needs_photos_of_both_genders() -> None:
+    score, gap = photo_scores.gender_scores(outputs_of(corner([255] * 4), female=np.array([1.0, 1, np.nan, np.nan])))
+    assert score.value == 100
+    assert (gap.value, gap.note) == (None, "the test photos are of one gender")
 
 
 def test_a_poor_classifier_makes_the_score_unreliable_and_says_so() -> None:
-    score = photo_scores.gender_score(outputs_of(corner([255] * 4), Judges(reliable=False)))
-    assert not score.reliable
-    assert "right on only 94.0 %" in score.note
+    for score in photo_scores.gender_scores(outputs_of(corner([255] * 4), Judges(reliable=False))):
+        assert not score.reliable
+        assert "right on only 94.0 %" in score.note
 
 
 @pytest.mark.parametrize(
@@ -112,9 +136,9 @@ def test_a_poor_classifier_makes_the_score_unreliable_and_says_so() -> None:
 def test_gender_that_cannot_be_judged_is_missing_with_the_reason(
     judges: Judges, photos: dict[str, Any], why: str
 ) -> None:
-    score = photo_scores.gender_score(outputs_of(PHOTOS, judges, **photos))
-    assert score.value is None
-    assert score.note == why
+    for score in photo_scores.gender_scores(outputs_of(PHOTOS, judges, **photos)):
+        assert score.value is None
+        assert score.note == why
 
 
 @pytest.mark.parametrize("name", ["skin", "hair"])
@@ -129,8 +153,22 @@ def test_copied_colours_are_no_distance_away_and_others_are(name: Any) -> None:
     assert swapped.value > 5
     assert (swapped_per_image[:2] > 10).all()
     assert (swapped_per_image[2:] < 0.5).all()
-    assert swapped.groups["skin: very light"].value > 10
-    assert swapped.groups["skin: intermediate"].value < 0.5
+    errors = {group: per_image_of(swapped, members) for group, members in GROUPS.items()}
+    assert {group: swapped.groups[group].value for group in GROUPS} == pytest.approx(errors)
+
+
+def test_the_worst_skin_group_is_compared_with_the_best() -> None:
+    groups = {"female": Group(9.0, 70), "skin: dark": Group(6.0, 25), "skin: light": Group(4.0, 45)}
+    skin = Score("skin_delta_e", "", "", "lower", 5.0, 70, groups=groups)
+    ratio = photo_scores.skin_ratio_score(skin)
+    assert (ratio.value, ratio.images, ratio.reliable) == (1.5, 70, True)
+    few = dataclasses.replace(skin, groups=groups | {"skin: medium": Group(12.0, 3)})
+    ratio = photo_scores.skin_ratio_score(few)
+    assert (ratio.value, ratio.reliable, ratio.note) == (3.0, False, "few photos: 3 of skin: medium")
+    alone = dataclasses.replace(skin, groups={"skin: dark": Group(6.0, 25)})
+    assert "two skin groups" in photo_scores.skin_ratio_score(alone).note
+    missing = Score("skin_delta_e", "", "", "lower", note="no labels")
+    assert photo_scores.skin_ratio_score(missing).note == "no labels"
 
 
 def test_colours_that_are_not_known_are_missing_with_the_reason() -> None:
@@ -146,19 +184,36 @@ def test_colours_that_are_not_known_are_missing_with_the_reason() -> None:
 
 
 def test_landmarks_are_compared_with_the_labels() -> None:
-    score = photo_scores.landmark_score(outputs_of(PHOTOS, Judges(moved=0.028)), "y")
+    score, ratio = photo_scores.landmark_scores(outputs_of(PHOTOS, Judges(moved=0.028)), "y")
     per_image = values_of(score)
     # Off by 0.028 along both axes, the eyes being 0.28 apart.
     np.testing.assert_allclose(per_image, np.sqrt(2) * 0.1, rtol=1e-4)
     assert score.value == pytest.approx(np.sqrt(2) * 0.1, rel=1e-4)
     assert score.references["regressor on real images"] == 0.94
-    of_photos = photo_scores.landmark_score(outputs_of(PHOTOS), "x")
+    assert ratio.value == pytest.approx(1)  # all faces are in one place, so another's landmarks are as near
+    of_photos, ratio = photo_scores.landmark_scores(outputs_of(PHOTOS), "x")
     assert of_photos.value == pytest.approx(0, abs=1e-6)
+    assert "no error to compare with" in ratio.note
 
 
-def test_a_shadow_that_is_copied_scores_one() -> None:
-    score = photo_scores.shadow_score(outputs_of(PHOTOS))
-    assert score.value == pytest.approx(1)
+def test_landmarks_that_follow_their_photo_are_nearer_than_another_photos() -> None:
+    outputs = outputs_of(PHOTOS, Following())
+    moved = dataclasses.replace(outputs.test_set.photos, landmarks=Following().landmarks("y", PHOTOS))
+    test_set = dataclasses.replace(outputs.test_set, photos=moved)
+    score, ratio = photo_scores.landmark_scores(dataclasses.replace(outputs, test_set=test_set), "y")
+    assert score.value == pytest.approx(0, abs=1e-6)
+    assert ratio.value == pytest.approx(0, abs=1e-6)
+    assert ratio.references == {"ignoring who is there": 1}
+
+
+def test_without_an_f_what_needs_it_has_the_reason() -> None:
+    outputs = outputs_of(PHOTOS, has_f=False)
+    scores = [*photo_scores.landmark_scores(outputs, "x"), *photo_scores.cycle_scores(outputs)]
+    assert len(scores) == 5
+    for score in scores:
+        assert score.value is None
+        assert "no F" in score.note
+    assert photo_scores.landmark_scores(outputs, "y")[0].value is not None
 
 
 def test_glasses_are_kept_or_invented() -> None:
@@ -218,8 +273,6 @@ def test_the_distance_to_real_is_that_of_the_nearest_real_avatar() -> None:
     fakes = np.array([[0, 3], [9, 0], [10, 0], [-4, 3]], np.float32)
     outputs = outputs_of(PHOTOS)
     scale = testset.KidScale({"x": fakes, "y": reals}, {}, Kid(0.0, 0.0, 1, 2))
-    test_set = dataclasses.replace(
-        outputs.test_set, networks={EFFICIENTNET: lambda _: fakes}, scales={EFFICIENTNET: scale}
-    )
+    test_set = dataclasses.replace(outputs.test_set, networks={PLAIN.network: lambda _: fakes}, scales={PLAIN: scale})
     outputs = dataclasses.replace(outputs, test_set=test_set)
     np.testing.assert_allclose(values_of(photo_scores.distance_to_real(outputs)), [3, 1, 0, 5])

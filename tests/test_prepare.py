@@ -33,11 +33,11 @@ def folders(tmp_path: Path) -> Folders:
 
 def test_one_in_ten_is_test_and_stays_so_when_files_are_added(tmp_path: Path) -> None:
     photos, avatars = fill(tmp_path / "p", 150, seed=0, size=16), fill(tmp_path / "a", 150, seed=1, size=16)
-    report = prepare(photos, avatars, tmp_path / "before", size=16, workers=1)
+    report = prepare([photos], avatars, tmp_path / "before", size=16, workers=1)
     assert 5 <= report.splits["testA"] <= 27
     before = read(tmp_path / "before")
     fill(photos, 100, seed=0, size=16, first=150)
-    prepare(photos, avatars, tmp_path / "after", size=16, workers=1)
+    prepare([photos], avatars, tmp_path / "after", size=16, workers=1)
     after = read(tmp_path / "after")
     for split in SPLITS:
         assert set(before[split]) <= set(after[split])
@@ -48,7 +48,7 @@ def test_one_in_ten_is_test_and_stays_so_when_files_are_added(tmp_path: Path) ->
 @pytest.mark.parametrize("count", [2, 3])
 def test_few_images_still_make_four_splits(tmp_path: Path, count: int) -> None:
     photos, avatars = fill(tmp_path / "p", count, seed=0), fill(tmp_path / "a", count, seed=1)
-    report = prepare(photos, avatars, tmp_path / "out", size=SIZE, workers=1)
+    report = prepare([photos], avatars, tmp_path / "out", size=SIZE, workers=1)
     assert report.splits == {"trainA": count - 1, "trainB": count - 1, "testA": 1, "testB": 1}
 
 
@@ -58,7 +58,7 @@ def test_no_image_is_in_two_places(folders: Folders) -> None:
     for index in (1, 3):
         with Image.open(photos / f"{index:03}.png") as image:
             image.save(avatars / f"copy-{index}.bmp")
-    report = prepare(photos, avatars, out, size=SIZE, workers=1)
+    report = prepare([photos], avatars, out, size=SIZE, workers=1)
     images = [example.image for split in read(out).values() for example in split.values()]
     assert len(images) == len(set(images)) == 12
     dropped = {(each.folder, each.file, each.detail) for each in report.dropped}
@@ -72,7 +72,7 @@ def test_names_that_differ_in_suffix_or_folder_alone_are_apart(tmp_path: Path) -
     fill(photos / "sub", 2, seed=2)
     with Image.open(photos / "000.png") as image:
         image.rotate(90).save(photos / "000.bmp")
-    prepare(photos, fill(tmp_path / "a", 2, seed=1), tmp_path / "out", size=SIZE, workers=1)
+    prepare([photos], fill(tmp_path / "a", 2, seed=1), tmp_path / "out", size=SIZE, workers=1)
     splits = read(tmp_path / "out")
     assert set(splits["trainA"]) | set(splits["testA"]) == {
         "000.png", "001.png", "000.bmp", "sub/000.png", "sub/001.png",
@@ -84,8 +84,8 @@ def test_the_same_bytes_whatever_the_number_of_workers(folders: Folders) -> None
     fill(photos, 30, seed=0)
     (photos / "notes.txt").write_text("")
     (photos / "broken.jpg").write_text("")
-    prepare(photos, avatars, out / "one", size=SIZE, workers=1)
-    prepare(photos, avatars, out / "three", size=SIZE, workers=3)
+    prepare([photos], avatars, out / "one", size=SIZE, workers=1)
+    prepare([photos], avatars, out / "three", size=SIZE, workers=3)
     assert contents(out / "one") == contents(out / "three")
 
 
@@ -94,7 +94,7 @@ def test_a_file_and_a_folder_without_permission_are_listed(folders: Folders) -> 
     photos, avatars, out = folders
     (photos / "000.png").chmod(0)
     fill(photos / "closed", 1, seed=2).chmod(0)
-    report = prepare(photos, avatars, out, size=SIZE, workers=1)
+    report = prepare([photos], avatars, out, size=SIZE, workers=1)
     (photos / "closed").chmod(0o700)
     assert [(each.file, each.reason) for each in report.dropped] == [("000.png", "unreadable")]
     assert [each.file for each in report.skipped] == ["closed"]
@@ -128,7 +128,7 @@ def _linked_inside(root: Path) -> tuple[Path, Path]:
 def test_one_folder_given_twice(tmp_path: Path, make: Callable[[Path], tuple[Path, Path]]) -> None:
     photos, avatars = make(tmp_path)
     with pytest.raises(InputError, match="share a folder"):
-        prepare(photos, avatars, tmp_path / "out", size=SIZE, workers=1)
+        prepare([photos], avatars, tmp_path / "out", size=SIZE, workers=1)
 
 
 def test_folders_without_enough_images(folders: Folders, tmp_path: Path) -> None:
@@ -145,9 +145,9 @@ def test_folders_without_enough_images(folders: Folders, tmp_path: Path) -> None
         (alone, r"has 1 usable images, want 2 or more; left out 2 \(unreadable 1, duplicate 1\)"),
     ):
         with pytest.raises(InputError, match=message):
-            prepare(photos, bad, out, size=SIZE, workers=1)
+            prepare([photos], bad, out, size=SIZE, workers=1)
         with pytest.raises(InputError, match=message):
-            prepare(bad, avatars, out, size=SIZE, workers=1)
+            prepare([bad], avatars, out, size=SIZE, workers=1)
     assert not out.exists()
     assert not list(tmp_path.glob(".*"))
 
@@ -187,7 +187,7 @@ def test_killed_half_way_it_leaves_no_dataset_and_no_process(
     assert not alive
     # The next run removes what is left.
     photos, avatars = fill(out.parent / "p", 2, seed=0), fill(out.parent / "a", 2, seed=1)
-    prepare(photos, avatars, out, size=SIZE, workers=1)
+    prepare([photos], avatars, out, size=SIZE, workers=1)
     assert not list(out.parent.glob(".*"))
 
 

@@ -279,3 +279,19 @@ def test_a_browser_shows_every_picture_fits_a_phone_and_requests_nothing(tmp_pat
         browser.close()
     assert {url for url in requests if not url.startswith("data:")} == {(tmp_path / "index.html").as_uri()}
     assert not colours[0] & colours[1]  # every line of a chart has a colour for each page
+
+
+def test_a_kid_has_its_share_of_the_way_to_untouched_photos_beside_it(tmp_path: Path) -> None:
+    kid = Score("kid_y", "KID", "", "lower", 35.2, 30, share=8.91)
+    without = Score("skin", "Skin colour", "", "lower", 3.0, 30)
+    evaluation = make_evaluation(make_run(scores=(kid, without)))
+    cells = [row.all("td")[0].text for row in page(evaluation, tmp_path).all("table")[1].all("tr")[1:]]
+    assert cells == ["35.28.9 % of the way back to untouched images", "3.00"]
+    scores = json.loads(scores_json(evaluation))["runs"]["first"]["scores"]
+    assert (scores["kid_y"]["share"], scores["skin"]["share"]) == (8.91, None)
+
+
+def test_a_run_without_an_f_has_no_photos_of_avatars(tmp_path: Path) -> None:
+    run = make_run(fake_photos=np.zeros((0, 32, 32, 3), np.uint8))
+    assert reverse_strip(run) == []
+    assert "Avatars to photos" not in page(make_evaluation(run), tmp_path).text

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from bitmoji_jax.evaluation import set_scores, testset
-from bitmoji_jax.evaluation.testset import EFFICIENTNET, KidScale, Outputs
+from bitmoji_jax.evaluation.testset import EFFICIENTNET, PLAIN, SQUEEZENET, KidScale, Outputs, View
 from bitmoji_jax.metrics.kid import Kid
-from bitmoji_jax.models.efficientnet import Features
 
-SIZE = 16
+SIZE = 64
 
 
 def images(count: int, seed: int, level: int) -> np.ndarray:
@@ -24,59 +23,80 @@ def means(batch: np.ndarray) -> np.ndarray:
     return batch.reshape(len(batch), 4, -1).mean(axis=2).astype(np.float32) / 64
 
 
+def brightest(batch: np.ndarray) -> np.ndarray:
+    return batch.reshape(len(batch), -1, 3).max(axis=1).astype(np.float32) / 64
+
+
 PHOTOS, AVATARS = images(60, 0, 60), images(60, 1, 180)
 
 
-def outputs_of(fake_y: np.ndarray, **networks: Features) -> Outputs:
-    """Of a translator that has made `fake_y` of PHOTOS, and PHOTOS of AVATARS."""
+def outputs_of(fake_y: np.ndarray, fake_x: np.ndarray | None = PHOTOS, sizes: tuple[int, ...] = (64,)) -> Outputs:
+    """Of a translator that has made `fake_y` of PHOTOS, and `fake_x` of AVATARS."""
     anything: Any = None
-    networks = {EFFICIENTNET: means, **networks}
+    networks = {SQUEEZENET: means, EFFICIENTNET: brightest}
 
-    def scales(floor: float, ceiling: float) -> dict[str, KidScale]:
-        return {
-            name: KidScale(
-                {"x": network(PHOTOS), "y": network(AVATARS)},
-                dict.fromkeys("xy", Kid(floor, 0, 1, 2)),
-                Kid(ceiling, 0, 1, 2),
-            )
-            for name, network in networks.items()
-        }
+    def scale(view: View) -> KidScale:
+        network, ceiling = networks[view.network], 0.25 if view.blurred else 0.5
+        return KidScale(
+            {"x": network(PHOTOS), "y": network(AVATARS)},
+            dict.fromkeys("xy", Kid(ceiling / 250, 0, 1, 2)),
+            Kid(ceiling, 0, 1, 2),
+        )
 
+    views = [View(name, size, blurred) for name in networks for size in sizes for blurred in (False, True)]
     test_set = testset.TestSet(
         photos=anything,
         avatars=anything,
         images={"x": PHOTOS, "y": AVATARS},
         networks=networks,
-        scales=scales(0.001, 0.5),
-        low_pass_scales=scales(0.002, 0.25),
+        scales={view: scale(view) for view in views},
         pairs=None,
     )
-    return Outputs(anything, test_set, judges=anything, fake_y=fake_y, fake_x=PHOTOS)
+    return Outputs(anything, test_set, judges=anything, fake_y=fake_y, fake_x=fake_x)
 
 
 def test_kid_is_printed_in_thousandths_with_both_ends_of_its_scale() -> None:
     scores = {score.name: score for score in set_scores.kid_scores(outputs_of(images(60, 2, 180)))}
-    assert set(scores) == {"kid_y", "kid_y_low_pass", "kid_x", "kid_x_low_pass"}
-    assert scores["kid_y"].value == pytest.approx(0, abs=5)
-    assert scores["kid_y"].references == {"real against real": 1, "untranslated photos": 500}
-    assert scores["kid_x_low_pass"].references == {"real against real": 2, "untranslated avatars": 250}
+    assert next(iter(scores)) == "kid_squeezenet_y_64"
+    assert set(scores) == {
+        f"kid_{network}_{domain}_64{blurred}"
+        for network in ("squeezenet", "efficientnet")
+        for domain in "xy"
+        for blurred in ("", "_low_pass")
+    }
+    plain = scores["kid_squeezenet_y_64"]
+    assert plain.value == pytest.approx(0, abs=5)
+    assert plain.references == {"real against real": 2, "untranslated photos": 500}
+    assert scores["kid_squeezenet_x_64_low_pass"].references == {"real against real": 1, "untranslated avatars": 250}
+    assert "used in training" in scores["kid_efficientnet_y_64"].note
+    assert "used in training" not in plain.note
     untouched = set_scores.kid_scores(outputs_of(PHOTOS))[0]
     assert untouched.value is not None
     assert untouched.value > 1000
+    assert untouched.share == pytest.approx(untouched.value / 5)  # of a ceiling of 500, in per cent
     assert untouched.sd is not None
     assert untouched.images == 60
 
 
-def test_a_second_network_takes_its_own_kid() -> None:
-    def brightest(batch: np.ndarray) -> np.ndarray:
-        return batch.reshape(len(batch), -1, 3).max(axis=1).astype(np.float32) / 64
+def test_the_networks_take_their_own_kid() -> None:
+    scores = {score.name: score for score in set_scores.kid_scores(outputs_of(PHOTOS))}
+    assert "by EfficientNet-Lite0" in scores["kid_efficientnet_y_64"].title
+    assert scores["kid_efficientnet_y_64"].value != scores["kid_squeezenet_y_64"].value
+    assert scores["kid_efficientnet_x_64"].value == pytest.approx(0, abs=5)
 
-    scores = {score.name: score for score in set_scores.kid_scores(outputs_of(PHOTOS, Brightest=brightest))}
-    assert len(scores) == 8
-    assert "by Brightest" in scores["kid_brightest_y"].title
-    assert scores["kid_brightest_y"].value is not None
-    assert scores["kid_brightest_y"].value != scores["kid_y"].value
-    assert scores["kid_brightest_x"].value == pytest.approx(0, abs=5)
+
+def test_larger_outputs_are_scored_at_their_size_too_and_photos_only_at_64_px() -> None:
+    names = {score.name for score in set_scores.kid_scores(outputs_of(AVATARS, sizes=(64, 128)))}
+    assert {"kid_squeezenet_y_64", "kid_squeezenet_y_128", "kid_efficientnet_y_128_low_pass"} <= names
+    assert "kid_squeezenet_x_64" in names
+    assert not any("x_128" in name for name in names)
+
+
+def test_without_an_f_the_scores_of_its_photos_have_the_reason() -> None:
+    scores = {score.name: score for score in set_scores.kid_scores(outputs_of(AVATARS, fake_x=None))}
+    assert scores["kid_squeezenet_y_64"].value is not None
+    assert scores["kid_squeezenet_x_64"].value is None
+    assert "no F" in scores["kid_squeezenet_x_64"].note
 
 
 def test_one_avatar_for_everybody_has_no_diversity() -> None:
@@ -92,9 +112,9 @@ def test_one_avatar_for_everybody_has_no_diversity() -> None:
 
 def test_too_few_real_avatars_are_named_as_the_reason() -> None:
     outputs = outputs_of(AVATARS)
-    scale = outputs.test_set.scales[EFFICIENTNET]
+    scale = outputs.test_set.scales[PLAIN]
     few = dataclasses.replace(scale, features={"y": scale.features["y"][:4]})
-    test_set = dataclasses.replace(outputs.test_set, scales={EFFICIENTNET: few})
+    test_set = dataclasses.replace(outputs.test_set, scales={PLAIN: few})
     spread, covered = set_scores.diversity(dataclasses.replace(outputs, test_set=test_set))
     assert spread.value is not None
     assert covered.value is None

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.builder import Example, encode_image, write_dataset
 from bitmoji_jax.data.pipeline import Dataset, open_dataset
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.evaluation.testset import read_split
+from bitmoji_jax.evaluation.testset import PLAIN, SQUEEZENET, Split, View, make_test_set, read_split
 
 SIZE = 32
 FACE = np.array([(0.36, 0.42), (0.64, 0.42), (0.5, 0.55), (0.4, 0.68), (0.6, 0.68)], np.float32)
@@ -45,9 +46,63 @@ def test_labels_are_read_and_colours_without_a_label_are_measured(tmp_path: Path
         "female": "labelled",
         "male": "measured",
         "glasses": "labelled",
-        "skin: very light": "labelled",
-        "skin: brown": "measured",
+        "skin: light": "labelled",
+        "skin: dark": "measured",
     }
+
+
+def test_a_labelled_skin_tone_is_used_before_the_colour(tmp_path: Path) -> None:
+    white = encode_image(np.full((SIZE, SIZE, 3), 255, np.uint8))
+    colour = {"skin_r": 240.0, "skin_g": 205.0, "skin_b": 180.0}  # light
+    examples = [
+        Example("both", white, attributes={"ita": -20.0, **colour}),
+        Example("colour", white, attributes=colour),
+    ]
+    dataset = dataset_of(tmp_path, examples, dict.fromkeys(("ita", "skin_r", "skin_g", "skin_b"), float))
+    order = [dataset.read("testA", i)["id"] for i in range(2)]
+    subsets = read_split(dataset, "testA").subsets
+    assert {name: order[int(np.flatnonzero(members)[0])] for name, members in subsets.items()} == {
+        "skin: dark": "both",
+        "skin: light": "colour",
+    }
+
+
+def grey(count: int, size: int, level: int) -> Split:
+    """Noise around a level, without labels."""
+    noise = np.random.default_rng(level).integers(-40, 40, (count, size, size, 3))
+    unknown = np.full((count, 5, 2), np.nan, np.float32)
+    none = np.full(count, np.nan)
+    colours = np.full((count, 3), np.nan)
+    return Split((level + noise).astype(np.uint8), unknown, none, {}, skin=colours, hair=colours, ita=none)
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(32, [64]), (64, [64]), (96, [64, 96]), (256, [64, 128])])
+def test_kid_is_taken_at_64_px_and_at_the_size_of_the_output(size: int, sizes: list[int]) -> None:
+    photos, avatars = grey(4, 128, 60), grey(4, 128, 180)
+    stored = {"trainA": photos.images, "trainB": avatars.images}
+
+    class Stored:
+        splits, stored_size, paired_test = stored, 128, False
+
+        def read(self, split: str, index: int) -> dict[str, np.ndarray]:
+            return {"image": stored[split][index]}
+
+    seen = []
+
+    def network(images: np.ndarray) -> np.ndarray:
+        seen.append(images.shape[1])
+        return images.mean(axis=(1, 2)).astype(np.float32) / 64
+
+    dataset: Any = Stored()
+    test_set = make_test_set(dataset, photos, avatars, size, {SQUEEZENET: network})
+    assert list(test_set.scales) == [View(SQUEEZENET, pixels, blurred) for pixels in sizes for blurred in (False, True)]
+    assert set(seen) == set(sizes)
+    assert test_set.images["x"].shape == (4, size, size, 3)
+    for scale in test_set.scales.values():
+        assert abs(scale.floor["y"].mean) < 0.01 < scale.ceiling.mean
+    # Outputs are resized to the view too.
+    assert test_set.features(PLAIN, test_set.images["y"]).shape == (4, 3)
+    assert seen[-1] == 64
 
 
 def test_a_dataset_without_test_images_is_refused(tmp_path: Path) -> None:

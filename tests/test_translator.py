@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import save_weights
 from bitmoji_jax.models.generator import Generator
@@ -41,6 +42,14 @@ def test_each_direction_applies_its_generator(translator: Translator, direction:
 
 def test_calling_it_translates_photos_to_avatars(translator: Translator) -> None:
     np.testing.assert_array_equal(translator(images(2)), translator.x2y(images(2)))
+
+
+def test_only_the_directions_that_there_are_can_be_used(translator: Translator) -> None:
+    assert translator.directions == {"x2y", "y2x"}
+    one_way = Translator({"x2y": lambda photos: photos}, size=32, cut_out=False)
+    assert one_way.directions == {"x2y"}
+    with pytest.raises(InputError, match="photos to avatars only"):
+        one_way.y2x(images(1))
 
 
 def test_any_number_of_images_gives_each_its_own_avatar_and_compiles_three_programs(

@@ -121,7 +121,7 @@ def _backdrop(image: jax.Array, key: jax.Array) -> jax.Array:
     colour_key, coarse_key, fine_key, choice_key = jax.random.split(key, 4)
     size = image.shape[0]
     texture, angle, strength, saturation, row, column, gain = draw(
-        choice_key, (0, 1), (0, 2 * np.pi), (0, 1.5), (0.1, 1), (0.2, 0.75), (0.15, 0.6), (0.5, 1.2)
+        choice_key, (0, 1), (0, 2 * np.pi), (0, 1), (0.1, 1), (0.2, 0.75), (0.15, 0.6), (0.5, 1.2)
     )
     colours = jax.random.uniform(colour_key, (2, 3), minval=-1, maxval=1)
     greys = colours.mean(-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Decodes image files of any kind to RGB, and encodes the squares of a dataset. Worker processes import it: no TFDS."""
+"""Decodes image files of any kind to RGB, and encodes squares for a dataset. Worker processes import it: no TFDS."""
 
 import contextlib
 import dataclasses
@@ -50,13 +50,13 @@ class UnusableImageError(InputError):
         return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Framing:
     """How a stored image becomes a square: turned upright by its EXIF orientation, 1 to 8, then cropped."""
 
     orientation: int
-    width: int  # of the upright image, in pixels
-    height: int
+    matrix: np.ndarray
+    """float64 [2, 3], from (x, y, 1) as fractions of the square to (x, y) as fractions of the upright image."""
 
     def apply(self, landmarks: np.ndarray) -> np.ndarray:
         """Converts landmarks float32 [5, 2] from fractions of the stored image to fractions of the square.
@@ -64,16 +64,18 @@ class Framing:
         Outside of the square they are < 0 or > 1. Where turning swaps left and right, the rows of the eyes and of the
         mouth corners are swapped, so that "left" stays the left of the image.
         """
-        x, y = landmarks[:, 0], landmarks[:, 1]
+        x, y = landmarks[:, 0].astype(np.float64), landmarks[:, 1].astype(np.float64)
         if self.orientation >= 5:
             x, y = y, x
         if self.orientation in (2, 3, 6, 7):
             x = 1 - x
         if self.orientation in (3, 4, 7, 8):
             y = 1 - y
-        left, top, side = central_square(self.width, self.height)
-        moved = np.stack([(x * self.width - left) / side, (y * self.height - top) / side], axis=1)
-        if self.orientation != 1:
+        offsets = (x - self.matrix[0, 2], y - self.matrix[1, 2])
+        inverse = np.linalg.inv(self.matrix[:, :2])
+        # Without the factors that are 0: times an unknown coordinate, NaN, they would make the other one unknown.
+        moved = np.stack([sum(k * v for k, v in zip(row, offsets, strict=True) if k) for row in inverse], axis=1)
+        if self.orientation != 1 or inverse[0, 1] != 0:
             for one, other in ((0, 1), (3, 4)):
                 if moved[one, 0] > moved[other, 0]:
                     moved[[one, other]] = moved[[other, one]]
@@ -121,16 +123,9 @@ def load_square(path: Path, size: int) -> tuple[np.ndarray, Framing]:
         box = (left, top, left + side, top + side)
         # Colours are converted after resizing, where there are few pixels.
         resized = upright.resize((size, size), Image.Resampling.LANCZOS, box, reducing_gap=3.0)
-        return _in_srgb(resized, icc), Framing(orientation, *upright.size)
-
-
-def encode_square(path: Path, size: int) -> tuple[bytes, Framing] | UnusableImageError:
-    """Encodes what `load_square` decodes for a dataset; returns the error of a file that gives no image."""
-    try:
-        rgb, framing = load_square(path, size)
-    except UnusableImageError as error:
-        return error
-    return encode_image(rgb), framing
+        width, height = upright.size
+        matrix = np.array([[side / width, 0, left / width], [0, side / height, top / height]])
+        return _in_srgb(resized, icc), Framing(orientation, matrix)
 
 
 def load_photo(source: Path | bytes | Image.Image, *, max_pixels: int | None = None) -> np.ndarray:
@@ -154,6 +149,12 @@ def load_photo(source: Path | bytes | Image.Image, *, max_pixels: int | None = N
             size = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
             upright = upright.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
         return _in_srgb(upright, icc)
+
+
+def read_orientation(path: Path) -> int:
+    """Reads the EXIF orientation of an image file, 1 to 8; `load_photo` has turned the image by it already."""
+    with _opened(path) as image:
+        return _orientation(image)
 
 
 def quiet_decoders() -> None:

@@ -1,8 +1,9 @@
 """Label CSVs: what is known about the images of a folder, by file name.
 
-Under a header, a row for each file. `file` is the path below the folder; `gender` is male, female, unknown or blank;
-the ten landmark columns (`eyeL_x`, `eyeL_y`, `eyeR_x` to `mouthR_y`) are fractions of the stored image, where L is the
-left of the image. Every other column is an attribute. A blank means unknown.
+Under a header, a row for each file. `file` is the path below the folder, with the folder's name in front where several
+folders have that path; `gender` is male, female, unknown or blank; the ten landmark columns (`eyeL_x`, `eyeL_y`,
+`eyeR_x` to `mouthR_y`) are fractions of the stored image, where L is the left of the image. Every other column is an
+attribute. A blank means unknown.
 """
 
 import csv
@@ -31,8 +32,8 @@ class Label:
     """Text of the other columns, without blanks."""
 
 
-def read_labels(paths: Sequence[Path], files: Set[str], folder: Path) -> tuple[dict[str, Label], list[str]]:
-    """Reads and merges the CSVs of one folder; `files` are all of its files, as paths below it.
+def read_labels(paths: Sequence[Path], files: Set[str], folder: str) -> tuple[dict[str, Label], list[str]]:
+    """Reads and merges the CSVs of one domain; `files` are the names of its files, `folder` says where they are.
 
     Returns:
         The labels by file, and warnings, a line each.

@@ -15,6 +15,7 @@ from PIL import Image
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.builder import GENDERS, SPLITS
 from bitmoji_jax.data.images import central_square, decode_image
+from bitmoji_jax.data.skin_balance import balanced_draws, skin_itas
 from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.parallel import SHARDED
@@ -141,11 +142,12 @@ def train_batches(
 ) -> Iterator[Any]:
     """Streams this process's share of the global batches to the devices, without end.
 
-    Photos and avatars are shuffled and repeated independently of each other, with a new order each epoch. The global
-    batches do not depend on the number of processes and devices.
+    Photos and avatars are shuffled and repeated independently of each other, with a new order each pass. In a pass each
+    is drawn once; with `config.balance_skin` photos of dark skin more often, see `skin_balance`. The global batches do
+    not depend on the number of processes and devices.
 
     Args:
-      config: its `read_threads`.
+      config: its `read_threads` and `balance_skin`.
       batch_size: images of each domain in a global batch.
       mesh: all devices.
       start: number of global batches to skip, those that a resumed run has used.
@@ -153,20 +155,25 @@ def train_batches(
     Returns:
       An iterator of {"x": {"image", "landmarks", "gender"}, "y": ...}, as of `read_pair` with two more axes in front,
       [devices, images per device], of which this process holds the part of its own devices.
+
+    Raises:
+      InputError: `config.balance_skin`, and the dataset knows no photo's skin tone.
     """
     local_batch = batch_size // jax.process_count()
     local_devices = mesh.local_mesh.size
     sharding = NamedSharding(mesh, SHARDED)
 
-    def stream(split: str, seed: int) -> grain.MapDataset:
-        return grain.MapDataset.range(len(dataset.splits[split])).shuffle(seed=seed).repeat()
+    def stream(draws: Sequence[int], seed: int) -> grain.MapDataset:
+        return grain.MapDataset.source(draws).shuffle(seed=seed).repeat()
 
     def to_devices(batch: Any) -> Any:
         split = jax.tree.map(lambda a: a.reshape(local_devices, -1, *a.shape[1:]), batch)
         return jax.make_array_from_process_local_data(sharding, split)
 
     seed_x, seed_y = (int(s) for s in np.random.SeedSequence(seed).generate_state(2, np.uint32))
-    pairs = grain.experimental.ZipMapDataset([stream("trainA", seed_x), stream("trainB", seed_y)])
+    photos, avatars = dataset.splits["trainA"], dataset.splits["trainB"]
+    draws_x = balanced_draws(skin_itas(photos)) if config.balance_skin else range(len(photos))
+    pairs = grain.experimental.ZipMapDataset([stream(draws_x, seed_x), stream(range(len(avatars)), seed_y)])
     batches = pairs.map(functools.partial(read_pair, dataset)).batch(local_batch, drop_remainder=True)
     # Every process takes each n-th batch, so that joined they are the batches of a single process.
     first = jax.process_index() + start * jax.process_count()

@@ -93,18 +93,19 @@ def lower_resolution(image: jax.Array, pixels: jax.Array) -> jax.Array:
 def jpeg(image: jax.Array, quality: jax.Array) -> jax.Array:
     """Returns the image as after JPEG of `quality` 1 to 100, clipped; S must be a multiple of 8.
 
-    The quantisation is that of libjpeg with the standard tables; colour has the full resolution (4:4:4).
+    Rounding and quantisation are those of libjpeg with the standard tables; colour has the full resolution (4:4:4).
     """
     size = image.shape[0]
     if size % 8:
         raise ValueError(f"JPEG has blocks of 8 pixels, and {size} is no multiple of 8")
-    scale = jnp.where(quality < 50, 5000 / quality, 200 - 2 * quality)
+    scale = jnp.where(quality < 50, jnp.floor(5000 / quality), 200 - 2 * quality)
     steps = jnp.clip(jnp.floor((_TABLES * scale + 50) / 100), 1, 255)[:, None, :]  # [8, 1, 8, 3]
-    blocks = ((image * 127.5) @ _YCBCR.T).reshape(size // 8, 8, size // 8, 8, 3)
+    blocks = jnp.round(((image + 1) * 127.5 - 128) @ _YCBCR.T).reshape(size // 8, 8, size // 8, 8, 3)
     waves = jnp.einsum("ua,iajbc,vb->iujvc", _DCT, blocks, _DCT)
     waves = jnp.round(waves / steps) * steps
     blocks = jnp.einsum("ua,iujvc,vb->iajbc", _DCT, waves, _DCT)
-    return jnp.clip(blocks.reshape(image.shape) @ np.linalg.inv(_YCBCR).T / 127.5, -1, 1)
+    levels = blocks.reshape(image.shape) @ np.linalg.inv(_YCBCR).T + 128
+    return jnp.clip(levels / 127.5 - 1, -1, 1)
 
 
 def roughen(image: jax.Array, key: jax.Array) -> jax.Array:

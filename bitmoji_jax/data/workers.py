@@ -1,4 +1,4 @@
-"""A pool of worker processes, which import only what their function needs: neither JAX nor TFDS here.
+"""A pool of worker processes, which import only what their function needs: neither TFDS nor, mostly, JAX.
 
 The workers are fresh interpreters at the other end of a socket. Those of `multiprocessing` would import the caller's
 main module, and JAX with it, and would need that module to have an `if __name__ == "__main__":`.
@@ -77,7 +77,13 @@ def _start_worker() -> tuple[subprocess.Popen[bytes], Connection]:
             pass_fds=[theirs.fileno()],
             process_group=0,  # of its own, so that a terminal's Ctrl-C reaches this process only
             # One thread each: the workers share the cores already.
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            env={
+                **os.environ,
+                "PYTHONPATH": path,
+                "OMP_NUM_THREADS": "1",
+                "OPENBLAS_NUM_THREADS": "1",
+                "JAX_PLATFORMS": "cpu",  # for a function that uses JAX: each would take most of an accelerator's memory
+            },
         )
     return process, ours
 

@@ -18,17 +18,18 @@ from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.config import DataConfig, ExperimentConfig
 from bitmoji_jax.data.pipeline import open_dataset
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.evaluation import photo_scores, set_scores
+from bitmoji_jax.evaluation import altered_photos, photo_scores, set_scores
 from bitmoji_jax.evaluation.judges import Judges, load_judges
 from bitmoji_jax.evaluation.report.page import write_report
 from bitmoji_jax.evaluation.report.tables import format_count
 from bitmoji_jax.evaluation.results import Evaluation, RunResult, Score
-from bitmoji_jax.evaluation.testset import EFFICIENTNET, Outputs, TestSet, make_test_set, read_split
+from bitmoji_jax.evaluation.testset import EFFICIENTNET, SQUEEZENET, Outputs, TestSet, make_test_set, read_split
 from bitmoji_jax.host import available_cores
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import Weights, run_weights
 from bitmoji_jax.models.efficientnet import load_efficientnet_lite0
 from bitmoji_jax.models.squeezenet import load_squeezenet
+from bitmoji_jax.ops.batching import resized
 
 _SORTED_BY = ("paired_error", "distance_to_real", "skin_delta_e", "hair_delta_e", "landmarks_y", "cycle_psnr_x")
 """Scores by which the report sorts the photos."""
@@ -58,16 +59,17 @@ def evaluate(
     sizes = " · ".join(f"{name} {count:,}" for name, count in dataset.sizes().items())
     console.print(f"{format_count(len(runs), 'run')} on {sizes}")
     photos, avatars = read_split(dataset, "testA"), read_split(dataset, "testB")
-    networks = {EFFICIENTNET: load_efficientnet_lite0(), "SqueezeNet": load_squeezenet()}
+    networks = {SQUEEZENET: load_squeezenet(), EFFICIENTNET: load_efficientnet_lite0()}
     judges = load_judges(dataset, console)
     test_sets: dict[int, TestSet] = {}
     results = []
     for run, name, (of_run, which) in zip(runs, names, weights, strict=True):
         console.print(f"{name}: {which}, {of_run.images:,} images seen")
-        size = of_run.config.data.image_size
+        translator = Translator.from_weights(of_run)
+        size = translator.size
         if size not in test_sets:
             test_sets[size] = make_test_set(dataset, photos, avatars, size, networks)
-        results.append(_evaluate_run(run, name, which, of_run, test_sets[size], judges))
+        results.append(_evaluate_run(run, name, which, of_run, translator, test_sets[size], judges))
     evaluation = Evaluation(
         date=datetime.date.today().isoformat(),
         machine=_machine(),
@@ -87,9 +89,11 @@ def evaluate(
     return evaluation
 
 
-def _evaluate_run(run: Path, name: str, which: str, weights: Weights, test_set: TestSet, judges: Judges) -> RunResult:
-    translator = Translator.from_weights(weights)
-    fake_y, fake_x = translator.x2y(test_set.photos.images), translator.y2x(test_set.avatars.images)
+def _evaluate_run(
+    run: Path, name: str, which: str, weights: Weights, translator: Translator, test_set: TestSet, judges: Judges
+) -> RunResult:
+    fake_y = translator.x2y(test_set.photos.images)
+    fake_x = translator.y2x(test_set.avatars.images) if "y2x" in translator.directions else None
     outputs = Outputs(translator, test_set, judges, fake_y, fake_x)
     scores = _scores(outputs)
     measures = {
@@ -103,7 +107,7 @@ def _evaluate_run(run: Path, name: str, which: str, weights: Weights, test_set: 
         name=name,
         checkpoint=which,
         images_seen=weights.images,
-        total_images=None if epoch_images is None else weights.config.train.total_images(epoch_images),
+        total_images=_total_images(weights, epoch_images),
         parameters=sum(leaf.size for leaf in jax.tree.leaves({n: p for n, p in weights.networks.items() if n != "f"})),
         config=weights.config,
         scores=tuple(scores),
@@ -111,24 +115,37 @@ def _evaluate_run(run: Path, name: str, which: str, weights: Weights, test_set: 
         photos=test_set.images["x"],
         avatars=fake_y,
         real_avatars=test_set.images["y"],
-        fake_photos=fake_x,
+        fake_photos=fake_y[:0] if fake_x is None else resized(fake_x, translator.size),
         sorted_by=tuple(measures[name] for name in _SORTED_BY if name in measures),
         subsets=test_set.photos.subsets,
     )
 
 
+def _total_images(weights: Weights, epoch_images: int | None) -> int | None:
+    """Of the schedule of the stage that the weights are from; None if unknown."""
+    if "s" in weights.networks:
+        return weights.config.teach.images
+    if "r" in weights.networks:
+        return weights.config.refine.images
+    return None if epoch_images is None else weights.config.train.total_images(epoch_images)
+
+
 def _scores(outputs: Outputs) -> list[Score]:
     """Computes all scores, in the order of the report."""
     pairs = outputs.test_set.pairs
+    skin = photo_scores.colour_score(outputs, "skin")
     return [
         *([] if pairs is None else [photo_scores.paired_score(outputs, pairs)]),
         *set_scores.kid_scores(outputs),
-        photo_scores.gender_score(outputs),
-        photo_scores.colour_score(outputs, "skin"),
+        *photo_scores.gender_scores(outputs),
+        skin,
+        photo_scores.skin_ratio_score(skin),
         photo_scores.colour_score(outputs, "hair"),
-        photo_scores.landmark_score(outputs, "y"),
-        photo_scores.landmark_score(outputs, "x"),
-        photo_scores.shadow_score(outputs),
+        *photo_scores.landmark_scores(outputs, "y"),
+        *photo_scores.landmark_scores(outputs, "x"),
+        altered_photos.shadow_score(outputs),
+        altered_photos.residue_score(outputs),
+        altered_photos.flat_head_score(outputs),
         *photo_scores.accessory_scores(outputs, "glasses"),
         *photo_scores.accessory_scores(outputs, "hat"),
         *set_scores.diversity(outputs),

@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from bitmoji_jax.evaluation.results import Group, JudgeAccuracy, Score, measured
-from bitmoji_jax.evaluation.testset import EFFICIENTNET, Outputs, Pairs
+from bitmoji_jax.evaluation.results import NO_F, Group, JudgeAccuracy, Score, measured
+from bitmoji_jax.evaluation.testset import PLAIN, SKIN_GROUP, Outputs, Pairs
 from bitmoji_jax.metrics.colour import delta_e, srgb_to_lab
 from bitmoji_jax.metrics.face_colour import hair_colour, skin_colour
 from bitmoji_jax.metrics.images import (
@@ -16,28 +16,59 @@ from bitmoji_jax.metrics.images import (
     high_frequency_hiding,
     nme,
     paired_error,
-    shadow_sensitivity,
 )
-from bitmoji_jax.metrics.shadow import cast_shadow
+from bitmoji_jax.ops.batching import resized
 
 _JPEG_QUALITY = 75
 _OTHER_AVATAR = "another photo's avatar"
 """The reference for a translator that ignores who is in the photo."""
+_FEW = 20  # photos of a group, below which its value says little
 
 
-def gender_score(outputs: Outputs) -> Score:
-    """Measures how often the avatar has the gender of the photo's label."""
+def gender_scores(outputs: Outputs) -> list[Score]:
+    """Measures how often the avatar has the gender of the photo's label, and how that differs between the genders."""
     photos = outputs.test_set.photos
     score = Score("gender_kept", "Gender kept", "%", "higher")
-    if (reason := outputs.judges.missing.get("gender_y")) is not None:
-        return dataclasses.replace(score, note=reason)
-    if not np.isfinite(photos.female).any():
-        return dataclasses.replace(score, note="no photo's gender is labelled")
+    gap = Score("gender_gap", "Gender kept, difference between women and men", "points", "lower")
+    reason = outputs.judges.missing.get("gender_y")
+    if reason is None and not np.isfinite(photos.female).any():
+        reason = "no photo's gender is labelled"
+    if reason is not None:
+        return [dataclasses.replace(score, note=reason), dataclasses.replace(gap, note=reason)]
     female = outputs.judges.classify("gender", outputs.fake_y) > 0.5
     kept = np.where(np.isfinite(photos.female), 100.0 * (female == (photos.female == 1)), np.nan)
     accuracy = outputs.judges.accuracy("gender_y")
     score = dataclasses.replace(score, references={"classifier on real avatars": 100 * accuracy.value})
-    return _mean(_judged(score, accuracy), kept, photos.subsets)
+    score = _mean(_judged(score, accuracy), kept, photos.subsets)
+    genders = {name: score.groups[name] for name in ("female", "male") if name in score.groups}
+    if len(genders) < 2:
+        return [score, dataclasses.replace(gap, note="the test photos are of one gender")]
+    gap = dataclasses.replace(
+        _judged(gap, accuracy),
+        value=abs(genders["female"].value - genders["male"].value),
+        images=score.images,
+        groups=genders,
+    )
+    return [score, gap]
+
+
+def skin_ratio_score(skin: Score) -> Score:
+    """Divides the skin colour's error in the worst skin group by that in the best, from the score of the colour."""
+    score = Score("skin_delta_e_ratio", "Skin colour error, worst skin group over best", "", "near 1")
+    groups = {name: group for name, group in skin.groups.items() if name.startswith(SKIN_GROUP)}
+    values = [group.value for group in groups.values()]
+    if len(groups) < 2 or not min(values):
+        reason = skin.note if skin.value is None else "it needs photos of two skin groups, each with an error"
+        return dataclasses.replace(score, note=reason)
+    few = [f"{group.images} of {name}" for name, group in groups.items() if group.images < _FEW]
+    return dataclasses.replace(
+        score,
+        value=max(values) / min(values),
+        images=sum(group.images for group in groups.values()),
+        groups=groups,
+        reliable=not few,
+        note=f"few photos: {', '.join(few)}" if few else "",
+    )
 
 
 def colour_score(outputs: Outputs, name: Literal["skin", "hair"]) -> Score:
@@ -59,40 +90,32 @@ def colour_score(outputs: Outputs, name: Literal["skin", "hair"]) -> Score:
     return _mean(score, errors, photos.subsets)
 
 
-def landmark_score(outputs: Outputs, domain: Literal["x", "y"]) -> Score:
-    """Measures how far eyes, nose and mouth move, in G's avatars (y) or in F's photos (x)."""
+def landmark_scores(outputs: Outputs, domain: Literal["x", "y"]) -> list[Score]:
+    """Measures how far eyes, nose and mouth move, in G's avatars (y) or in F's photos (x).
+
+    The second score is the ratio to the same error with another image's output: drawings have other proportions than
+    photos, which moves the landmarks of all outputs alike and hides in the first score whether a face keeps its own.
+    """
     photos, avatars = outputs.test_set.photos, outputs.test_set.avatars
     fakes, source, title, other = {
         "y": (outputs.fake_y, photos, "photo to avatar", _OTHER_AVATAR),
         "x": (outputs.fake_x, avatars, "avatar to photo", "another avatar's photo"),
     }[domain]
     score = Score(f"landmarks_{domain}", f"Landmarks, {title}", "NME", "lower")
-    if (reason := outputs.judges.missing.get(f"landmarks_{domain}")) is not None:
-        return dataclasses.replace(score, note=reason)
-    if not np.isfinite(source.landmarks).any():
-        return dataclasses.replace(score, note="no landmarks are labelled")
+    ratio = Score(f"landmarks_{domain}_ratio", f"Landmarks, {title}, over those of {other}", "", "lower")
+    reason = NO_F if fakes is None else outputs.judges.missing.get(f"landmarks_{domain}", "")
+    if not reason and not np.isfinite(source.landmarks).any():
+        reason = "no landmarks are labelled"
+    if fakes is None or reason:
+        return [dataclasses.replace(missing, note=reason) for missing in (score, ratio)]
     points = outputs.judges.landmarks(domain, fakes)
     errors = nme(points, source.landmarks).per_image
     accuracy = outputs.judges.accuracy(f"landmarks_{domain}")
     others = nme(np.roll(points, 1, axis=0), source.landmarks).mean
     score = dataclasses.replace(score, references={other: others, "regressor on real images": accuracy.value})
-    subsets = photos.subsets if domain == "y" else {}
-    return _mean(_judged(score, accuracy), errors, subsets)
-
-
-def shadow_score(outputs: Outputs) -> Score:
-    """Measures how much of a cast shadow reaches the avatar."""
-    photos = outputs.test_set.images["x"]
-    shadowed = cast_shadow(photos)
-    return Score(
-        name="shadow",
-        title="Cast shadow: change of the avatar over that of the photo",
-        unit="",
-        better="lower",
-        value=shadow_sensitivity(photos, shadowed, outputs.fake_y, outputs.translator.x2y(shadowed)),
-        images=len(photos),
-        references={"copying the photo": 1.0},
-    )
+    score = _mean(_judged(score, accuracy), errors, photos.subsets if domain == "y" else {})
+    ratio = dataclasses.replace(ratio, images=score.images, references={"ignoring who is there": 1.0})
+    return [score, measured(_judged(ratio, accuracy), lambda: _ratio(score.value, others))]
 
 
 def accessory_scores(outputs: Outputs, name: Literal["glasses", "hat"]) -> list[Score]:
@@ -120,8 +143,6 @@ def accessory_scores(outputs: Outputs, name: Literal["glasses", "hat"]) -> list[
 def cycle_scores(outputs: Outputs) -> list[Score]:
     """Measures the cycle's error in both directions, and how much of the photo is hidden in faint high frequencies."""
     translator, reals = outputs.translator, outputs.test_set.images
-    subsets = outputs.test_set.photos.subsets
-    rec_x, rec_y = translator.y2x(outputs.fake_y), translator.x2y(outputs.fake_x)
     cycle_x = Score("cycle_psnr_x", "Cycle: photo to avatar and back", "dB", "higher")
     cycle_y = Score("cycle_psnr_y", "Cycle: avatar to photo and back", "dB", "higher")
     hiding = Score(
@@ -129,13 +150,17 @@ def cycle_scores(outputs: Outputs) -> list[Score]:
         title=f"Cycle error after JPEG {_JPEG_QUALITY} of the avatar, over that without",
         unit="",
         better="near 1",
-        images=len(rec_x),
         references={"nothing hidden": 1.0},
     )
+    if outputs.fake_x is None:
+        return [dataclasses.replace(score, note=NO_F) for score in (cycle_x, cycle_y, hiding)]
+    rec_x, rec_y = translator.y2x(outputs.fake_y), translator.x2y(outputs.fake_x)
+    photos = resized(reals["x"], rec_x.shape[1])  # F may be of another size than G
     after_jpeg = translator.y2x(np.stack([compress_jpeg(avatar, _JPEG_QUALITY) for avatar in outputs.fake_y]))
-    hiding = measured(hiding, lambda: high_frequency_hiding(reals["x"], rec_x, after_jpeg))
-    psnr_x, psnr_y = cycle_psnr(reals["x"], rec_x), cycle_psnr(reals["y"], rec_y)
-    return [_mean(cycle_x, psnr_x, subsets), _mean(cycle_y, psnr_y, {}), hiding]
+    hiding = dataclasses.replace(hiding, images=len(rec_x))
+    hiding = measured(hiding, lambda: high_frequency_hiding(photos, rec_x, after_jpeg))
+    psnr_x, psnr_y = cycle_psnr(photos, rec_x), cycle_psnr(reals["y"], rec_y)
+    return [_mean(cycle_x, psnr_x, outputs.test_set.photos.subsets), _mean(cycle_y, psnr_y, {}), hiding]
 
 
 def paired_score(outputs: Outputs, pairs: Pairs) -> Score:
@@ -159,8 +184,8 @@ def paired_score(outputs: Outputs, pairs: Pairs) -> Score:
 
 def distance_to_real(outputs: Outputs) -> Score:
     """Measures the distance of each avatar's features from those of the nearest real avatar."""
-    fakes = outputs.features[EFFICIENTNET]["y"].astype(np.float64)
-    reals = outputs.test_set.scales[EFFICIENTNET].features["y"].astype(np.float64)
+    fakes = outputs.features[PLAIN].astype(np.float64)
+    reals = outputs.test_set.scales[PLAIN].features["y"].astype(np.float64)
     squares = (fakes**2).sum(1)[:, None] + (reals**2).sum(1)[None] - 2 * fakes @ reals.T
     distances = np.sqrt(np.maximum(squares.min(axis=1), 0))
     title = "Distance from the nearest real avatar, in features"
@@ -177,6 +202,12 @@ def _mean(score: Score, values: np.ndarray, subsets: Mapping[str, np.ndarray]) -
     }
     value, images = float(values[known].mean()), int(known.sum())
     return dataclasses.replace(score, value=value, images=images, groups=groups, per_image=values)
+
+
+def _ratio(value: float | None, other: float) -> float:
+    if value is None or not other > 0:
+        raise ValueError("the landmarks have no error to compare with")
+    return value / other
 
 
 def _judged(score: Score, accuracy: JudgeAccuracy) -> Score:

@@ -12,6 +12,9 @@ from bitmoji_jax.config import ExperimentConfig
 
 Better = Literal["lower", "higher", "near 1"]
 
+NO_F = "these weights have no F, which makes photos of avatars"
+"""The note of a score that needs F."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Group:
@@ -38,6 +41,8 @@ class Score:
     """Test images it was computed over."""
     sd: float | None = None
     """Standard deviation over random subsets, where the score has one."""
+    share: float | None = None
+    """`value` over that of doing nothing, in per cent, in a KID: 100 is untouched photos, 0 real avatars."""
     references: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """The score of something known, by name: real avatars, untranslated photos."""
     groups: Mapping[str, Group] = dataclasses.field(default_factory=dict)
@@ -97,7 +102,7 @@ class RunResult:
     real_avatars: np.ndarray
     """uint8 [M, S, S, 3]."""
     fake_photos: np.ndarray
-    """uint8 [M, S, S, 3], F of `real_avatars`."""
+    """uint8 [M, S, S, 3], F of `real_avatars`; none, [0, S, S, 3], where there is no F."""
     sorted_by: tuple[Score, ...]
     """Scores whose `per_image` values sort the photos of the report; the first one sorts the subsets too."""
     subsets: Mapping[str, np.ndarray]
@@ -137,7 +142,7 @@ def scores_json(evaluation: Evaluation) -> str:
                 "checkpoint": run.checkpoint,
                 "images_seen": run.images_seen,
                 "total_images": run.total_images,
-                "image_size": run.config.data.image_size,
+                "image_size": run.avatars.shape[1],
                 "parameters": run.parameters,
                 "generator": dataclasses.asdict(run.config.generator),
                 "discriminator": dataclasses.asdict(run.config.discriminator),

@@ -1,54 +1,71 @@
 """Scores of the outputs as a set: do they look like avatars, are they varied, do they share a fault?"""
 
-from bitmoji_jax.evaluation.results import Score, measured
-from bitmoji_jax.evaluation.testset import EFFICIENTNET, Outputs
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from bitmoji_jax.evaluation.results import NO_F, Score, measured
+from bitmoji_jax.evaluation.testset import EFFICIENTNET, KID_SIZE, PLAIN, SQUEEZENET, KidScale, Outputs, View
 from bitmoji_jax.metrics.checkerboard import checkerboard
 from bitmoji_jax.metrics.diversity import coverage, nearest_neighbour_ratio
 from bitmoji_jax.metrics.images import colour_inversion, does_nothing
-from bitmoji_jax.metrics.kid import kid, low_pass
+from bitmoji_jax.metrics.kid import kid
 
 _TO_THOUSANDTHS = 1000.0  # the customary unit of KID
-_LOW_PASS_NOTE = "insensitive to lines and noise: palette, pose, large shapes"
+_BLURRED_NOTE = "insensitive to lines and noise: palette, pose, large shapes"
+_NOTES = {
+    SQUEEZENET: "reacts to blur and traces of JPEG first",
+    EFFICIENTNET: "used in training, which can lower it without better pictures; reacts to fine noise and blur first",
+}
 
 
 def kid_scores(outputs: Outputs) -> list[Score]:
-    """Measures the KID of avatars and of photos made of avatars by every network, as they are and blurred."""
-    scores = []
-    for network, features in outputs.test_set.networks.items():
-        if network == EFFICIENTNET:
-            key, by, faults = "kid", "", "fine noise and blur"
-        else:
-            key, by, faults = f"kid_{network.lower()}", f" by {network}", "blur and traces of JPEG"
-        for domain, images, subject, untouched in (
-            ("y", outputs.fake_y, "avatars", "untranslated photos"),
-            ("x", outputs.fake_x, "photos made of avatars", "untranslated avatars"),
-        ):
-            for blur in (False, True):
-                fakes = features(low_pass(images)) if blur else outputs.features[network][domain]
-                scale = (outputs.test_set.low_pass_scales if blur else outputs.test_set.scales)[network]
-                distance = kid(fakes, scale.features[domain])
-                scores.append(
-                    Score(
-                        name=f"{key}_{domain}" + ("_low_pass" if blur else ""),
-                        title=f"KID × 1000{by} of {subject}" + (", both sides blurred" if blur else ""),
-                        unit="",
-                        better="lower",
-                        value=_TO_THOUSANDTHS * distance.mean,
-                        images=len(images),
-                        sd=_TO_THOUSANDTHS * distance.sd,
-                        references={
-                            "real against real": _TO_THOUSANDTHS * scale.floor[domain].mean,
-                            untouched: _TO_THOUSANDTHS * scale.ceiling.mean,
-                        },
-                        note=_LOW_PASS_NOTE if blur else f"these features react to {faults} first",
-                    )
-                )
-    return scores
+    """Measures the KID of avatars in every view, and that of photos made of avatars at `KID_SIZE` pixels."""
+    of_avatars, of_photos = [], []
+    for view, scale in outputs.test_set.scales.items():
+        of_avatars.append(_kid_score(view, "y", scale, outputs.features[view]))
+        if view.size == KID_SIZE:
+            fakes = None if outputs.fake_x is None else outputs.test_set.features(view, outputs.fake_x)
+            of_photos.append(_kid_score(view, "x", scale, fakes))
+    return of_avatars + of_photos
+
+
+def _kid_score(view: View, domain: Literal["x", "y"], scale: KidScale, fakes: np.ndarray | None) -> Score:
+    """The KID of one domain's fake features [N, D] in one view; without them, the reason in its place."""
+    subject, untouched = {
+        "y": ("avatars", "untranslated photos"),
+        "x": ("photos made of avatars", "untranslated avatars"),
+    }[domain]
+    network = view.network.lower().partition("-")[0]
+    note = _NOTES.get(view.network, "")
+    score = Score(
+        name=f"kid_{network}_{domain}_{view.size}" + ("_low_pass" if view.blurred else ""),
+        title=f"KID × 1000 by {view.network} of {subject} at {view.size} px"
+        + (", both sides blurred" if view.blurred else ""),
+        unit="",
+        better="lower",
+        note="; ".join(filter(None, [note, _BLURRED_NOTE if view.blurred else ""])),
+    )
+    if fakes is None:
+        return dataclasses.replace(score, note=NO_F)
+    distance, ceiling = kid(fakes, scale.features[domain]), scale.ceiling.mean
+    return dataclasses.replace(
+        score,
+        value=_TO_THOUSANDTHS * distance.mean,
+        images=len(fakes),
+        sd=_TO_THOUSANDTHS * distance.sd,
+        share=100 * distance.mean / ceiling if ceiling > 0 else None,
+        references={
+            "real against real": _TO_THOUSANDTHS * scale.floor[domain].mean,
+            untouched: _TO_THOUSANDTHS * ceiling,
+        },
+    )
 
 
 def diversity(outputs: Outputs) -> list[Score]:
-    """Measures whether avatars are as varied as real ones."""
-    fakes, reals = outputs.features[EFFICIENTNET]["y"], outputs.test_set.scales[EFFICIENTNET].features["y"]
+    """Measures whether avatars are as varied as real ones, in the view `PLAIN`."""
+    fakes, reals = outputs.features[PLAIN], outputs.test_set.scales[PLAIN].features["y"]
     spread = Score(
         name="nearest_neighbour_ratio",
         title="Distance of an avatar from the nearest other one, over that of real avatars",
@@ -56,7 +73,7 @@ def diversity(outputs: Outputs) -> list[Score]:
         better="near 1",
         images=len(fakes),
         references={"one avatar for everybody": 0.0},
-        note="noise and artefacts lift it above 1",
+        note="noise and artefacts lift it above 1, blur lowers it",
     )
     covered = Score(
         name="coverage",

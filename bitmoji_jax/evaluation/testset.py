@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from bitmoji_jax.data.pipeline import Dataset
@@ -15,9 +17,16 @@ from bitmoji_jax.metrics.face_colour import hair_colour, skin_colour
 from bitmoji_jax.metrics.kid import Kid, kid, low_pass
 from bitmoji_jax.models.features import Features
 from bitmoji_jax.ops.batching import resized
+from bitmoji_jax.ops.image import resize
 
-EFFICIENTNET = "EfficientNet-Lite0"
-"""Name of the network that measures diversity, and whose KID has the names kid_y and kid_x."""
+SQUEEZENET, EFFICIENTNET = "SqueezeNet", "EfficientNet-Lite0"
+"""Names of the networks that KID is taken with; stages train on the second, so no decision may rest on it."""
+
+KID_SIZE = 64
+"""Side in pixels at which KID is always taken, so that runs of every size compare."""
+
+SKIN_GROUP = "skin: "
+"""Prefix of the names of the subsets by skin tone."""
 
 _VISIBLE = ("glasses", "hat", "shadow")  # attributes of 0 or 1
 _FLOOR_IMAGES = 200  # enough for a number near 0; features take most of an evaluation's time
@@ -39,24 +48,37 @@ class Split:
     """sRGB of the skin, float64 [N, 3], 0 to 255: from attributes, else measured at the landmarks, else NaN."""
     hair: np.ndarray
     """The same of the hair."""
+    ita: np.ndarray
+    """Individual typology angle of the skin in degrees, float64 [N]: from attributes, else of `skin`, else NaN."""
 
     @functools.cached_property
     def subsets(self) -> dict[str, np.ndarray]:
         """bool [N] by name: gender, visible attributes, skin tone by ITA; empty subsets are left out."""
-        angles = individual_typology_angle(srgb_to_lab(self.skin))
-        groups = np.array([ita_group(angle) for angle in angles])
+        groups = np.array([ita_group(angle) for angle in self.ita])
         subsets = {
             "female": self.female == 1,
             "male": self.female == 0,
             **{name: values == 1 for name, values in self.visible.items()},
-            **{f"skin: {group}": groups == group for group in ITA_GROUPS},
+            **{f"{SKIN_GROUP}{group}": groups == group for group in ITA_GROUPS},
         }
         return {name: members for name, members in subsets.items() if members.any()}
 
 
+class View(NamedTuple):
+    """How both sides of a comparison by features are seen: by which network, at how many pixels, blurred or not."""
+
+    network: str
+    size: int
+    blurred: bool
+
+
+PLAIN = View(SQUEEZENET, KID_SIZE, False)
+"""The view of the scores of variety and of the distance of single avatars from real ones."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class KidScale:
-    """One network's features of the real test images, and the two ends of the KID scale. Keys are domains, x and y."""
+    """Features of the real test images in one view, and the two ends of the KID scale. Keys are domains, x and y."""
 
     features: Mapping[str, np.ndarray]
     """[N, D]."""
@@ -75,7 +97,7 @@ class Pairs:
     avatars: list[int]
     """Indices in testB of the photos' true avatars."""
     mean_avatar: np.ndarray
-    """float64 [H, H, 3], of all training avatars."""
+    """float64 [S, S, 3], of all training avatars."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,13 +109,15 @@ class TestSet:
     images: Mapping[str, np.ndarray]
     """By domain: uint8 [N, S, S, 3]."""
     networks: Mapping[str, Features]
-    """Feature networks that KID is taken with, by name; `EFFICIENTNET` is among them."""
-    scales: Mapping[str, KidScale]
-    """By network."""
-    low_pass_scales: Mapping[str, KidScale]
-    """By network, of images after `kid.low_pass`."""
+    """Feature networks by name; `SQUEEZENET` is among them."""
+    scales: Mapping[View, KidScale]
+    """In every view that KID is taken in; `PLAIN` is among them."""
     pairs: Pairs | None
     """None where true avatars are unknown."""
+
+    def features(self, view: View, images: np.ndarray) -> np.ndarray:
+        """Computes the features [N, D] of uint8 images [N, H, H, 3] in a view."""
+        return self.networks[view.network](_seen(images, view))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,17 +129,13 @@ class Outputs:
     judges: Judges
     fake_y: np.ndarray
     """uint8 [N, S, S, 3], G of the photos."""
-    fake_x: np.ndarray
-    """uint8 [M, S, S, 3], F of the avatars."""
+    fake_x: np.ndarray | None
+    """uint8 [M, H, H, 3], F of the avatars, H of any size; None where there is no F."""
 
     @functools.cached_property
-    def features(self) -> dict[str, dict[str, np.ndarray]]:
-        """[N, D] by network and domain, of the translated images."""
-        fakes = {"x": self.fake_x, "y": self.fake_y}
-        return {
-            name: {domain: network(images) for domain, images in fakes.items()}
-            for name, network in self.test_set.networks.items()
-        }
+    def features(self) -> dict[View, np.ndarray]:
+        """[N, D] by view, of the avatars."""
+        return {view: self.test_set.features(view, self.fake_y) for view in self.test_set.scales}
 
 
 def read_split(dataset: Dataset, name: str) -> Split:
@@ -139,49 +159,62 @@ def read_split(dataset: Dataset, name: str) -> Split:
         return np.where(np.isfinite(labelled).all(axis=1, keepdims=True), labelled, measured)
 
     visible = {name: attribute(name) for name in _VISIBLE}
+    skin, ita = colour("skin", skin_colour(images, landmarks)), attribute("ita")
     return Split(
         images=images,
         landmarks=landmarks,
         female=np.array([{"female": 1.0, "male": 0.0}.get(row["gender"], np.nan) for row in rows]),
         visible={name: values for name, values in visible.items() if np.isfinite(values).any()},
-        skin=colour("skin", skin_colour(images, landmarks)),
+        skin=skin,
         hair=colour("hair", hair_colour(images, landmarks)),
+        ita=np.where(np.isfinite(ita), ita, individual_typology_angle(srgb_to_lab(skin))),
     )
 
 
 def make_test_set(
     dataset: Dataset, photos: Split, avatars: Split, size: int, networks: Mapping[str, Features]
 ) -> TestSet:
-    """Resizes the test images to `size` pixels and measures both ends of the KID scale with every network."""
-    images = {"x": resized(photos.images, size), "y": resized(avatars.images, size)}
-    train = {domain: _some_images(dataset, split, size) for domain, split in (("x", "trainA"), ("y", "trainB"))}
-    blurred = {domain: low_pass(values) for domain, values in images.items()}
-    blurred_train = {domain: low_pass(values) for domain, values in train.items()}
+    """Resizes the test images to `size` pixels, and measures both ends of the KID scale in every view.
+
+    The views are those of each network at `KID_SIZE` pixels and, where that is larger, at `size`, but no larger than
+    the stored images: enlarged ones would be compared for their blur.
+    """
+    sizes = sorted({KID_SIZE, max(KID_SIZE, min(size, dataset.stored_size))})
+    tests = {"x": photos.images, "y": avatars.images}
+    train = {"x": _some_images(dataset, "trainA"), "y": _some_images(dataset, "trainB")}
+    views = [View(name, pixels, blurred) for name in networks for pixels in sizes for blurred in (False, True)]
     pairs = None
     if dataset.paired_test:
         of_photos, of_avatars = zip(*dataset.test_pairs(), strict=True)
-        pairs = Pairs(list(of_photos), list(of_avatars), dataset.mean_image("trainB"))
+        mean_avatar = np.asarray(resize(jnp.asarray(dataset.mean_image("trainB"))[None], size)[0], np.float64)
+        pairs = Pairs(list(of_photos), list(of_avatars), mean_avatar)
     return TestSet(
         photos=photos,
         avatars=avatars,
-        images=images,
+        images={domain: resized(images, size) for domain, images in tests.items()},
         networks=networks,
-        scales={name: _kid_scale(images, train, network) for name, network in networks.items()},
-        low_pass_scales={name: _kid_scale(blurred, blurred_train, network) for name, network in networks.items()},
+        scales={view: _kid_scale(tests, train, networks[view.network], view) for view in views},
         pairs=pairs,
     )
 
 
-def _some_images(dataset: Dataset, split: str, size: int) -> np.ndarray:
+def _some_images(dataset: Dataset, split: str) -> np.ndarray:
     rows = len(dataset.splits[split])
     chosen = np.random.default_rng(0).permutation(rows)[:_FLOOR_IMAGES]
-    return resized(np.stack([dataset.read(split, int(i))["image"] for i in chosen]), size)
+    return np.stack([dataset.read(split, int(i))["image"] for i in chosen])
 
 
-def _kid_scale(tests: Mapping[str, np.ndarray], train: Mapping[str, np.ndarray], network: Features) -> KidScale:
-    features = {domain: network(images) for domain, images in tests.items()}
+def _kid_scale(
+    tests: Mapping[str, np.ndarray], train: Mapping[str, np.ndarray], network: Features, view: View
+) -> KidScale:
+    features = {domain: network(_seen(images, view)) for domain, images in tests.items()}
     return KidScale(
         features=features,
-        floor={domain: kid(network(train[domain]), features[domain]) for domain in features},
+        floor={domain: kid(network(_seen(train[domain], view)), features[domain]) for domain in features},
         ceiling=kid(features["x"], features["y"]),
     )
+
+
+def _seen(images: np.ndarray, view: View) -> np.ndarray:
+    images = resized(images, view.size)
+    return low_pass(images) if view.blurred else images

@@ -8,7 +8,7 @@ import numpy as np
 
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.faces.finder import Face, find_faces
-from bitmoji_jax.faces.matte import person_matte
+from bitmoji_jax.faces.matte import on_white, person_matte
 from bitmoji_jax.faces.resample import inside, square_matrix, warp
 
 Reason = Literal["no face", "too small", "cut off", "turned", "unsure"]
@@ -23,6 +23,7 @@ _CANDIDATE = 0.1  # confidence below which a detection is ignored
 # Points of the mesh, the one on the left of an upright image first.
 _EYES = ((33, 133), (362, 263))  # corners
 _MOUTH = (61, 291)  # corners
+_NOSE = 4  # its tip
 
 # Training photos are crops by the rule of CelebA-HQ (Karras et al., arXiv 1710.10196, appendix C): upright along the
 # eyes and the perpendicular to eyes-to-mouth, sized by the larger of the two distances, centred a little below the
@@ -114,15 +115,24 @@ def crop_matrix(points: np.ndarray, size: int) -> np.ndarray:
 
     `points` are those of a face's mesh in the photo, float [468, 2 or 3].
     """
-    points = points[:, :2].astype(np.float64)
-    left, right = (points[list(corners)].mean(axis=0) for corners in _EYES)
+    left, right, _, *mouth = five_points(points)
     eyes = (left + right) / 2
-    across, down = right - left, points[list(_MOUTH)].mean(axis=0) - eyes
+    across, down = right - left, np.mean(mouth, axis=0) - eyes
     x = across + _MOUTH_UPRIGHT * np.array([down[1], -down[0]])
     angle = math.atan2(x[1], x[0])
     side = _SIDE * max(math.hypot(*across), _MOUTH_SIDE * math.hypot(*down))
     up = np.array([math.sin(angle), -math.cos(angle)])
     return square_matrix(eyes + _BELOW_EYES * down + _ABOVE * side * up, side, angle, size)
+
+
+def five_points(points: np.ndarray) -> np.ndarray:
+    """Reduces the points of a mesh, float [468, 2 or 3], to the landmarks of a dataset: float64 [5, 2].
+
+    They are the middles of the eyes, the tip of the nose and the corners of the mouth, the left ones first.
+    """
+    points = points[:, :2].astype(np.float64)
+    eyes = [points[list(corners)].mean(axis=0) for corners in _EYES]
+    return np.stack([*eyes, points[_NOSE], *points[list(_MOUTH)]])
 
 
 def _faults(face: Face, matrix: np.ndarray, size: int, photo: np.ndarray) -> tuple[FaceError, ...]:
@@ -146,6 +156,5 @@ def _crop(
     foreground = np.ones((size, size), np.float32)
     if cut_out:
         foreground = person_matte(photo, matrix, size) * inside(matrix, size, photo.shape[1], photo.shape[0])
-        alpha = foreground[..., None]
-        image = np.rint(image * alpha + 255 * (1 - alpha)).astype(np.uint8)
+        image = on_white(image, foreground)
     return AlignedFace(image, foreground, face.confidence, matrix, face.points, warnings)

@@ -31,6 +31,12 @@ def person_matte(photo: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray
     return np.clip(np.asarray(Image.fromarray(matte).resize((size, size), Image.Resampling.BILINEAR, box)), 0, 1)
 
 
+def on_white(image: np.ndarray, matte: np.ndarray) -> np.ndarray:
+    """Replaces the background of an image, uint8 [S, S, 3], by white; `matte` is that of `person_matte`, [S, S]."""
+    alpha = matte[..., None]
+    return np.rint(image * alpha + 255 * (1 - alpha)).astype(np.uint8)
+
+
 def _view(matrix: np.ndarray, size: int, margin: float, pixels: int) -> np.ndarray:
     """The matrix of a square of `pixels` with the centre of a crop of `size`, and `margin` times its side."""
     turn = matrix[:, :2] * (margin * size / pixels)

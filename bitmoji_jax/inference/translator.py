@@ -90,11 +90,6 @@ class Translator:
         self.cut_out, self.images = cut_out, images
         self._directions, self._guard = directions, guard
 
-    @property
-    def directions(self) -> frozenset[str]:
-        """What it can do: "x2y" and, where there is F, "y2x"."""
-        return frozenset(self._directions)
-
     @classmethod
     def from_weights(cls, weights: Weights) -> "Translator":
         """Uses weights in memory, on all devices of this process."""
@@ -138,6 +133,11 @@ class Translator:
     def __call__(self, photos: np.ndarray) -> np.ndarray:
         """Calls `x2y`."""
         return self.x2y(photos)
+
+    @property
+    def directions(self) -> frozenset[str]:
+        """The directions that there are: "x2y", and "y2x" where there is an F."""
+        return frozenset(self._directions)
 
     def x2y(self, photos: np.ndarray) -> np.ndarray:
         """Translates photos to avatars: uint8 [N, H, H, 3], any N and H -> uint8 [N, S, S, 3], S being `size`.
@@ -195,7 +195,7 @@ class Translator:
         images = np.asarray(crops)
         avatars = self.x2y(images)
         qualities = np.ones(len(crops))
-        if self._guard is not None and "y2x" in self._directions:
+        if self._guard is not None and "y2x" in self.directions:
             cycled = self.y2x(avatars)  # of the size of F, at which the guard was fitted
             of_its_size = functools.partial(resized, size=cycled.shape[1])
             qualities = self._guard.typicality(of_its_size(images), of_its_size(avatars), cycled)

@@ -4,11 +4,14 @@ A colour is an array [..., 3]. NaN means unknown (an empty mask) and stays NaN.
 """
 
 import numpy as np
-from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.color import deltaE_ciede2000
 
-ITA_GROUPS = ("dark", "brown", "tan", "intermediate", "light", "very light")
+from bitmoji_jax.ops.colour import individual_typology_angle as individual_typology_angle
+from bitmoji_jax.ops.colour import srgb_to_lab as srgb_to_lab
+
+ITA_GROUPS = ("dark", "medium", "light")
 """Names of skin tone groups, from the smallest angle to the largest."""
-_ITA_BOUNDS = (-30, 10, 28, 41, 55)
+_DARK_BELOW, _LIGHT_ABOVE = 10, 41  # degrees
 
 
 def median_colour(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -28,20 +31,6 @@ def median_colour(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return medians
 
 
-def srgb_to_lab(colours: np.ndarray) -> np.ndarray:
-    """Converts sRGB colours to CIELAB under the standard daylight D65, for the 2° observer.
-
-    Colours are [..., 3], 0 to 255, uint8 or float; ValueError otherwise. The result is float64 [..., 3]: L* (0 to 100),
-    a* (green to red) and b* (blue to yellow), both within ±110. Source: IEC 61966-2-1 (sRGB) and CIE 15 (L*a*b*).
-    """
-    colours = np.asarray(colours, np.float64)
-    if colours.ndim < 1 or colours.shape[-1] != 3:
-        raise ValueError(f"colours have shape {colours.shape}, not [..., 3]")
-    if (colours < 0).any() or (colours > 255).any():
-        raise ValueError(f"colours reach from {np.nanmin(colours)} to {np.nanmax(colours)}, not 0 to 255")
-    return rgb2lab(colours / 255)
-
-
 def delta_e(labs: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Computes CIEDE2000 differences [...] of CIELAB colours [..., 3]; ValueError for other or differing shapes.
 
@@ -54,23 +43,12 @@ def delta_e(labs: np.ndarray, others: np.ndarray) -> np.ndarray:
     return deltaE_ciede2000(labs, others)
 
 
-def individual_typology_angle(labs: np.ndarray) -> np.ndarray:
-    """Computes the ITA [...] of skin colours in CIELAB [..., 3]: the angle in degrees of (L* − 50) over b*.
-
-    The larger, the lighter; skin is within ±90°. For b* below 0 the angle continues beyond ±90°, where the paper's
-    arctan would call the palest skin the darkest. ValueError if the last axis is not 3.
-    Source: Chardon, Cretois and Hourseau, International Journal of Cosmetic Science 13 (1991).
-
-    Not to be trusted: for a single photo, since it depends on light and exposure as much as on the skin.
-    """
-    if labs.ndim < 1 or labs.shape[-1] != 3:
-        raise ValueError(f"colours have shape {labs.shape}, not [..., 3]")
-    return np.degrees(np.arctan2(labs[..., 0] - 50, labs[..., 2]))
-
-
 def ita_group(angle: float) -> str:
     """Names the skin tone group of an ITA in degrees: one of `ITA_GROUPS`, or "unknown" for NaN.
 
-    Source: Chardon et al. as above: very light > 55 ≥ light > 41 ≥ intermediate > 28 ≥ tan > 10 ≥ brown > −30 ≥ dark.
+    Dark is below 10 degrees, light above 41, medium between: pairs of the six groups of Chardon et al., as above, of
+    which the outer ones have few photos.
     """
-    return "unknown" if np.isnan(angle) else ITA_GROUPS[int(np.searchsorted(_ITA_BOUNDS, angle, side="left"))]
+    if np.isnan(angle):
+        return "unknown"
+    return ITA_GROUPS[int(angle >= _DARK_BELOW) + int(angle > _LIGHT_ABOVE)]

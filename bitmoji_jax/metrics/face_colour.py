@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from bitmoji_jax.metrics.colour import delta_e, median_colour, srgb_to_lab
+from bitmoji_jax.metrics.colour import delta_e, individual_typology_angle, median_colour, srgb_to_lab
 from bitmoji_jax.ops.background import white_background
 from bitmoji_jax.ops.image import check_images
 
@@ -60,6 +60,15 @@ def hair_colour(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     Not to be trusted: with hats, whose colour it measures; with a background that is not white; for shaved hair.
     """
     return _median_of(_hair, images, landmarks)
+
+
+def skin_ita(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Measures the individual typology angle of `skin_colour` in degrees, float64 [N]; NaN where that is NaN.
+
+    Arguments and errors are those of `skin_colour`. Not to be trusted for a single photo, see
+    `individual_typology_angle`.
+    """
+    return individual_typology_angle(srgb_to_lab(skin_colour(images, landmarks)))
 
 
 class _Frame(NamedTuple):

@@ -80,7 +80,7 @@ def reverse_strip(run: RunResult) -> list[Picture]:
     """Chooses random real test avatars, and joins each with the photo that F makes of it."""
     return [
         _picture(np.concatenate([run.real_avatars[i], run.fake_photos[i]]), f"Real avatar {i} above its photo")
-        for i in _random(len(run.real_avatars))
+        for i in _random(len(run.fake_photos))
     ]
 
 

@@ -1,0 +1,90 @@
+"""Scores of the avatars of photos with a fault put into them: a shadow, a natural background, a tight crop."""
+
+import dataclasses
+
+import numpy as np
+
+from bitmoji_jax.evaluation.results import Group, Score
+from bitmoji_jax.evaluation.testset import Outputs
+from bitmoji_jax.faces.matte import person_matte
+from bitmoji_jax.metrics.images import shadow_sensitivity
+from bitmoji_jax.metrics.residue import RESIDUE, background_residue, natural_backgrounds, on_white, replace_background
+from bitmoji_jax.metrics.shadow import cast_shadow
+from bitmoji_jax.metrics.silhouette import crop_tightly, cut_flat
+
+_WHITE = 255
+
+
+def shadow_score(outputs: Outputs) -> Score:
+    """Measures how much of a cast shadow reaches the avatar."""
+    photos = outputs.test_set.images["x"]
+    shadowed = cast_shadow(photos)
+    return Score(
+        name="shadow",
+        title="Cast shadow: change of the avatar over that of the photo",
+        unit="",
+        better="lower",
+        value=shadow_sensitivity(photos, shadowed, outputs.fake_y, outputs.translator.x2y(shadowed)),
+        images=len(photos),
+        references={"copying the photo": 1.0},
+    )
+
+
+def residue_score(outputs: Outputs) -> Score:
+    """Counts avatars in which a natural background drawn behind the person is visible.
+
+    Where the translator is for people cut out onto white, the photo is cut out first, as a user's is.
+    """
+    score = Score("background_residue", "Avatars with residue of a natural background", "%", "lower")
+    photos, reals = outputs.test_set.photos.images, outputs.test_set.images["y"]
+    chosen = on_white(photos)
+    if not chosen.any():
+        return dataclasses.replace(score, note="no test photo is of a person on white, to put a background behind")
+    photos, avatars = photos[chosen], outputs.fake_y[chosen]
+    composed = replace_background(photos, natural_backgrounds(len(photos), photos.shape[1]))
+    if outputs.translator.cut_out:
+        composed = np.stack([_cut_out(photo) for photo in composed])
+
+    def visible(images: np.ndarray, references: np.ndarray) -> float:
+        return 100 * float((background_residue(images, references) > RESIDUE).mean())
+
+    return dataclasses.replace(
+        score,
+        value=visible(outputs.translator.x2y(composed), avatars),
+        images=len(photos),
+        references={"the same photos on white": visible(avatars, avatars), "real avatars": visible(reals, reals)},
+        note="after the background was removed, as from a user's photo" if outputs.translator.cut_out else "",
+    )
+
+
+def flat_head_score(outputs: Outputs) -> Score:
+    """Counts avatars of tightly cropped photos whose head is cut flat, as the photo is."""
+    score = Score("heads_cut_flat", "Heads cut flat in avatars of tight portraits", "%", "lower")
+    photos, reals = outputs.test_set.photos, outputs.test_set.images["y"]
+    known = np.isfinite(photos.landmarks[:, [0, 1, 3, 4]]).all(axis=(1, 2))
+    if not known.any():
+        return dataclasses.replace(score, note="no photo has landmarks to crop it by")
+    fill = _WHITE if outputs.translator.cut_out else None
+    tight = crop_tightly(photos.images[known], photos.landmarks[known], fill)
+    flat = cut_flat(outputs.translator.x2y(tight), reals)
+    groups = {
+        name: Group(100 * float(flat[members[known]].mean()), int(members[known].sum()))
+        for name, members in photos.subsets.items()
+        if members[known].any()
+    }
+    return dataclasses.replace(
+        score,
+        value=100 * float(flat.mean()),
+        images=len(tight),
+        groups=groups,
+        references={
+            "real avatars": 100 * float(cut_flat(reals, reals).mean()),
+            "the whole photos": 100 * float(cut_flat(outputs.fake_y, reals).mean()),
+        },
+    )
+
+
+def _cut_out(photo: np.ndarray) -> np.ndarray:
+    """The person in a crop, uint8 [S, S, 3], on white."""
+    alpha = person_matte(photo, np.eye(2, 3), len(photo))[..., None]
+    return np.rint(photo * alpha + _WHITE * (1 - alpha)).astype(np.uint8)

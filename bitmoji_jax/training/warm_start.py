@@ -1,0 +1,61 @@
+"""Starts a stage from networks that were trained before."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
+
+from bitmoji_jax.errors import InputError
+from bitmoji_jax.inference.weights import load_weights, pretrained_weights, run_weights
+from bitmoji_jax.models.networks import Params
+from bitmoji_jax.training.stages import stage_folder
+from bitmoji_jax.training.train_state import TrainState
+
+PRETRAINED = "pretrained"
+
+
+def networks_to_start_from(source: str) -> dict[str, Params]:
+    """Loads networks by name: of a run's folder, all its stages; of a file of weights; or of the package's weights.
+
+    Raises:
+      InputError: `source` is none of these ("pretrained" for the package's), or cannot be read.
+    """
+    if source == PRETRAINED:
+        return pretrained_weights().networks
+    path = Path(source)
+    if not path.is_dir():
+        return load_weights(path).networks
+    networks: dict[str, Params] = {}
+    for name in ("translate", "refine", "teach"):
+        folder = stage_folder(path, name)
+        if folder.is_dir():
+            networks |= run_weights(folder)[0].networks
+    return networks
+
+
+def start_from(state: TrainState, networks: Mapping[str, Params], source: str) -> TrainState:
+    """Replaces those networks of a new `state`, and their averages, that `networks` has; the others stay as they are.
+
+    Raises:
+      InputError: a network has other sizes; the message lists what differs.
+    """
+    used = {name: networks[name] for name in state.generators if name in networks}
+    ours, theirs = _shapes({name: state.generators[name] for name in used}), _shapes(used)
+    if differing := sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)):
+        shown = "; ".join(
+            f"{n} is {ours.get(n, 'absent')} here, {theirs.get(n, 'absent')} there" for n in differing[:3]
+        )
+        raise InputError(f"cannot start from {source}: {len(differing)} arrays have other sizes, such as {shown}")
+    like = {name: state.generators[name] for name in used}
+    placed = jax.tree.map(lambda new, old: jax.device_put(jnp.asarray(new, old.dtype), old.sharding), used, like)
+    # The first step takes the arrays of the state: the average needs its own.
+    copied: Any = jax.tree.map(jnp.copy, placed)
+    return dataclasses.replace(state, generators=state.generators | placed, ema=state.ema | copied)
+
+
+def _shapes(networks: Mapping[str, Params]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in flatten_dict(dict(networks), sep="/").items()}

@@ -1,0 +1,27 @@
+"""The best system for real photos and avatars: CycleGAN, then a refiner, then a student of 256 px.
+
+python launch.py --exp bitmoji --data.dir data/NAME
+"""
+
+from bitmoji_jax.config import (
+    DataConfig,
+    DiscriminatorConfig,
+    ExperimentConfig,
+    GeneratorConfig,
+    LogConfig,
+    PairConfig,
+    TrainConfig,
+)
+
+
+def get_experiment() -> ExperimentConfig:
+    """Returns CycleGAN at 64 px and half width, and two stages that draw avatars of 256 px."""
+    return ExperimentConfig(
+        data=DataConfig(image_size=64, crop_margin=0.06),
+        generator=GeneratorConfig(features=32, res_blocks=5, skips=True, upsample="nearest"),
+        discriminator=DiscriminatorConfig(features=32),
+        train=TrainConfig(batch_size=1, constant_epochs=1.5, decay_epochs=1),
+        refine=PairConfig(images=16_000),
+        teach=PairConfig(images=40_000, input_size=128),
+        log=LogConfig(samples_every=4000, checkpoint_every=2000, scores_every=4000),
+    )
