@@ -4,6 +4,7 @@ The file is safetensors: named arrays, and text. Reading it runs no code, so it 
 """
 
 import dataclasses
+import difflib
 import importlib.metadata
 import json
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from bitmoji_jax.config import ExperimentConfig, from_json, to_json
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.files import write_atomic
 from bitmoji_jax.inference.guard import Guard, guard_from_arrays
-from bitmoji_jax.models.networks import Params, network_shapes
+from bitmoji_jax.models.networks import Params, avatar_size, input_size, network_shapes
 
 BEST = "best.safetensors"
 """Name of the file in a run's folder that holds the weights with the lowest KID."""
@@ -31,7 +32,12 @@ _PASSED_ON = {"translate": ("gf", ""), "refine": ("r", "gf"), "teach": ("s", "f"
 """By the name of a stage: the networks that weights hold of those it trains, and of those it has frozen."""
 
 _GUARD = "guard/"  # prefix of the names of its arrays
-_PRETRAINED = Path(__file__).parent / "pretrained.safetensors"
+
+_FOLDER = Path(__file__).parent
+PRETRAINED = {
+    "res5": _FOLDER / "res5.safetensors",
+}
+"""The files of weights in the package by name, the default first; their model card is MODEL_CARD.md beside them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,14 +64,20 @@ def save_weights(path: Path, weights: Weights, dtype: Any = jnp.float32) -> None
 
 
 def export_metadata(weights: Weights) -> dict[str, str]:
-    """Returns what an exported file says of its weights: `config` (JSON), `images`, and `version` of this package.
+    """Returns what an exported file says of its weights.
 
-    Of the dataset's path only the last part is left: the rest names a machine and its user.
+    These are `config` (JSON), `images`, `input_size` and `output_size` (sides of photos and avatars in pixels), and
+    `version` of this package. Of the dataset's path only the last part is left: the rest names a machine and its user.
     """
     data = weights.config.data
     data = dataclasses.replace(data, dir=data.dir and Path(data.dir).name)
-    config = to_json(dataclasses.replace(weights.config, data=data))
-    return {"config": config, "images": str(weights.images), "version": importlib.metadata.version("bitmoji-jax")}
+    return {
+        "config": to_json(dataclasses.replace(weights.config, data=data)),
+        "images": str(weights.images),
+        "input_size": str(input_size(weights.config, weights.networks)),
+        "output_size": str(avatar_size(weights.config, weights.networks)),
+        "version": importlib.metadata.version("bitmoji-jax"),
+    }
 
 
 def load_weights(path: Path) -> Weights:
@@ -89,9 +101,14 @@ def load_weights(path: Path) -> Weights:
     return Weights(config, images, networks, guard)
 
 
-def pretrained_weights() -> Weights:
-    """Loads the weights in the package; their model card is MODEL_CARD.md beside them."""
-    return load_weights(_PRETRAINED)
+def pretrained_weights(name: str | None = None) -> Weights:
+    """Loads weights in the package: those of this name in `PRETRAINED`, or its first; InputError for another name."""
+    if name is None:
+        name = next(iter(PRETRAINED))
+    if name not in PRETRAINED:
+        nearest = difflib.get_close_matches(name, PRETRAINED, n=1, cutoff=0)[0]
+        raise InputError(f"the package has no weights {name!r}; the nearest name is {nearest!r}")
+    return load_weights(PRETRAINED[name])
 
 
 def run_weights(run: Path, checkpoint: str | int | None = None) -> tuple[Weights, str]:
