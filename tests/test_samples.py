@@ -120,7 +120,9 @@ def test_the_sampler_draws_both_cycles_with_raw_and_averaged_weights(
     tiny_config: ExperimentConfig, tmp_path: Path
 ) -> None:
     dataset = open_dataset(tiny_config.data)
-    sampler = Sampler(tiny_config, translate_stage(tiny_config, 12), dataset, tmp_path / "samples")
+    stage = translate_stage(tiny_config, 12)
+    assert stage.column_names == COLUMNS
+    sampler = Sampler(tiny_config, stage, dataset, tmp_path / "samples")
     generator = Generator(tiny_config.generator)
     weights = [some_params(generator, seed) for seed in range(4)]
     state: Any = types.SimpleNamespace(

@@ -97,15 +97,15 @@ def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int
         seen = resize(draw_roughly(config, frozen, photo[None]), config.refine.input_size)
         return _Drawn(seen[0], real[0], real[0], y.gender, key)
 
-    def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> Sequence[jax.Array]:
         fake_y = draw_roughly(config, frozen, images["x"])
         rough_y = draw_roughly(config, frozen, avatar_to_photo(config, frozen, images["y"]))
         refined, restored = (refine(config, trained["r"], avatars) for avatars in (fake_y, rough_y))
-        of_photos = {"real_x": images["x"], "fake_y": fake_y, "refined_y": refined}
-        return of_photos | {"real_y": images["y"], "rough_y": rough_y, "restored_y": restored}
+        return images["x"], fake_y, refined, images["y"], rough_y, restored
 
+    names = ("real_x", "fake_y", "refined_y", "real_y", "rough_y", "restored_y")
     frozen = {name: networks[name] for name in (source, "f")}
-    return _pair_stage(config, "r", frozen, (source, "f", "r"), epoch_images, draw_one, columns)
+    return _pair_stage(config, "r", frozen, (source, "f", "r"), epoch_images, draw_one, names, columns)
 
 
 def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int) -> Stage:
@@ -125,18 +125,18 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int)
         real = resize(place(y.key).apply(to_float(y.image))[None], config.teach.output_size)
         return _Drawn(seen, jnp.clip(target[0], -1, 1), real[0], x.gender, key)
 
-    def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> Sequence[jax.Array]:
         photos = resize(images["x"], config.teach.input_size)
         keys = jax.random.split(jax.random.key(0), len(photos))
         unknown = jnp.full((len(photos), 5, 2), jnp.nan)
         disturbed = map_samples(lambda row: disturb_photo(*row), (photos, unknown, keys))
         taught = photo_to_avatar(config, frozen, photos)
         fake_y, fake_of_disturbed = (photo_to_avatar(config, trained, seen) for seen in (photos, disturbed))
-        of_photos = {"real_x": photos, "taught_y": taught, "fake_y": fake_y}
-        return of_photos | {"disturbed_x": disturbed, "fake_of_disturbed": fake_of_disturbed, "real_y": images["y"]}
+        return photos, taught, fake_y, disturbed, fake_of_disturbed, images["y"]
 
+    names = ("real_x", "taught_y", "fake_y", "disturbed_x", "fake_of_disturbed", "real_y")
     frozen = {name: networks[name] for name in (source, "f", "r")}
-    return _pair_stage(config, "s", frozen, ("s", "f"), epoch_images, draw_one, columns)
+    return _pair_stage(config, "s", frozen, ("s", "f"), epoch_images, draw_one, names, columns)
 
 
 def _pair_stage(
@@ -146,6 +146,7 @@ def _pair_stage(
     passed_on: Sequence[str],
     epoch_images: int,
     draw_one: Callable[[Networks, _Row, _Row], _Drawn],
+    column_names: Sequence[str],
     columns: Columns,
 ) -> Stage:
     """The stage that trains the network `name` on what `draw_one` gives, with `networks` frozen."""
@@ -227,6 +228,7 @@ def _pair_stage(
         draw=draw,
         generator_terms=generator_terms,
         discriminator_terms=discriminator_terms,
+        column_names=column_names,
         columns=columns,
         passed_on=passed_on,
     )
