@@ -4,7 +4,7 @@ refine: R learns to restore an avatar y from G(F(y)), the faults that the genera
 It learns what an avatar is from avatars alone. Noise, blur and JPEG on F(y) leave no code in it that G could read.
 
 teach: S learns photo -> avatar from (x, R(G(x))), where x is disturbed as people's photos are (shadow, light,
-background, cuts, accessories) and its target is made from the undisturbed one.
+background, cuts, accessories) and its target is made from the undisturbed one, with the colours of its skin and hair.
 
 Both compare with the target in pixels and in the feature maps of EfficientNet-Lite0, and both have critics on these
 maps: of patches, real avatars against drawn ones, and of gender. So a score of such a run is taken by another network.
@@ -48,6 +48,7 @@ from bitmoji_jax.training.losses import (
     hinge_generator_loss,
 )
 from bitmoji_jax.training.objective import Score, Term
+from bitmoji_jax.training.recolour import recolour
 from bitmoji_jax.training.sample import DOMAINS, Pair, Sample, concatenate
 from bitmoji_jax.training.stage import Batch, Columns, Schedule, Stage
 
@@ -120,17 +121,17 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int)
         place_key, disturb_key, key = jax.random.split(x.key, 3)
         placement = place(place_key)
         photo, landmarks = placement.apply(to_float(x.image)), placement.apply_to_landmarks(x.landmarks)
-        target = resize(photo_to_avatar(config, frozen, photo[None]), config.teach.output_size)
+        target = resize(photo_to_avatar(config, frozen, photo[None]), config.teach.output_size)[0]
         seen = disturb_photo(resize(photo[None], config.teach.input_size)[0], landmarks, disturb_key)
         real = resize(place(y.key).apply(to_float(y.image))[None], config.teach.output_size)
-        return _Drawn(seen, jnp.clip(target[0], -1, 1), real[0], x.gender, key)
+        return _Drawn(seen, recolour(jnp.clip(target, -1, 1), photo), real[0], x.gender, key)
 
     def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> Sequence[jax.Array]:
         photos = resize(images["x"], config.teach.input_size)
         keys = jax.random.split(jax.random.key(0), len(photos))
         unknown = jnp.full((len(photos), 5, 2), jnp.nan)
         disturbed = map_samples(lambda row: disturb_photo(*row), (photos, unknown, keys))
-        taught = photo_to_avatar(config, frozen, photos)
+        taught = map_samples(lambda pair: recolour(*pair), (photo_to_avatar(config, frozen, photos), photos))
         fake_y, fake_of_disturbed = (photo_to_avatar(config, trained, seen) for seen in (photos, disturbed))
         return photos, taught, fake_y, disturbed, fake_of_disturbed, images["y"]
 
