@@ -7,7 +7,7 @@ import numpy as np
 
 from bitmoji_jax.config import DataConfig, ExperimentConfig, GeneratorConfig, TrainConfig
 from bitmoji_jax.inference.weights import Weights
-from bitmoji_jax.models.networks import generator_shapes
+from bitmoji_jax.models.networks import network_shapes
 
 
 @functools.cache
@@ -32,4 +32,5 @@ def random_weights(
     def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         return rng.normal(0, 0.1, leaf.shape).astype(np.float32)
 
-    return Weights(config, 24, jax.tree.map(draw, generator_shapes(config)))
+    shapes = {name: network_shapes(config, name) for name in ("g", "f")}
+    return Weights(config, 24, jax.tree.map(draw, shapes))
