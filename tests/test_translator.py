@@ -31,7 +31,7 @@ def images(count: int, size: int = 32) -> np.ndarray:
 def test_each_direction_applies_its_generator(translator: Translator, direction: str, name: str) -> None:
     photos = images(3)
     output = jax.jit(Generator(random_weights().config.generator).apply)(
-        random_weights().generators[name], photos / 127.5 - 1
+        random_weights().networks[name], photos / 127.5 - 1
     )
     expected = np.clip(np.rint((np.asarray(output) + 1) * 127.5), 0, 255)
     found = getattr(translator, direction)(photos)

@@ -26,7 +26,7 @@ def weights() -> Weights:
 
 def assert_equal(found: Weights, expected: Weights) -> None:
     assert (found.config, found.images) == (expected.config, expected.images)
-    jax.tree.map(np.testing.assert_array_equal, found.generators, expected.generators)
+    jax.tree.map(np.testing.assert_array_equal, found.networks, expected.networks)
 
 
 def test_what_is_saved_reads_back_and_leaves_nothing_beside_it(weights: Weights, tmp_path: Path) -> None:
@@ -43,17 +43,17 @@ def test_the_guard_stays_float32_in_the_file_and_comes_back(weights: Weights, tm
     assert found.guard is not None
     for name, array in guard.arrays().items():
         np.testing.assert_array_equal(found.guard.arrays()[name], array)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2), found.generators, weights.generators)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2), found.networks, weights.networks)
 
 
 def test_bfloat16_halves_the_file_and_reads_as_the_nearest_float32(weights: Weights, tmp_path: Path) -> None:
     whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
     save_weights(whole, weights)
     save_weights(half, weights, jnp.bfloat16)
-    elements = sum(leaf.size for leaf in jax.tree.leaves(weights.generators))
+    elements = sum(leaf.size for leaf in jax.tree.leaves(weights.networks))
     assert whole.stat().st_size - half.stat().st_size == pytest.approx(2 * elements, abs=200)
-    found = load_weights(half).generators
-    nearest = jax.tree.map(lambda a: a.astype(jnp.bfloat16).astype(np.float32), weights.generators)
+    found = load_weights(half).networks
+    nearest = jax.tree.map(lambda a: a.astype(jnp.bfloat16).astype(np.float32), weights.networks)
     jax.tree.map(np.testing.assert_array_equal, found, nearest)
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(found))
 

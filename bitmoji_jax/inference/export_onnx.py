@@ -58,12 +58,12 @@ def to_onnx(weights: Weights) -> bytes:
 def _photo_to_avatar(graph: Graph, x: str, config: ExperimentConfig, networks: Params) -> str:
     """Adds `photo_to_avatar` of models/networks.py: from [N, 3, H, H] in [-1, 1] to [N, 3, S, S]."""
     if "s" in networks:
-        x = _unet(graph, x, "s", networks["s"], config.teach)
+        x, size = _unet(graph, x, "s", networks["s"], config.teach), config.teach.output_size
     else:
-        x = _generator(graph, x, "g", networks["g"], config.generator)
+        x, size = _generator(graph, x, "g", networks["g"], config.generator), config.data.image_size
     if "r" not in networks:
         return x
-    x = graph.resize(x, avatar_size(config, networks.keys() - {"r"}), config.refine.input_size, "r/input")
+    x = graph.resize(x, size, config.refine.input_size, "r/input")
     return _unet(graph, x, "r", networks["r"], config.refine)
 
 
