@@ -45,8 +45,15 @@ GENERATORS = [
 # drew: not at all, to less, to more; the student takes blocks of 1 and 4 pixels, and draws less than it takes.
 WAYS = pytest.mark.parametrize(
     ("names", "size", "takes", "gives"),
-    [("gfr", 64, 64, 256), ("gfr", 80, 64, 128), ("gr", 36, 64, 64), ("sf", 32, 64, 256), ("s", 32, 128, 256)]
-    + [("sf", 32, 256, 64), ("sf", 32, 32, 32)],
+    [
+        ("gfr", 64, 64, 256),
+        ("gfr", 80, 64, 128),
+        ("gr", 36, 64, 64),
+        ("sf", 32, 64, 256),
+        ("s", 32, 128, 256),
+        ("sf", 32, 256, 64),
+        ("sf", 32, 32, 32),
+    ],
 )
 
 FOLDER = "/home/somebody/data/mine"

@@ -12,10 +12,20 @@ import safetensors.flax
 from bitmoji_jax.config import ExperimentConfig, from_json, to_json
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.guard import fit_guard
-from bitmoji_jax.inference.weights import BEST, Weights, export_metadata, load_weights, run_weights, save_weights
+from bitmoji_jax.inference.weights import (
+    BEST,
+    PRETRAINED,
+    Weights,
+    export_metadata,
+    load_weights,
+    pretrained_weights,
+    run_weights,
+    save_weights,
+)
 from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training.checkpoint import Checkpointer
 from bitmoji_jax.training.train_state import create_train_state
+from bitmoji_jax.training.translate_stage import translate_stage
 from tests.random_weights import random_weights
 
 
@@ -29,7 +39,9 @@ def assert_equal(found: Weights, expected: Weights) -> None:
     jax.tree.map(np.testing.assert_array_equal, found.networks, expected.networks)
 
 
-def test_what_is_saved_reads_back_and_leaves_nothing_beside_it(weights: Weights, tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", ["gf", "gfr", "sf", "s"])
+def test_what_is_saved_reads_back_and_leaves_nothing_beside_it(names: str, tmp_path: Path) -> None:
+    weights = random_weights(names=names)
     save_weights(tmp_path / "w.safetensors", weights)
     assert_equal(load_weights(tmp_path / "w.safetensors"), weights)
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
@@ -58,6 +70,15 @@ def test_bfloat16_halves_the_file_and_reads_as_the_nearest_float32(weights: Weig
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(found))
 
 
+def test_the_package_has_weights_by_name_and_names_the_nearest_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_equal(pretrained_weights(), pretrained_weights(next(iter(PRETRAINED))))
+    monkeypatch.setitem(PRETRAINED, "another", PRETRAINED["res5"])
+    with pytest.raises(InputError, match="no weights 'res9'; the nearest name is 'res5'"):
+        pretrained_weights("res9")
+    with pytest.raises(InputError, match="no weights 'other'; the nearest name is 'another'"):
+        pretrained_weights("other")
+
+
 def test_a_file_that_is_not_there_or_no_weights_is_one_clear_line(weights: Weights, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file of weights"):
         load_weights(tmp_path / "none.safetensors")
@@ -80,11 +101,12 @@ def test_an_exported_file_names_the_dataset_without_the_path_to_it() -> None:
     metadata = export_metadata(random_weights(folder="/home/somebody/data/mine"))
     assert from_json(metadata["config"]) == random_weights(folder="mine").config
     assert metadata["images"] == "24"
+    assert (metadata["input_size"], metadata["output_size"]) == ("32", "32")
     assert metadata["version"] == importlib.metadata.version("bitmoji-jax")
 
 
 def test_a_run_has_its_best_its_latest_and_those_by_number(tiny_config: ExperimentConfig, tmp_path: Path) -> None:
-    state, pools = create_train_state(tiny_config, make_mesh())
+    state, pools = create_train_state(translate_stage(tiny_config, 12), make_mesh())
     (tmp_path / "config.json").write_text(to_json(tiny_config))
     saved = {}
     with Checkpointer(tmp_path / "checkpoints", keep=3, console=rich.console.Console()) as checkpointer:
