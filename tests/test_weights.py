@@ -135,6 +135,16 @@ def test_a_run_has_its_best_its_latest_and_those_by_number(tiny_config: Experime
         run_weights(tmp_path, "latest")
 
 
+def test_a_run_gives_the_weights_of_its_last_stage_and_its_folders_those_of_each(tmp_path: Path) -> None:
+    stages = {"": "gf", "refine": "gfr", "teach": "sf"}
+    (tmp_path / "config.json").write_text(to_json(random_weights().config))
+    for folder, names in stages.items():
+        (tmp_path / folder).mkdir(exist_ok=True)
+        save_weights(tmp_path / folder / BEST, random_weights(names=names))
+        for run in (tmp_path, tmp_path / folder):
+            assert_equal(run_weights(run)[0], random_weights(names=names))
+
+
 def test_a_folder_without_a_run_is_one_clear_line(tiny_config: ExperimentConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no run"):
         run_weights(tmp_path / "none")
