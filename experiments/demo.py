@@ -13,6 +13,7 @@ from bitmoji_jax.config import (
     ExperimentConfig,
     GeneratorConfig,
     LogConfig,
+    PairConfig,
     TrainConfig,
 )
 
@@ -23,6 +24,7 @@ def get_experiment() -> ExperimentConfig:
         data=DataConfig(image_size=64, crop_margin=0.06, cut_out=False),
         generator=GeneratorConfig(features=16, res_blocks=3, skips=True, upsample="nearest"),
         discriminator=DiscriminatorConfig(features=32),
-        train=TrainConfig(batch_size=4, learning_rate=3e-4, constant_epochs=2.5, decay_epochs=3, ema_halflife=200),
+        train=TrainConfig(batch_size=4, learning_rate=3e-4, constant_epochs=1.5, decay_epochs=1.5, ema_halflife=200),
+        refine=PairConfig(images=3000, output_size=128, features=16, ema_halflife=200),
         log=LogConfig(samples_every=1500, checkpoint_every=1500),
     )

@@ -22,6 +22,7 @@ from bitmoji_jax.config import (  # noqa: E402
 from bitmoji_jax.parallel import make_mesh  # noqa: E402
 from bitmoji_jax.training.train_state import create_train_state  # noqa: E402
 from bitmoji_jax.training.train_step import make_train_step  # noqa: E402
+from bitmoji_jax.training.translate_stage import translate_stage  # noqa: E402
 
 GLOBAL_BATCH = 8
 STEPS = 4
@@ -48,8 +49,9 @@ def main(devices: int, accumulation_steps: int, out: str) -> None:
     )
     mesh = make_mesh()
     assert mesh.size == devices
-    state, pools = create_train_state(config, mesh)
-    train_step = make_train_step(config, epoch_images=1)
+    stage = translate_stage(config, epoch_images=1)
+    state, pools = create_train_state(stage, mesh)
+    train_step = make_train_step(stage)
     rng = np.random.default_rng(0)
     outcome: dict[str, np.ndarray] = {}
     for step in range(STEPS):
@@ -57,6 +59,7 @@ def main(devices: int, accumulation_steps: int, out: str) -> None:
             domain: {
                 "image": rng.integers(0, 256, (devices, GLOBAL_BATCH // devices, 32, 32, 3), dtype=np.uint8),
                 "landmarks": np.full((devices, GLOBAL_BATCH // devices, 5, 2), np.nan, np.float32),
+                "gender": rng.integers(0, 3, (devices, GLOBAL_BATCH // devices), dtype=np.int32),
             }
             for domain in ("x", "y")
         }

@@ -12,7 +12,7 @@ from bitmoji_jax.ops.batching import resized
 from tests.test_silhouette import FACE, heads
 
 PHOTOS = heads(6, 64)
-AVATARS = heads(40, 64, 1)
+AVATARS = heads(100, 64, 1)
 
 
 def outputs_of(x2y: Callable[[np.ndarray], np.ndarray], cut_out: bool = False, **changes: Any) -> Outputs:
@@ -78,7 +78,14 @@ def test_tight_portraits_that_are_copied_have_flat_heads() -> None:
     assert score.references["the whole photos"] == 0
     assert score.references["real avatars"] <= 3
     assert score.groups["female"].images == 3
+    assert score.reliable
     assert altered_photos.flat_head_score(outputs_of(cleaning, cut_out=True)).value == 0
+
+
+def test_few_real_avatars_are_no_measure_of_what_is_flat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "AVATARS", AVATARS[:99])
+    score = altered_photos.flat_head_score(outputs_of(copying, cut_out=True))
+    assert (score.reliable, score.note) == (False, "compared with 99 real avatars only")
 
 
 def test_tight_portraits_need_landmarks() -> None:

@@ -17,6 +17,7 @@ from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training.checkpoint import Checkpointer, redeal
 from bitmoji_jax.training.image_pool import ImagePool
 from bitmoji_jax.training.train_state import create_train_state
+from bitmoji_jax.training.translate_stage import translate_stage
 
 PROGRESS = {"sums": {"steps": 1, "totals": {"cycle_x": 0.1}}, "sizes": {"trainA": 12}}
 
@@ -27,7 +28,7 @@ class Run:
     def __init__(self, config: ExperimentConfig, folder: Path) -> None:
         self.folder = folder
         self.console = rich.console.Console(file=io.StringIO(), width=200)
-        self.state, self.pools = create_train_state(config, make_mesh())
+        self.state, self.pools = create_train_state(translate_stage(config, 12), make_mesh())
 
     def open(self) -> Checkpointer:
         return Checkpointer(self.folder, keep=2, console=self.console)

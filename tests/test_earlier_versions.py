@@ -40,7 +40,7 @@ def test_an_earlier_run_opens_and_continues(
     if (tmp_path / "best.safetensors").exists():  # not written by the first version
         best, _ = run_weights(tmp_path, "best")
         assert best.guard is not None
-        assert jax.tree.structure(best.generators) == jax.tree.structure(weights.generators)
+        assert jax.tree.structure(best.networks) == jax.tree.structure(weights.networks)
 
     train(weights.config, tmp_path)
     assert run_weights(tmp_path, "latest")[0].images == 24
@@ -72,13 +72,13 @@ def test_the_weights_in_the_package_open_with_a_field_added_and_one_renamed(monk
     monkeypatch.setattr(config_module, "ExperimentConfig", NewConfig)
     with pytest.raises(InputError, match="missing"):
         pretrained_weights()
-    monkeypatch.setitem(ADDED_FIELDS, "train", {"r1_weight": 0.0})
+    monkeypatch.setitem(ADDED_FIELDS, "train", {**ADDED_FIELDS["train"], "r1_weight": 0.0})
     monkeypatch.setitem(config_module.RENAMED_FIELDS, "discriminator", {"features": "width"})
     weights = pretrained_weights()
     assert isinstance(weights.config, NewConfig)
     assert weights.config.train.r1_weight == 0.0
     assert weights.config.discriminator.width == expected.config.discriminator.features
-    jax.tree.map(np.testing.assert_array_equal, weights.generators, expected.generators)
+    jax.tree.map(np.testing.assert_array_equal, weights.networks, expected.networks)
 
 
 @pytest.mark.parametrize(

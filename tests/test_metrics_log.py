@@ -213,4 +213,4 @@ def test_where_there_is_no_terminal_each_row_is_a_line() -> None:
     assert len(lines) == 2
     for line, start in zip(lines, ("500/2,000 images · 10 images/s · 2 min left", "1,000/2,000 images"), strict=True):
         assert line.startswith(start)
-        assert line.endswith("G 1.00 · D_X 2.000 · D_Y 3.000 · cycle 4.500 · waiting for data 25%")
+        assert line.endswith("generators 1.000 · d_x 2.000 · d_y 3.000 · waiting for data 25%")

@@ -16,6 +16,7 @@ from bitmoji_jax.config import ExperimentConfig, GeneratorConfig  # noqa: E402
 from bitmoji_jax.parallel import make_mesh  # noqa: E402
 from bitmoji_jax.training.train_state import create_train_state  # noqa: E402
 from bitmoji_jax.training.train_step import make_train_step  # noqa: E402
+from bitmoji_jax.training.translate_stage import translate_stage  # noqa: E402
 
 
 def parameter_count(network: Any) -> int:
@@ -35,7 +36,8 @@ def test_losses_from_copied_weights_are_equal(tiny_config: ExperimentConfig, ski
         data=dataclasses.replace(tiny_config.data, crop_margin=0.0, flip=False),
         generator=dataclasses.replace(tiny_config.generator, skips=skips, upsample=upsample),
     )
-    state, pools = create_train_state(config, make_mesh())
+    stage = translate_stage(config, 12)
+    state, pools = create_train_state(stage, make_mesh())
     peer = CycleGAN(config)
     peer.load(jax.device_get(state.generators | state.discriminators))
     rng = np.random.default_rng(0)
@@ -44,10 +46,11 @@ def test_losses_from_copied_weights_are_equal(tiny_config: ExperimentConfig, ski
         domain: {
             "image": rng.integers(0, 256, (1, 2, size, size, 3), dtype=np.uint8),
             "landmarks": np.full((1, 2, 5, 2), np.nan, np.float32),
+            "gender": np.zeros((1, 2), np.int32),
         }
         for domain in ("x", "y")
     }
-    step = make_train_step(config, 12)
+    step = make_train_step(stage)
     for _ in range(2):  # the second step sees the first update
         state, pools, ours = step(state, pools, batch)
         theirs = peer.step(*(peer.to_device(batch[domain]["image"][0]) for domain in ("x", "y")))
@@ -63,6 +66,6 @@ def test_flop_of_a_step_are_those_pytorch_counts(exp: str) -> None:
     with FlopCounterMode(display=False) as counter:
         peer.step(images, images)
     # XLA counts norms and Adam, too, and leaves out products with padding.
-    assert count_flop(config, *create_train_state(config, make_mesh())) == pytest.approx(
+    assert count_flop(config, *create_train_state(translate_stage(config, 12), make_mesh())) == pytest.approx(
         counter.get_total_flops(), rel=0.05
     )

@@ -28,23 +28,25 @@ from bitmoji_jax.inference.export_onnx import to_onnx
 from bitmoji_jax.inference.export_stablehlo import to_stablehlo
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import Weights, pretrained_weights
-from bitmoji_jax.models.networks import generator_shapes
+from bitmoji_jax.models.networks import network_shapes
 from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training.train_state import create_train_state
 from bitmoji_jax.training.train_step import make_train_step
+from bitmoji_jax.training.translate_stage import translate_stage
 
 words = "--exp mine --data.image-size 32 --generator.features 4 --generator.res-blocks 0 --discriminator.features 4"
 words += " --train.batch-size 1 --train.palette-weight 2 --discriminator.features-weight 0.5"
 words += " --data.landmark-maps"
 config = launch.parse(words.split()).config
 mesh = make_mesh(jax.devices()[:1])
-state, pools = create_train_state(config, mesh)
+stage = translate_stage(config, 12)
+state, pools = create_train_state(stage, mesh)
 state = jax.device_get(state)
 rng = np.random.default_rng(0)
 images = {d: rng.integers(0, 256, (1, 1, 32, 32, 3), dtype=np.uint8) for d in "xy"}
 landmarks = rng.uniform(0.2, 0.8, (1, 1, 5, 2)).astype(np.float32)
-batch = {d: {"image": images[d], "landmarks": landmarks} for d in "xy"}
-after, _, metrics = make_train_step(config, 12)(state, pools, batch)
+batch = {d: {"image": images[d], "landmarks": landmarks, "gender": np.zeros((1, 1), np.int32)} for d in "xy"}
+after, _, metrics = make_train_step(stage)(state, pools, batch)
 weights = Weights(config, 1, jax.device_get(after.generators))
 avatars = Translator.from_weights(weights)(images["x"][0]).astype(int)
 with open("exported", "wb") as file:
@@ -54,7 +56,7 @@ exported = {
     "stablehlo": Translator.from_file("exported")(images["x"][0]),
     "onnx": session.run(None, {"photos": images["x"][0]})[0],
 }
-shapes = jax.tree.map(lambda leaf: leaf.shape, (after.generators, generator_shapes(config)))
+shapes = jax.tree.map(lambda leaf: leaf.shape, (after.generators, {name: network_shapes(config, name) for name in "gf"}))
 black, white = np.zeros((2, 32, 32, 3), np.uint8), np.full((2, 32, 32, 3), 255, np.uint8)
 half = np.concatenate([black, white])
 outputs = types.SimpleNamespace(fake_y=half, test_set=types.SimpleNamespace(images={"y": black}))

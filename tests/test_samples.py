@@ -12,8 +12,11 @@ from bitmoji_jax.data.builder import encode_image
 from bitmoji_jax.data.pipeline import Dataset, open_dataset
 from bitmoji_jax.models.generator import Generator
 from bitmoji_jax.ops.image import to_float, to_uint8
-from bitmoji_jax.training.samples import COLUMNS, Sampler, make_grid, sample_images, save_picture
+from bitmoji_jax.training.samples import Sampler, make_grid, sample_images, save_picture
+from bitmoji_jax.training.translate_stage import translate_stage
 from tests.tiny_images import COUNTS, SIZE, index_of, tiny_image
+
+COLUMNS = ("real_x", "fake_y", "rec_x", "real_y", "fake_x", "rec_y")  # of the first stage
 
 
 def cells(grid: np.ndarray, rows: int, size: int = SIZE) -> np.ndarray:
@@ -23,9 +26,8 @@ def cells(grid: np.ndarray, rows: int, size: int = SIZE) -> np.ndarray:
 
 
 def test_a_grid_has_a_row_an_image_and_the_columns_in_order() -> None:
-    assert COLUMNS == ("real_x", "fake_y", "rec_x", "real_y", "fake_x", "rec_y")
     rng = np.random.default_rng(0)
-    columns = {name: rng.integers(0, 256, (3, 48, 48, 3), dtype=np.uint8) for name in reversed(COLUMNS)}
+    columns = {name: rng.integers(0, 256, (3, 48, 48, 3), dtype=np.uint8) for name in COLUMNS}
     grid = make_grid(columns)
     assert grid.dtype == np.uint8
     assert grid.shape[1:] == (6 * 48, 3)
@@ -118,11 +120,13 @@ def test_the_sampler_draws_both_cycles_with_raw_and_averaged_weights(
     tiny_config: ExperimentConfig, tmp_path: Path
 ) -> None:
     dataset = open_dataset(tiny_config.data)
-    sampler = Sampler(tiny_config, dataset, tmp_path / "samples")
+    stage = translate_stage(tiny_config, 12)
+    assert stage.column_names == COLUMNS
+    sampler = Sampler(tiny_config, stage, dataset, tmp_path / "samples")
     generator = Generator(tiny_config.generator)
     weights = [some_params(generator, seed) for seed in range(4)]
     state: Any = types.SimpleNamespace(
-        generators={"g": weights[0], "f": weights[1]}, ema={"g": weights[2], "f": weights[3]}
+        generators={"g": weights[0], "f": weights[1]}, ema={"g": weights[2], "f": weights[3]}, frozen={}
     )
     pictures = sampler.save(state, 1234)
     assert set(pictures) == {"raw", "ema"}

@@ -79,14 +79,14 @@ def test_a_tight_portrait_is_cut_flat_and_a_whole_head_is_not(size: int) -> None
 
 
 def test_a_tight_crop_keeps_the_face_in_its_place() -> None:
-    photos = np.random.default_rng(0).integers(0, 200, (2, 100, 100, 3), np.uint8)
-    landmarks = np.stack([FACE, np.full_like(FACE, np.nan)])
+    photos = np.random.default_rng(0).integers(0, 200, (3, 100, 100, 3), np.uint8)
+    landmarks = np.stack([FACE, np.full_like(FACE, np.nan), FACE[::-1]])
     on_white, repeated = crop_tightly(photos, landmarks, 255), crop_tightly(photos, landmarks, None)
     # Eyes are 0.26 apart, at a height of 0.48, and 0.24 above the mouth.
     left, right, top, bottom = 21, 79, 32, 91
     for cropped in (on_white, repeated):
         np.testing.assert_array_equal(cropped[0, top:bottom, left:right], photos[0, top:bottom, left:right])
-        np.testing.assert_array_equal(cropped[1], photos[1])  # unknown landmarks
+        np.testing.assert_array_equal(cropped[1:], photos[1:])  # unknown landmarks, and a face upside down
     outside = np.ones((100, 100), bool)
     outside[top:bottom, left:right] = False
     assert (on_white[0][outside] == 255).all()

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from bitmoji_jax.config import ExperimentConfig, TrainConfig
-from bitmoji_jax.models.networks import make_discriminator, make_generator
+from bitmoji_jax.models.networks import make_discriminator, make_network
 from bitmoji_jax.ops.image import to_float
 from bitmoji_jax.parallel import make_mesh
-from bitmoji_jax.training import train_state
 from bitmoji_jax.training import train_step as module
+from bitmoji_jax.training import translate_stage as stage_module
 from bitmoji_jax.training.image_pool import query_pool
-from bitmoji_jax.training.train_state import average, create_train_state, learning_rate
+from bitmoji_jax.training.train_state import average, create_train_state
 from bitmoji_jax.training.train_step import Batch, make_train_step
+from bitmoji_jax.training.translate_stage import learning_rate, translate_stage
 
 
 def without_augmentation(config: ExperimentConfig) -> ExperimentConfig:
@@ -59,16 +60,17 @@ def stepped(tiny_config: ExperimentConfig) -> Stepped:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "query_pool", lambda *args: traces.append(1) or query_pool(*args))
         # A frozen network, for nothing: it must come out as it went in.
-        patch.setattr(train_state, "frozen_params", lambda _: {"net": {"kernel": jnp.arange(3.0)}})
-        state, pools = create_train_state(config, make_mesh())
-        step = make_train_step(config, 12)
+        patch.setattr(stage_module, "frozen_params", lambda _: {"net": {"kernel": jnp.arange(3.0)}})
+        stage = translate_stage(config, 12)
+        state, pools = create_train_state(stage, make_mesh())
+        step = make_train_step(stage)
         states, all_pools, all_metrics = [jax.tree.map(np.asarray, state)], [jax.tree.map(np.asarray, pools)], []
         for t in range(STEPS):
             state, pools, metrics = step(state, pools, make_batch(t))
             states.append(jax.tree.map(np.asarray, state))
             all_pools.append(jax.tree.map(np.asarray, pools))
             all_metrics.append(jax.tree.map(np.asarray, metrics))
-        donated = create_train_state(config, make_mesh())
+        donated = create_train_state(stage, make_mesh())
         step(*donated, make_batch(0))
     return Stepped(config, states, all_pools, all_metrics, donated, len(traces))
 
@@ -76,7 +78,7 @@ def stepped(tiny_config: ExperimentConfig) -> Stepped:
 def test_metrics_are_the_losses_of_the_paper(stepped: Stepped) -> None:
     before, pools, metrics = stepped.states[0], stepped.pools[1], stepped.metrics[0]
     batch = make_batch(0)
-    generator, discriminator = make_generator(stepped.config), make_discriminator(stepped.config)
+    generator, discriminator = make_network(stepped.config, "g"), make_discriminator(stepped.config)
     x, y = (np.asarray(to_float(jnp.asarray(batch[d]["image"][0]))) for d in ("x", "y"))
     g, f = (lambda image, p=before.generators[k]: np.asarray(generator.apply(p, image)) for k in ("g", "f"))
     d_x, d_y = (lambda i, p=before.discriminators[k]: np.asarray(discriminator.apply(p, i)) for k in ("d_x", "d_y"))
@@ -179,7 +181,8 @@ def test_step_takes_the_memory_of_state_and_pools(stepped: Stepped) -> None:
 def test_bfloat16_keeps_parameters_and_losses_in_float32(stepped: Stepped) -> None:
     train = dataclasses.replace(stepped.config.train, compute_dtype="bfloat16", identity_weight=0.0)
     config = dataclasses.replace(stepped.config, train=train)
-    state, _, metrics = make_train_step(config, 12)(*create_train_state(config, make_mesh()), make_batch(0))
+    stage = translate_stage(config, 12)
+    state, _, metrics = make_train_step(stage)(*create_train_state(stage, make_mesh()), make_batch(0))
     floats = [leaf for leaf in jax.tree.leaves((state, metrics)) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     assert {leaf.dtype for leaf in floats} == {jnp.dtype("float32")}
     assert "identity_x" not in metrics

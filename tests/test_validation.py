@@ -1,6 +1,8 @@
 import io
+import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,14 @@ def _cheap_features(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validation, "load_squeezenet", lambda: mean_colours)
 
 
+@pytest.fixture(autouse=True)
+def _networks_are_functions_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photos are translated by the function in the place of g, avatars by that in the place of f."""
+    monkeypatch.setattr(validation, "make_translate", lambda way: way)
+    monkeypatch.setattr(validation, "photo_to_avatar", lambda _, networks, photos: networks["g"](photos))
+    monkeypatch.setattr(validation, "avatar_to_photo", lambda _, networks, avatars: networks["f"](avatars))
+
+
 @pytest.fixture
 def dataset(tiny_config: ExperimentConfig) -> Dataset:
     return open_dataset(tiny_config.data)
@@ -34,9 +44,10 @@ def output() -> io.StringIO:
 
 @pytest.fixture
 def validate(tiny_config: ExperimentConfig, dataset: Dataset, tmp_path: Path, output: io.StringIO) -> Validation:
-    """Its generators are functions of images."""
+    """Of a stage that trains g and has f frozen."""
+    stage: Any = types.SimpleNamespace(networks_of=lambda trained, frozen: trained | frozen)
     console = rich.console.Console(file=output, width=500)
-    return Validation(tiny_config, dataset, lambda generator, images: generator(images), tmp_path, console)
+    return Validation(tiny_config, stage, dataset, tmp_path, console)
 
 
 @pytest.fixture(autouse=True)
@@ -51,14 +62,14 @@ def read(dataset: Dataset, split: str) -> np.ndarray:
     return np.stack([dataset.read(split, i)["image"] for i in range(len(dataset.splits[split]))])
 
 
-def networks(x2y: Callable[[np.ndarray], np.ndarray]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    return {"g": x2y, "f": lambda images: images}
+def state(x2y: Callable[[np.ndarray], np.ndarray]) -> Any:
+    return types.SimpleNamespace(ema={"g": x2y}, frozen={"f": lambda images: images})
 
 
 def test_kid_is_that_of_translated_training_photos_against_training_avatars(
     dataset: Dataset, validate: Validation, saved: list[int]
 ) -> None:
-    scores = validate(networks(lambda photos: photos[:, ::-1] // 2), 100)
+    scores = validate(state(lambda photos: photos[:, ::-1] // 2), 100)
     photos, avatars = read(dataset, "trainA"), read(dataset, "trainB")
     expected = kid(mean_colours(photos[:, ::-1] // 2), mean_colours(avatars), subsets=1).mean
     assert scores["kid"] == pytest.approx(expected)
@@ -70,7 +81,7 @@ def test_the_weights_of_the_lowest_kid_are_kept(dataset: Dataset, validate: Vali
         return np.resize(read(dataset, "trainB"), photos.shape)
 
     scores = [
-        validate(networks(function), images)["kid"]
+        validate(state(function), images)["kid"]
         for images, function in ((10, like_avatars), (20, lambda photos: 255 - photos), (30, like_avatars))
     ]
     assert scores[0] == scores[2] < scores[1]
@@ -81,8 +92,8 @@ def test_the_weights_of_the_lowest_kid_are_kept(dataset: Dataset, validate: Vali
 def test_an_avatar_that_is_the_photo_or_its_negative_raises_the_alarm(
     validate: Validation, output: io.StringIO
 ) -> None:
-    assert validate(networks(lambda photos: photos), 1000)["output_change"] == 0
+    assert validate(state(lambda photos: photos), 1000)["output_change"] == 0
     assert "Alarm at 1,000 images: avatars differ from their photos by 0.0 grey levels" in output.getvalue()
     assert "dark becomes light" not in output.getvalue()
-    assert validate(networks(lambda photos: 255 - photos), 2000)["luma_correlation"] == pytest.approx(-1)
+    assert validate(state(lambda photos: 255 - photos), 2000)["luma_correlation"] == pytest.approx(-1)
     assert "Alarm at 2,000 images: dark becomes light" in output.getvalue()

@@ -6,13 +6,15 @@ import numpy as np
 
 from bitmoji_jax.evaluation.results import Group, Score
 from bitmoji_jax.evaluation.testset import Outputs
-from bitmoji_jax.faces.matte import person_matte
+from bitmoji_jax.faces.matte import on_white, person_matte
 from bitmoji_jax.metrics.images import shadow_sensitivity
-from bitmoji_jax.metrics.residue import RESIDUE, background_residue, natural_backgrounds, on_white, replace_background
+from bitmoji_jax.metrics.residue import RESIDUE, background_residue, natural_backgrounds, replace_background
 from bitmoji_jax.metrics.shadow import cast_shadow
 from bitmoji_jax.metrics.silhouette import crop_tightly, cut_flat
+from bitmoji_jax.ops.background import white_border
 
 _WHITE = 255
+_ENOUGH = 100  # real avatars for a 99th percentile
 
 
 def shadow_score(outputs: Outputs) -> Score:
@@ -37,13 +39,13 @@ def residue_score(outputs: Outputs) -> Score:
     """
     score = Score("background_residue", "Avatars with residue of a natural background", "%", "lower")
     photos, reals = outputs.test_set.photos.images, outputs.test_set.images["y"]
-    chosen = on_white(photos)
+    chosen = np.array([white_border(photo) for photo in photos])
     if not chosen.any():
         return dataclasses.replace(score, note="no test photo is of a person on white, to put a background behind")
     photos, avatars = photos[chosen], outputs.fake_y[chosen]
     composed = replace_background(photos, natural_backgrounds(len(photos), photos.shape[1]))
     if outputs.translator.cut_out:
-        composed = np.stack([_cut_out(photo) for photo in composed])
+        composed = np.stack([on_white(photo, person_matte(photo, np.eye(2, 3), len(photo))) for photo in composed])
 
     def visible(images: np.ndarray, references: np.ndarray) -> float:
         return 100 * float((background_residue(images, references) > RESIDUE).mean())
@@ -81,10 +83,6 @@ def flat_head_score(outputs: Outputs) -> Score:
             "real avatars": 100 * float(cut_flat(reals, reals).mean()),
             "the whole photos": 100 * float(cut_flat(outputs.fake_y, reals).mean()),
         },
+        reliable=len(reals) >= _ENOUGH,
+        note="" if len(reals) >= _ENOUGH else f"compared with {len(reals)} real avatars only",
     )
-
-
-def _cut_out(photo: np.ndarray) -> np.ndarray:
-    """The person in a crop, uint8 [S, S, 3], on white."""
-    alpha = person_matte(photo, np.eye(2, 3), len(photo))[..., None]
-    return np.rint(photo * alpha + _WHITE * (1 - alpha)).astype(np.uint8)

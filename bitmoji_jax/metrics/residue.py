@@ -38,19 +38,6 @@ def natural_backgrounds(count: int, size: int, seed: int = 0) -> np.ndarray:
     return images
 
 
-def on_white(photos: np.ndarray) -> np.ndarray:
-    """Finds photos of people on white, bool [N]: at least half of the border is a white background.
-
-    Photos are uint8 [N, S, S, 3]; ValueError otherwise.
-    """
-    check_images(photos)
-    found = np.zeros(len(photos), bool)
-    for index, photo in enumerate(photos):
-        white = white_background(photo, _WHITE)
-        found[index] = np.mean([white[0], white[-1], white[:, 0], white[:, -1]]) >= 0.5
-    return found
-
-
 def replace_background(photos: np.ndarray, backgrounds: np.ndarray) -> np.ndarray:
     """Puts `backgrounds` in place of the white around people; both uint8 [N, S, S, 3], and so is the result.
 

@@ -33,7 +33,8 @@ def flatness(images: np.ndarray) -> np.ndarray:
     where the head reaches the image's edge it ends by the framing, and has 0. Images are uint8 [N, S, S, 3]; ValueError
     otherwise.
 
-    Not to be trusted: alone, since hats and long hair are flat too: compare with real avatars (`cut_flat`).
+    Not to be trusted: alone, since hats and long hair are flat too: compare with real avatars (`cut_flat`); where a
+    background reaches the edge with the head.
     """
     check_images(images)
     found = np.zeros((len(images), 3))
@@ -63,7 +64,8 @@ def crop_tightly(photos: np.ndarray, landmarks: np.ndarray, fill: int | None) ->
     """Leaves of each photo only the face from the brows to the chin and from ear to ear: uint8 [N, S, S, 3].
 
     The face keeps its place. Around it is the level `fill`, as after a cut-out, or for None the photo's edge repeated,
-    as `faces.align` frames a photo that ends there. Photos whose eyes or mouth corners are unknown stay as they are.
+    as `faces.align` frames a photo that ends there. Photos whose eyes or mouth corners are unknown, or are no upright
+    face, stay as they are.
     Photos are uint8 [N, S, S, 3], landmarks [N, 5, 2] as for `skin_colour`; ValueError otherwise.
     """
     check_images(photos)
@@ -77,6 +79,8 @@ def crop_tightly(photos: np.ndarray, landmarks: np.ndarray, fill: int | None) ->
             continue
         (x, y), across = (left_eye + right_eye) / 2, np.hypot(*(right_eye - left_eye))
         down = np.mean(mouth, axis=0)[1] - y
+        if not across or down <= 0:
+            continue
         box = np.array([x - _EARS_U * across, x + _EARS_U * across, y + _BROWS_V * down, y + _CHIN_V * down])
         left, right, top, bottom = np.clip(np.rint(box).astype(int), 0, size)
         outside = ((top, size - bottom), (left, size - right), (0, 0))

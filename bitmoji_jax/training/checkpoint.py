@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,8 +87,8 @@ class Checkpointer:
                 images,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(_fields(state)),
-                    pools=ocp.args.StandardSave({domain: _fields(pool) for domain, pool in pools.items()}),
                     progress=ocp.args.JsonSave({**progress, "devices": jax.device_count()}),
+                    **_if_any(ocp.args.StandardSave, pools),
                 ),
             )
 
@@ -136,10 +136,11 @@ class Checkpointer:
             images,
             args=ocp.args.Composite(
                 state=ocp.args.StandardRestore(_fields(_abstract(state))),
-                pools=ocp.args.StandardRestore({domain: _fields(pool) for domain, pool in pools_as_saved.items()}),
+                **_if_any(ocp.args.StandardRestore, pools_as_saved),
             ),
         )
-        dealt = {domain: dataclasses.replace(pools[domain], **fields) for domain, fields in restored.pools.items()}
+        stored = restored.pools if pools else {}
+        dealt = {domain: dataclasses.replace(pools[domain], **fields) for domain, fields in stored.items()}
         if not same:
             dealt = {domain: redeal(pool, jax.device_count()) for domain, pool in dealt.items()}
             dealt = jax.tree.map(
@@ -199,6 +200,11 @@ def redeal(pool: ImagePool, devices: int) -> ImagePool:
     images, conditions = jax.tree.map(deal, (pool.images, pool.conditions))
     count = np.array([len(filled[device::devices]) for device in range(devices)], pool.count.dtype)
     return ImagePool(images=images, count=count, conditions=conditions)  # type: ignore[arg-type]
+
+
+def _if_any(argument: Callable[[Any], Any], pools: Pools) -> dict[str, Any]:
+    """The argument for the pools, unless there are none: Orbax saves nothing that is empty."""
+    return {"pools": argument({domain: _fields(pool) for domain, pool in pools.items()})} if pools else {}
 
 
 def _fields(record: Any) -> dict[str, Any]:

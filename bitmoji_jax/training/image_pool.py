@@ -20,7 +20,7 @@ class ImagePool:
 
 
 def empty_pool(size: int, like: Sample) -> ImagePool:
-    """Returns a pool for `size` images and conditions shaped as those of `like`; size 0 passes samples through."""
+    """Returns a pool for `size` images and conditions shaped as those of `like`."""
     images, conditions = jax.tree.map(
         lambda a: jnp.zeros((size, *a.shape[1:]), jnp.float32), (like.image, like.condition)
     )
@@ -42,8 +42,6 @@ def query_pool(pool: ImagePool, sample: Sample, keys: jax.Array) -> tuple[Sample
       The sample for the discriminator, and the new pool.
     """
     size = len(pool.images)
-    if size == 0:
-        return sample, pool
 
     def query_one(carry: Any, item: Any) -> tuple[Any, Any]:
         (stored, count), (new, key) = carry, item

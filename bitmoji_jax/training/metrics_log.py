@@ -145,10 +145,9 @@ class ProgressLine:
         images = int(row["images"])
         left = (self.total - images) / row["images_per_second"] if row["images_per_second"] else math.inf
         rate = f"{row['images_per_second']:.3g} images/s · {format_duration(left)} left"
-        losses = (
-            f"G {row['loss_generators']:.2f} · D_X {row['loss_d_x']:.3f} · D_Y {row['loss_d_y']:.3f}"
-            f" · cycle {(row['cycle_x'] + row['cycle_y']) / 2:.3f} · waiting for data {row['data_wait']:.0%}"
-        )
+        named = {name.removeprefix("loss_"): value for name, value in row.items() if name.startswith("loss_")}
+        losses = " · ".join(f"{name} {value:.3f}" for name, value in named.items())
+        losses += f" · waiting for data {row['data_wait']:.0%}"
         self._bar.update(self._task, rate=rate, losses=losses)
         if not self._console.is_terminal:
             self._console.print(f"{images:,}/{self.total:,} images · {rate} · {losses}", soft_wrap=True)

@@ -4,7 +4,7 @@ refine: R learns to restore an avatar y from G(F(y)), the faults that the genera
 It learns what an avatar is from avatars alone. Noise, blur and JPEG on F(y) leave no code in it that G could read.
 
 teach: S learns photo -> avatar from (x, R(G(x))), where x is disturbed as people's photos are (shadow, light,
-background, cuts, accessories) and its target is made from the undisturbed one.
+background, cuts, accessories) and its target is made from the undisturbed one, with the colours of its skin and hair.
 
 Both compare with the target in pixels and in the feature maps of EfficientNet-Lite0, and both have critics on these
 maps: of patches, real avatars against drawn ones, and of gender. So a score of such a run is taken by another network.
@@ -48,6 +48,7 @@ from bitmoji_jax.training.losses import (
     hinge_generator_loss,
 )
 from bitmoji_jax.training.objective import Score, Term
+from bitmoji_jax.training.recolour import recolour
 from bitmoji_jax.training.sample import DOMAINS, Pair, Sample, concatenate
 from bitmoji_jax.training.stage import Batch, Columns, Schedule, Stage
 
@@ -82,10 +83,10 @@ class _Drawn(NamedTuple):
     key: jax.Array
 
 
-def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int) -> Stage:
+def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int, number: int = 1) -> Stage:
     """Returns the stage that trains the refiner r of the avatars of a student s, if `networks` has one, else of G.
 
-    `networks` also hold f; `epoch_images` are the images of an epoch.
+    `networks` also hold f, `epoch_images` are the images of an epoch, `number` is that of the round.
     """
     source = "s" if "s" in networks else "g"
 
@@ -97,46 +98,45 @@ def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int
         seen = resize(draw_roughly(config, frozen, photo[None]), config.refine.input_size)
         return _Drawn(seen[0], real[0], real[0], y.gender, key)
 
-    def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> Sequence[jax.Array]:
         fake_y = draw_roughly(config, frozen, images["x"])
         rough_y = draw_roughly(config, frozen, avatar_to_photo(config, frozen, images["y"]))
         refined, restored = (refine(config, trained["r"], avatars) for avatars in (fake_y, rough_y))
-        of_photos = {"real_x": images["x"], "fake_y": fake_y, "refined_y": refined}
-        return of_photos | {"real_y": images["y"], "rough_y": rough_y, "restored_y": restored}
+        return images["x"], fake_y, refined, images["y"], rough_y, restored
 
+    names = ("real_x", "fake_y", "refined_y", "real_y", "rough_y", "restored_y")
     frozen = {name: networks[name] for name in (source, "f")}
-    return _pair_stage(config, "r", frozen, (source, "f", "r"), epoch_images, draw_one, columns)
+    return _pair_stage(config, "r", frozen, (source, "f", "r"), epoch_images, number, draw_one, names, columns)
 
 
-def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int) -> Stage:
+def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int, number: int = 1) -> Stage:
     """Returns the stage that trains the student s to draw what the refiner r makes of the avatars of an s or G before.
 
-    `networks` are s or g, and f and r; `epoch_images` are the images of an epoch.
+    `networks` are s or g, and f and r; `epoch_images` are the images of an epoch, `number` is that of the round.
     """
-
     source = "s" if "s" in networks else "g"
 
     def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
         place_key, disturb_key, key = jax.random.split(x.key, 3)
         placement = place(place_key)
         photo, landmarks = placement.apply(to_float(x.image)), placement.apply_to_landmarks(x.landmarks)
-        target = resize(photo_to_avatar(config, frozen, photo[None]), config.teach.output_size)
+        target = resize(photo_to_avatar(config, frozen, photo[None]), config.teach.output_size)[0]
         seen = disturb_photo(resize(photo[None], config.teach.input_size)[0], landmarks, disturb_key)
         real = resize(place(y.key).apply(to_float(y.image))[None], config.teach.output_size)
-        return _Drawn(seen, jnp.clip(target[0], -1, 1), real[0], x.gender, key)
+        return _Drawn(seen, recolour(jnp.clip(target, -1, 1), photo), real[0], x.gender, key)
 
-    def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> Sequence[jax.Array]:
         photos = resize(images["x"], config.teach.input_size)
         keys = jax.random.split(jax.random.key(0), len(photos))
         unknown = jnp.full((len(photos), 5, 2), jnp.nan)
         disturbed = map_samples(lambda row: disturb_photo(*row), (photos, unknown, keys))
-        taught = photo_to_avatar(config, frozen, photos)
+        taught = map_samples(lambda pair: recolour(*pair), (photo_to_avatar(config, frozen, photos), photos))
         fake_y, fake_of_disturbed = (photo_to_avatar(config, trained, seen) for seen in (photos, disturbed))
-        of_photos = {"real_x": photos, "taught_y": taught, "fake_y": fake_y}
-        return of_photos | {"disturbed_x": disturbed, "fake_of_disturbed": fake_of_disturbed, "real_y": images["y"]}
+        return photos, taught, fake_y, disturbed, fake_of_disturbed, images["y"]
 
+    names = ("real_x", "taught_y", "fake_y", "disturbed_x", "fake_of_disturbed", "real_y")
     frozen = {name: networks[name] for name in (source, "f", "r")}
-    return _pair_stage(config, "s", frozen, ("s", "f"), epoch_images, draw_one, columns)
+    return _pair_stage(config, "s", frozen, ("s", "f"), epoch_images, number, draw_one, names, columns)
 
 
 def _pair_stage(
@@ -145,11 +145,15 @@ def _pair_stage(
     networks: Networks,
     passed_on: Sequence[str],
     epoch_images: int,
+    round_number: int,
     draw_one: Callable[[Networks, _Row, _Row], _Drawn],
+    column_names: Sequence[str],
     columns: Columns,
 ) -> Stage:
     """The stage that trains the network `name` on what `draw_one` gives, with `networks` frozen."""
     title, pairs, number = {"r": ("refine", config.refine, 1), "s": ("teach", config.teach, 2)}[name]
+    if round_number > 1:
+        title, number = f"{title}{round_number}", number + 2 * (round_number - 1)
     network, inputs = make_network(config, name), example_inputs(config, name)
     patches = Critic("d_y_patches", "y", f"adversarial_{name}", PatchCritic(), _maps, pairs.critic_weight)
     genders = Critic("gender", "y", f"gender_{name}", FeatureClassifier(), _coarsest_map, pairs.gender_weight)
@@ -227,6 +231,7 @@ def _pair_stage(
         draw=draw,
         generator_terms=generator_terms,
         discriminator_terms=discriminator_terms,
+        column_names=column_names,
         columns=columns,
         passed_on=passed_on,
     )

@@ -48,18 +48,20 @@ class Sampler:
         images = sample_images(dataset, config.log.sample_images)
         self._images = {domain: jnp.asarray(array) for domain, array in images.items()}
 
+        self._names = stage.column_names
+
         @jax.jit
         def columns(trained: Mapping[str, Params], frozen: Mapping[str, Params], images: dict[str, jax.Array]) -> Any:
             drawn = stage.columns(trained, frozen, {domain: to_float(array) for domain, array in images.items()})
-            size = max(column.shape[1] for column in drawn.values())
-            return {name: to_uint8(resize(column, size)) for name, column in drawn.items()}
+            size = max(column.shape[1] for column in drawn)
+            return [to_uint8(resize(column, size)) for column in drawn]
 
         self._columns = columns
 
     def save(self, state: TrainState, images: int) -> dict[str, np.ndarray]:
         """Writes samples/raw_IMAGES.png and samples/ema_IMAGES.png; returns both pictures, uint8 [H, W, 3]."""
         pictures = {
-            name: make_grid(self._columns(trained, state.frozen, self._images))
+            name: make_grid(dict(zip(self._names, self._columns(trained, state.frozen, self._images), strict=True)))
             for name, trained in (("raw", state.generators), ("ema", state.ema))
         }
         if jax.process_index() == 0:

@@ -30,7 +30,7 @@ class Schedule(NamedTuple):
     ema_halflife: float
 
 
-Columns = Callable[[Mapping[str, Params], Mapping[str, Params], Mapping[str, jax.Array]], dict[str, jax.Array]]
+Columns = Callable[[Mapping[str, Params], Mapping[str, Params], Mapping[str, jax.Array]], Sequence[jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Stage:
     """What is trained, and what for."""
 
     name: str
-    """translate, refine or teach."""
+    """translate, refine, teach, refine2, ..."""
     seed: int
     """Of the data's order."""
     key: jax.Array
@@ -59,8 +59,10 @@ class Stage:
     """generator_terms(params, frozen, drawn, score): what the networks minimise, and the images they made."""
     discriminator_terms: Callable[[Pair, Pair, Score], list[Term]]
     """discriminator_terms(drawn, shown, score): what the critics minimise; `shown` has passed through the pools."""
+    column_names: Sequence[str]
+    """Of a sample grid."""
     columns: Columns
-    """columns(trained, frozen, images by domain): those of a sample grid by name, [N, S, S, 3] in [-1, 1], any S."""
+    """columns(trained, frozen, images by domain): those of a sample grid, [N, S, S, 3] in [-1, 1], any S."""
     passed_on: Sequence[str]
     """Names of the networks, trained or frozen, that weights files of the stage hold and the next stage may use."""
 

@@ -14,7 +14,8 @@ from bitmoji_jax.parallel import REPLICATED, SHARDED, abstract
 from bitmoji_jax.training.image_pool import ImagePool, empty_pool
 from bitmoji_jax.training.stage import Schedule, Stage
 
-Pools = dict[str, ImagePool]  # by domain, x: images made by F, y: by the others; a leading axis of devices
+Pools = dict[str, ImagePool]
+"""By domain, x: images made by F, y: by the others; a leading axis of devices. None where a stage keeps no images."""
 
 
 @flax.struct.dataclass
@@ -94,7 +95,8 @@ def _init_state(stage: Stage) -> Callable[[Mapping[str, Params]], TrainState]:
 
 def _init_pools(stage: Stage, mesh: Mesh) -> Callable[[], Pools]:
     def init() -> Pools:
-        pools: Any = {domain: empty_pool(stage.pool_size, sample) for domain, sample in stage.generated.items()}
+        domains = stage.generated if stage.pool_size else {}
+        pools: Any = {domain: empty_pool(stage.pool_size, sample) for domain, sample in domains.items()}
         return jax.tree.map(lambda a: jnp.repeat(a[None], mesh.size, axis=0), pools)
 
     return init

@@ -133,8 +133,8 @@ def _image_keys(state: TrainState, n: int) -> jax.Array:
 def _through_pools(pools: Pools, fake: Pair, keys: jax.Array) -> tuple[Pair, Pools]:
     """What the critics are shown of the generated images, and the new pools."""
     # A key for each domain, also where a stage makes images of one of them only.
-    queried = {d: query_pool(pools[d], fake[d], keys[:, i]) for i, d in enumerate(DOMAINS) if d in fake}
-    return {d: shown for d, (shown, _) in queried.items()}, {d: pool for d, (_, pool) in queried.items()}
+    queried = {d: query_pool(pools[d], fake[d], keys[:, i]) for i, d in enumerate(DOMAINS) if d in pools}
+    return fake | {d: shown for d, (shown, _) in queried.items()}, {d: pool for d, (_, pool) in queried.items()}
 
 
 def _accumulate(grad_fn: Callable[[Any], Any], batch: Any, parts: int) -> tuple[Params, Any, Metrics]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +63,7 @@ def translate_stage(config: ExperimentConfig, epoch_images: int) -> Stage:
         draw=draw,
         generator_terms=terms,
         discriminator_terms=functools.partial(discriminator_terms, critics=critics),
+        column_names=("real_x", "fake_y", "rec_x", "real_y", "fake_x", "rec_y"),
         columns=functools.partial(_columns, config),
         passed_on=("g", "f"),
     )
@@ -94,7 +95,7 @@ def _columns(
     trained: Mapping[str, Params],
     frozen: Mapping[str, Params],
     images: Mapping[str, jax.Array],
-) -> dict[str, jax.Array]:
+) -> Sequence[jax.Array]:
     del frozen
 
     # One small program, called for each column, compiles faster than one for the grid.
@@ -106,4 +107,4 @@ def _columns(
     real_x, real_y = (resize(images[domain], config.data.image_size) for domain in DOMAINS)
     fake_y, fake_x = generate(g, real_x), generate(f, real_y)
     rec_x, rec_y = generate(f, fake_y), generate(g, fake_x)
-    return {"real_x": real_x, "fake_y": fake_y, "rec_x": rec_x, "real_y": real_y, "fake_x": fake_x, "rec_y": rec_y}
+    return real_x, fake_y, rec_x, real_y, fake_x, rec_y
