@@ -61,7 +61,7 @@ class RefinerConfig:
     """R: rough avatars of `data.image_size` to clean ones. The student draws with a network of the same shape."""
 
     output_size: int = 256
-    """Side in pixels of the avatars that it draws: 32, or 64 times a power of 2."""
+    """Side in pixels of the avatars that it draws: a power of 2, at least 32."""
     features: int = 32
     """Channels of its finest map, a multiple of 8; doubled twice on the way down."""
 
@@ -202,16 +202,21 @@ class ExperimentConfig:
             "log.keep_checkpoints must be at least 1": log.keep_checkpoints >= 1,
             "log.scores_every must be at least 1": log.scores_every >= 1,
         }
-        size = self.refiner.output_size
-        rules["refiner.output_size must be 32, or 64 times a power of 2"] = size == 32 or (
-            size >= 64 and size & (size - 1) == 0
-        )
+        if self.refine.images:
+            for name, size in (("data.image_size", data.image_size), ("refiner.output_size", self.refiner.output_size)):
+                rules[f"{name} must be a power of 2 and at least 32, with a refiner"] = _is_power_of_2(size, 32)
+            smallest = min(data.image_size, 64)
+            rules[f"refiner.output_size must be at least {smallest}"] = self.refiner.output_size >= smallest
         rules["refiner.features must be a multiple of 8"] = self.refiner.features >= 8 and not self.refiner.features % 8
         for name, pairs in (("refine", self.refine), ("teach", self.teach)):
             rules |= {f"{name}.{rule}": holds for rule, holds in _pair_rules(pairs).items()}
         rules["teach needs refine: set refine.images"] = self.refine.images > 0 or self.teach.images == 0
         if problems := [rule for rule, holds in rules.items() if not holds]:
             raise ValueError("; ".join(problems))
+
+
+def _is_power_of_2(number: int, least: int) -> bool:
+    return number >= least and number & (number - 1) == 0
 
 
 def _pair_rules(config: PairConfig) -> dict[str, bool]:

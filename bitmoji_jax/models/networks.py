@@ -42,20 +42,21 @@ def make_discriminator(config: ExperimentConfig) -> Discriminator:
 
 
 def apply_generator(
-    config: ExperimentConfig, params: Params, images: jax.Array, condition: jax.Array | None = None
+    config: ExperimentConfig, params: Params, images: jax.Array, condition: jax.Array | None = None, name: str = "g"
 ) -> jax.Array:
-    """Applies G or F: the one way to do so, for training, samples, `Translator` and exports.
+    """Applies G, F or S: the one way to do so, for training, samples, `Translator` and exports.
 
     Args:
       config: the experiment.
-      params: of G or of F.
+      params: of the network.
       images: float32 [N, S, S, 3] in [-1, 1].
       condition: float32 [N, S, S, C], what the generator sees beside the image; None for a generator without condition.
+      name: g, also for F, or s.
 
     Returns:
-      float32 [N, S, S, 3] in [-1, 1].
+      float32 [N, S, S, 3] in [-1, 1]; for S with S of `avatar_size`.
     """
-    return make_network(config, "g").apply(params, images, condition)
+    return make_network(config, name).apply(params, images, condition)
 
 
 def draw_roughly(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
@@ -63,10 +64,8 @@ def draw_roughly(config: ExperimentConfig, networks: Mapping[str, Params], photo
 
     `photos` are float32 [N, H, H, 3] in [-1, 1], any H, resized to what the network takes; the result is the network's.
     """
-    photos = resize(photos, config.data.image_size)
-    if "s" in networks:
-        return make_network(config, "s").apply(networks["s"], photos)
-    return apply_generator(config, networks["g"], photos)
+    name = "s" if "s" in networks else "g"
+    return apply_generator(config, networks[name], resize(photos, config.data.image_size), name=name)
 
 
 def refine(config: ExperimentConfig, params: Params, avatars: jax.Array) -> jax.Array:
