@@ -196,6 +196,7 @@ class ExperimentConfig:
         for name, pairs in (("refine", self.refine), ("teach", self.teach)):
             rules |= {f"{name}.{rule}": holds for rule, holds in _pair_rules(pairs).items()}
         rules["teach needs refine: set refine.images"] = self.refine.images > 0 or self.teach.images == 0
+        rules["teach.input_size must be at least 64"] = self.teach.input_size >= 64 or self.teach.images == 0
         if problems := [rule for rule, holds in rules.items() if not holds]:
             raise ValueError("; ".join(problems))
 
@@ -209,6 +210,7 @@ def _pair_rules(config: PairConfig) -> dict[str, bool]:
         "images must not be negative": config.images >= 0,
         "input_size must be 32 or 64 times a power of 2": is_size(config.input_size),
         "output_size must be 32 or 64 times a power of 2": is_size(config.output_size),
+        "output_size can be 32 for an input_size of 32 only": config.output_size > 32 or config.input_size == 32,
         "features must be a multiple of 8": config.features >= 8 and config.features % 8 == 0,
         "batch_size must be at least 1": config.batch_size >= 1,
         "learning_rate must be above 0": 0 < config.learning_rate < math.inf,

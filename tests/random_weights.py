@@ -1,36 +1,49 @@
-"""Weights of untrained generators."""
+"""Weights of untrained networks."""
 
 import functools
+from typing import Any
 
 import jax
 import numpy as np
 
-from bitmoji_jax.config import DataConfig, ExperimentConfig, GeneratorConfig, TrainConfig
+from bitmoji_jax.config import DataConfig, ExperimentConfig, GeneratorConfig, PairConfig, TrainConfig
 from bitmoji_jax.inference.weights import Weights
 from bitmoji_jax.models.networks import network_shapes
 
 
 @functools.cache
 def random_weights(
-    generator: GeneratorConfig | None = None, *, size: int = 32, folder: str | None = None, compute_dtype: str = "auto"
+    generator: GeneratorConfig | None = None,
+    *,
+    names: str = "gf",
+    pairs: PairConfig | None = None,
+    size: int = 32,
+    folder: str | None = None,
+    compute_dtype: str = "auto",
 ) -> Weights:
     """Draws kernels and biases so large that outputs fill the range; by default of the smallest generator.
 
     Args:
       generator: its configuration.
-      size: side of the images in pixels.
+      names: of the networks, such as "gfr" or "sf".
+      pairs: the configuration of the refiner and of the student; by default of the smallest, 32 px to 64 px.
+      size: side of the dataset's images in pixels.
       folder: the dataset's in the configuration.
       compute_dtype: as in `TrainConfig`.
     """
+    pairs = pairs or PairConfig(features=8, input_size=32, output_size=64)
     config = ExperimentConfig(
         data=DataConfig(dir=folder, image_size=size),
         generator=generator or GeneratorConfig(features=4, res_blocks=1),
         train=TrainConfig(compute_dtype=compute_dtype),  # type: ignore[arg-type]
+        refine=pairs,
+        teach=pairs,
     )
     rng = np.random.default_rng(0)
 
-    def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-        return rng.normal(0, 0.1, leaf.shape).astype(np.float32)
+    def draw(name: str) -> Any:
+        scale = 0.1 if name in "gf" else 0.07  # a U-Net has no norm: outputs would leave the range
+        shapes = network_shapes(config, name)
+        return jax.tree.map(lambda leaf: rng.normal(0, scale, leaf.shape).astype(np.float32), shapes)
 
-    shapes = {name: network_shapes(config, name) for name in ("g", "f")}
-    return Weights(config, 24, jax.tree.map(draw, shapes))
+    return Weights(config, 24, {name: draw(name) for name in names})
