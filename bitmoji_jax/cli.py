@@ -38,6 +38,14 @@ _Checkpoint = Annotated[
         help_behavior_hint="",
     ),
 ]
+_Packaged = Annotated[
+    str | None,
+    tyro.conf.arg(
+        metavar="NAME",
+        help="Weights of the package by name, in place of --run: res5 is the article's network, at 64 px.",
+        help_behavior_hint="",
+    ),
+]
 _Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
 
 
@@ -150,6 +158,7 @@ def translate(
     out: _Folder,
     run: _Run = None,
     checkpoint: _Checkpoint = None,
+    weights: _Packaged = None,
     direction: Literal["x2y", "y2x"] = "x2y",
     aligned: _Flag = False,
     all_faces: _Flag = False,
@@ -182,13 +191,14 @@ def translate(
         raise InputError("name at least one photo or folder of photos")
     options = Options(direction, aligned, all_faces, force, format, transparent, grid)
     console = rich.console.Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-    summary = translate_files(photos, out, _translator(run, checkpoint), options, console)
+    summary = translate_files(photos, out, _translator(run, checkpoint, weights), options, console)
     print(f"{summary} -> {out}")
 
 
 def serve(
     run: _Run = None,
     checkpoint: _Checkpoint = None,
+    weights: _Packaged = None,
     host: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "127.0.0.1",
     port: Annotated[int, tyro.conf.arg(metavar="PORT")] = 7860,
 ) -> None:
@@ -208,7 +218,7 @@ def serve(
         if error.name != "aiohttp":
             raise
         raise InputError("the web page needs the extra `web`: pip install 'bitmoji-jax[web]'") from error
-    serve_page(_translator(run, checkpoint), host=host, port=port, pretrained=run is None)
+    serve_page(_translator(run, checkpoint, weights), host=host, port=port, pretrained=run is None)
 
 
 def export(
@@ -216,11 +226,12 @@ def export(
     format: Literal["stablehlo", "onnx"],
     run: _Run = None,
     checkpoint: _Checkpoint = None,
+    weights: _Packaged = None,
 ) -> None:
     """Write the photo-to-avatar network to one file that runs without this package.
 
-    The network maps aligned photos, uint8 [N, size, size, 3], to avatars of the same shape, as `Translator` does.
-    Needs the extra `export`: pip install 'bitmoji-jax[export]'.
+    The file maps aligned photos, uint8 [N, H, H, 3], to avatars, uint8 [N, S, S, 3], as `Translator` does; the command
+    prints H and S. Needs the extra `export`: pip install 'bitmoji-jax[export]'.
 
     Args:
         out: File to write; an existing file is never overwritten.
@@ -231,6 +242,8 @@ def export(
         raise InputError(f"{out} exists already: remove it first, or choose another name")
     if not out.parent.is_dir():
         raise InputError(f"there is no folder {out.parent} for {out.name}: create it first")
+    from bitmoji_jax.models.networks import avatar_size, input_size
+
     try:
         if format == "onnx":
             from bitmoji_jax.inference.export_onnx import to_onnx as serialize
@@ -238,29 +251,32 @@ def export(
             from bitmoji_jax.inference.export_stablehlo import to_stablehlo as serialize
     except ModuleNotFoundError as error:
         raise InputError("ONNX files need the extra `export`: pip install 'bitmoji-jax[export]'") from error
-    weights = _weights(run, checkpoint)
-    write_atomic(out, serialize(weights))
+    loaded = _weights(run, checkpoint, weights)
+    write_atomic(out, serialize(loaded))
+    photos, avatars = input_size(loaded.config, loaded.networks), avatar_size(loaded.config, loaded.networks)
     megabytes = out.stat().st_size / 1e6
-    print(f"exported {weights.config.data.image_size} px, {weights.images:,} images seen, {megabytes:.1f} MB: {out}")
+    print(f"exported {photos} px to {avatars} px, {loaded.images:,} images seen, {megabytes:.1f} MB: {out}")
 
 
-def _translator(run: Path | None, checkpoint: str | None) -> "Translator":
-    """Loads the translator that --run and --checkpoint name."""
+def _translator(run: Path | None, checkpoint: str | None, weights: str | None) -> "Translator":
+    """Loads the translator that --run, --checkpoint and --weights name."""
     from bitmoji_jax.inference.translator import Translator
 
     use_compilation_cache()
-    if run is not None and run.is_file() and checkpoint is None:
+    if run is not None and run.is_file() and checkpoint is None and weights is None:
         return Translator.from_file(run)
-    return Translator.from_weights(_weights(run, checkpoint))
+    return Translator.from_weights(_weights(run, checkpoint, weights))
 
 
-def _weights(run: Path | None, checkpoint: str | None) -> "Weights":
+def _weights(run: Path | None, checkpoint: str | None, weights: str | None) -> "Weights":
     from bitmoji_jax.inference.weights import load_weights, pretrained_weights, run_weights
 
+    if run is not None and weights is not None:
+        raise InputError("--run and --weights each name the weights to use: give one of them")
     if checkpoint is not None and (run is None or run.is_file()):
         raise InputError("--checkpoint is one of a run's: name the run's folder with --run")
     if run is None:
-        return pretrained_weights()
+        return pretrained_weights(weights)
     return load_weights(run) if run.is_file() else run_weights(run, _checkpoint(checkpoint))[0]
 
 

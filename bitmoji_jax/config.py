@@ -87,6 +87,8 @@ class TrainConfig:
     Parameters, norms and losses are always float32."""
     seed: int = 0
     """Of initialisation, data order, augmentation and pools."""
+    rounds: int = 1
+    """How often refine and teach follow each other; from the second round on, the student takes the place of G."""
     init_from: str | None = None
     """A run's folder, a file of weights, or "pretrained": networks of the same names start from these weights."""
 
@@ -186,6 +188,8 @@ class ExperimentConfig:
             "train.pool_size must not be negative": train.pool_size >= 0,
             "train.ema_halflife must be above 0": 0 < train.ema_halflife < math.inf,
             "train.seed must be from 0 to 2**32 - 1": 0 <= train.seed < 2**32,
+            "train.rounds must be at least 1, and 1 without teach": train.rounds >= 1
+            and (train.rounds == 1 or self.teach.images > 0),
             "log.metrics_every must be at least 1": log.metrics_every >= 1,
             "log.samples_every must be at least 1": log.samples_every >= 1,
             "log.sample_images must be at least 1": log.sample_images >= 1,
@@ -225,7 +229,7 @@ def to_json(config: ExperimentConfig) -> str:
 
 ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "data": {"cut_out": True, "balance_skin": False},
-    "train": {"init_from": None},
+    "train": {"init_from": None, "rounds": 1},
     "refine": dataclasses.asdict(PairConfig()),
     "teach": dataclasses.asdict(PairConfig(input_size=128)),
     "log": dataclasses.asdict(LogConfig()),
@@ -291,12 +295,17 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def differences(ours: ExperimentConfig, theirs: ExperimentConfig) -> list[str]:
-    """Lines `section.field: ours, theirs` for each field outside `log` that differs."""
-    return [
-        f"{section.name}.{field.name}: {a!r} here, {b!r} in the run"
-        for section in dataclasses.fields(ExperimentConfig)
-        if section.name != "log"
-        for field in dataclasses.fields(getattr(ours, section.name))
-        if (a := getattr(getattr(ours, section.name), field.name))
-        != (b := getattr(getattr(theirs, section.name), field.name))
-    ]
+    """Lines `section.field: ours, theirs` for each field that differs and that a run cannot change.
+
+    It can change all of `log`, and be given further stages: those that it did not have, and more rounds.
+    """
+    later = {name for name in ("refine", "teach") if getattr(theirs, name).images == 0}
+    lines = []
+    for section in dataclasses.fields(ExperimentConfig):
+        if section.name == "log" or section.name in later:
+            continue
+        for field in dataclasses.fields(getattr(ours, section.name)):
+            a, b = (getattr(getattr(config, section.name), field.name) for config in (ours, theirs))
+            if a != b and not (field.name == "rounds" and a > b):
+                lines.append(f"{section.name}.{field.name}: {a!r} here, {b!r} in the run")
+    return lines

@@ -1,39 +1,40 @@
-"""G as an ONNX model, written node by node from the parameters. Needs the extra `export`."""
+"""The way from photo to avatar as an ONNX model, written node by node from the parameters. Needs the extra `export`."""
 
-from collections.abc import Mapping
-from typing import Any
+import itertools
 
-import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from bitmoji_jax.config import GeneratorConfig
+from bitmoji_jax.config import ExperimentConfig, GeneratorConfig, PairConfig
+from bitmoji_jax.inference.onnx_graph import Graph, Params
 from bitmoji_jax.inference.weights import Weights, export_metadata
+from bitmoji_jax.models.networks import avatar_size, input_size
+from bitmoji_jax.models.unet import GRID
 
 # The oldest opset with all operators in the form used here: ONNX Runtime reads it since 1.6, its builds for the web and
 # for phones included.
 _OPSET, _IR_VERSION = 13, 7
 
-_Params = Mapping[str, Any]
-
 
 def to_onnx(weights: Weights) -> bytes:
-    """Serializes G: input `photos`, uint8 [N, size, size, 3], any N; output `avatars`, of the same shape and type.
+    """Serializes `photo_to_avatar`: input `photos`, uint8 [N, H, H, 3], any N; output `avatars`, uint8 [N, S, S, 3].
 
-    Computes in float32, also where `train.compute_dtype` is another. Nodes and arrays are named like the weights:
-    "ResidualBlock_0/Conv_1". The model's metadata is that of `export_metadata`. The same weights give the same bytes.
+    H and S are `input_size` and `avatar_size` of the networks. Computes in float32, also where `train.compute_dtype` is
+    another. Nodes and arrays are named like the weights: "g/ResidualBlock_0/Conv_1". The model's metadata is that of
+    `export_metadata`. The same weights give the same bytes.
     """
-    size, metadata = weights.config.data.image_size, export_metadata(weights)
+    config, networks, metadata = weights.config, weights.networks, export_metadata(weights)
     photos, avatars = (
-        helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", size, size, 3]) for name in ("photos", "avatars")
+        helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", size, size, 3])
+        for name, size in (("photos", input_size(config, networks)), ("avatars", avatar_size(config, networks)))
     )
-    graph = _Graph()
+    graph = Graph()
     x = graph.add("Cast", "photos", name="to_float", to=TensorProto.FLOAT)
     x = graph.add("Transpose", x, name="to_nchw", perm=[0, 3, 1, 2])
     x = graph.add("Div", x, graph.constant("127.5", 127.5), name="to_range_2")
     x = graph.add("Sub", x, graph.constant("1", 1.0), name="centre")
     # A further input of G would be concatenated here, along axis 1, and be listed with `photos` below.
-    x = _generator(graph, x, weights.networks["g"]["params"], weights.config.generator)
+    x = _photo_to_avatar(graph, x, config, {name: networks[name]["params"] for name in networks})
     x = graph.add("Add", x, "1", name="from_centre")
     x = graph.add("Mul", x, "127.5", name="to_grey_levels")
     x = graph.add("Round", x, name="round")  # halves to even, as jnp.round does
@@ -54,91 +55,104 @@ def to_onnx(weights: Weights) -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
-def _generator(graph: "_Graph", x: str, params: _Params, config: GeneratorConfig) -> str:
-    """Adds `models/generator.py` to a graph: from [N, 3, H, W] in [-1, 1] to the same."""
+def _photo_to_avatar(graph: Graph, x: str, config: ExperimentConfig, networks: Params) -> str:
+    """Adds `photo_to_avatar` of models/networks.py: from [N, 3, H, H] in [-1, 1] to [N, 3, S, S]."""
+    if "s" in networks:
+        x = _unet(graph, x, "s", networks["s"], config.teach)
+    else:
+        x = _generator(graph, x, "g", networks["g"], config.generator)
+    if "r" not in networks:
+        return x
+    x = graph.resize(x, avatar_size(config, networks.keys() - {"r"}), config.refine.input_size, "r/input")
+    return _unet(graph, x, "r", networks["r"], config.refine)
+
+
+def _generator(graph: Graph, x: str, network: str, params: Params, config: GeneratorConfig) -> str:
+    """Adds models/generator.py: from [N, 3, H, W] in [-1, 1] to the same."""
     k = config.features
-    x = graph.reflect_pad(x, 3, "Conv_0/pad")
-    x = graph.norm_relu(graph.conv(x, "Conv_0", params["Conv_0"]), k)
+
+    def norm_relu_conv(x: str, layer: str, features: int, **how: int) -> str:
+        return graph.norm_relu(graph.conv(x, f"{network}/{layer}", params[layer], **how), features)
+
+    x = norm_relu_conv(graph.reflect_pad(x, 3, f"{network}/Conv_0/pad"), "Conv_0", k)
     skips = [x]
-    for name, features in (("Conv_1", 2 * k), ("Conv_2", 4 * k)):
-        x = graph.norm_relu(graph.conv(x, name, params[name], stride=2, padding=1), features)
+    for layer, features in (("Conv_1", 2 * k), ("Conv_2", 4 * k)):
+        x = norm_relu_conv(x, layer, features, stride=2, padding=1)
         skips.append(x)
 
     for i in range(config.res_blocks):
-        block = f"ResidualBlock_{i}"
-        y = graph.reflect_pad(x, 1, f"{block}/Conv_0/pad")
-        y = graph.norm_relu(graph.conv(y, f"{block}/Conv_0", params[block]["Conv_0"]), 4 * k)
-        y = graph.reflect_pad(y, 1, f"{block}/Conv_1/pad")
-        y = graph.instance_norm(graph.conv(y, f"{block}/Conv_1", params[block]["Conv_1"]), 4 * k)
-        x = graph.add("Add", x, y, name=f"{block}/add")
+        layer = f"ResidualBlock_{i}"
+        x = _residual_block(graph, x, f"{network}/{layer}", params[layer], 4 * k)
 
     for i, (features, skip) in enumerate(((2 * k, skips[1]), (k, skips[0]))):
-        stage = f"Upsample_{i}"
-        x = graph.norm_relu(_upsample(graph, x, stage, params[stage], config), features)
+        name, layers = f"{network}/Upsample_{i}", params[f"Upsample_{i}"]
+        x = graph.norm_relu(_upsample(graph, x, name, layers, config.upsample), features)
         if config.skips:
-            x = graph.add("Concat", x, skip, name=f"{stage}/concat", axis=1)
+            x = graph.add("Concat", x, skip, name=f"{name}/concat", axis=1)
 
-    x = graph.reflect_pad(x, 3, "Conv_3/pad")
-    return graph.add("Tanh", graph.conv(x, "Conv_3", params["Conv_3"]), name="tanh")
-
-
-def _upsample(graph: "_Graph", x: str, stage: str, params: _Params, config: GeneratorConfig) -> str:
-    if config.upsample == "transpose":
-        return graph.conv_transpose(x, f"{stage}/ConvTranspose_0", params["ConvTranspose_0"])
-    if config.upsample == "nearest":
-        x = graph.repeat_pixels(x, f"{stage}/resize")
-        return graph.conv(x, f"{stage}/Conv_0", params["Conv_0"], padding=1)
-    x = graph.conv(x, f"{stage}/Conv_0", params["Conv_0"], padding=1)
-    return graph.add("DepthToSpace", x, name=f"{stage}/depth_to_space", blocksize=2, mode="DCR")
+    x = graph.reflect_pad(x, 3, f"{network}/Conv_3/pad")
+    x = graph.conv(x, f"{network}/Conv_3", params["Conv_3"])
+    return graph.add("Tanh", x, name=f"{network}/tanh")
 
 
-class _Graph:
-    """Nodes and constant arrays. Adding a node returns the name of its output, by default the node's own name."""
+def _residual_block(graph: Graph, x: str, name: str, params: Params, features: int) -> str:
+    y = graph.reflect_pad(x, 1, f"{name}/Conv_0/pad")
+    y = graph.norm_relu(graph.conv(y, f"{name}/Conv_0", params["Conv_0"]), features)
+    y = graph.reflect_pad(y, 1, f"{name}/Conv_1/pad")
+    y = graph.instance_norm(graph.conv(y, f"{name}/Conv_1", params["Conv_1"]), features)
+    return graph.add("Add", x, y, name=f"{name}/add")
 
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.arrays: list[onnx.TensorProto] = []
-        self._names: set[str] = set()
 
-    def add(self, operator: str, *inputs: str, name: str, output: str | None = None, **attributes: Any) -> str:
-        output = output or name
-        self.nodes.append(helper.make_node(operator, inputs, [output], name=name, **attributes))
-        return output
+def _upsample(graph: Graph, x: str, name: str, params: Params, kind: str) -> str:
+    if kind == "transpose":
+        return graph.conv_transpose(x, f"{name}/ConvTranspose_0", params["ConvTranspose_0"])
+    if kind == "nearest":
+        x = graph.repeat_pixels(x, f"{name}/resize")
+        return graph.conv(x, f"{name}/Conv_0", params["Conv_0"], padding=1)
+    x = graph.conv(x, f"{name}/Conv_0", params["Conv_0"], padding=1)
+    return graph.depth_to_space(x, f"{name}/depth_to_space")
 
-    def constant(self, name: str, values: Any, dtype: Any = np.float32) -> str:
-        """Adds an array, unless there is one of this name; returns the name."""
-        if name not in self._names:
-            self._names.add(name)
-            self.arrays.append(numpy_helper.from_array(np.array(values, dtype, order="C"), name))
-        return name
 
-    def conv(self, x: str, name: str, params: _Params, *, stride: int = 1, padding: int = 0) -> str:
-        kernel = np.transpose(params["kernel"], (3, 2, 0, 1))  # height, width, in, out -> out, in, height, width
-        return self._convolve("Conv", x, name, kernel, params["bias"], strides=[stride] * 2, pads=[padding] * 4)
+def _unet(graph: Graph, x: str, network: str, params: Params, config: PairConfig) -> str:
+    """Adds models/unet.py: from [N, 3, input_size, input_size] to [N, 3, output_size, output_size]."""
+    images, size = x, min(config.input_size, GRID)
+    blocks, ups = itertools.count(), itertools.count()  # Flax numbers layers of a kind in the order they are called
 
-    def conv_transpose(self, x: str, name: str, params: _Params) -> str:
-        # Flax gathers from the dilated input, ONNX scatters from the input: one's kernel is the other's, turned.
-        kernel = np.transpose(params["kernel"], (2, 3, 0, 1))[:, :, ::-1, ::-1]  # -> in, out, height, width
-        kwargs = {"strides": [2] * 2, "pads": [1] * 4, "output_padding": [1] * 2}
-        return self._convolve("ConvTranspose", x, name, kernel, params["bias"], **kwargs)
+    def relu_conv(x: str, layer: str, stride: int = 1) -> str:
+        return graph.relu_conv(x, f"{network}/{layer}", params[layer], stride=stride)
 
-    def _convolve(self, operator: str, x: str, name: str, kernel: Any, bias: Any, **attributes: Any) -> str:
-        arrays = (self.constant(f"{name}/kernel", kernel), self.constant(f"{name}/bias", bias))
-        return self.add(operator, x, *arrays, name=name, kernel_shape=list(kernel.shape[2:]), **attributes)
+    def block(x: str) -> str:
+        layer = f"_Block_{next(blocks)}"
+        y = graph.relu_conv(x, f"{network}/{layer}/Conv_0", params[layer]["Conv_0"])
+        y = graph.relu_conv(y, f"{network}/{layer}/Conv_1", params[layer]["Conv_1"])
+        return graph.add("Add", x, y, name=f"{network}/{layer}/add")
 
-    def reflect_pad(self, x: str, size: int, name: str) -> str:
-        pads = self.constant(f"pads_{size}", [0, 0, size, size] * 2, np.int64)
-        return self.add("Pad", x, pads, name=name, mode="reflect")
+    def up(x: str) -> str:
+        layer = f"Upsample_{next(ups)}"
+        x = graph.add("Relu", x, name=f"{network}/{layer}/relu")
+        return _upsample(graph, x, f"{network}/{layer}", params[layer], "nearest")
 
-    def instance_norm(self, x: str, channels: int) -> str:
-        scale = self.constant(f"ones_{channels}", np.ones(channels))
-        shift = self.constant(f"zeros_{channels}", np.zeros(channels))
-        return self.add("InstanceNormalization", x, scale, shift, name=f"{x}/norm", epsilon=1e-5)
+    def up_and_add(x: str, skip: str) -> str:
+        x = up(x)
+        return graph.add("Add", x, skip, name=f"{x}/add")
 
-    def norm_relu(self, x: str, channels: int) -> str:
-        return self.add("Relu", self.instance_norm(x, channels), name=f"{x}/relu")
+    if config.input_size > size:
+        # Its channels are those of `space_to_depth`: row, column, colour.
+        x = graph.add("SpaceToDepth", x, name=f"{network}/space_to_depth", blocksize=config.input_size // size)
+    fine = block(graph.conv(x, f"{network}/Conv_0", params["Conv_0"], padding=1))
+    middle = block(relu_conv(fine, "Conv_1", stride=2))
+    coarse = block(block(relu_conv(middle, "Conv_2", stride=2)))
+    x = relu_conv(coarse, "Conv_3", stride=2)
+    for _ in range(3):
+        x = block(x)
+    x = block(up_and_add(x, coarse))
+    x = block(up_and_add(x, middle))
+    x = block(block(up_and_add(x, fine)))
 
-    def repeat_pixels(self, x: str, name: str) -> str:
-        scales = self.constant("scales", [1, 1, 2, 2])
-        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-        return self.add("Resize", x, "", scales, name=name, **how)
+    while 2 * size < config.output_size:
+        x, size = block(up(x)), 2 * size
+    x = relu_conv(x, "Conv_4")
+    if size < config.output_size:
+        x = graph.depth_to_space(x, f"{network}/depth_to_space")
+    images = graph.resize(images, config.input_size, config.output_size, f"{network}/residual")
+    return graph.add("Add", x, images, name=f"{network}/add")

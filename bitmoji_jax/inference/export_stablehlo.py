@@ -1,7 +1,7 @@
-"""G as StableHLO: a function that any JAX can load and run, on a CPU, a GPU or a TPU. Needs the extra `export`.
+"""The way from photo to avatar as StableHLO: a function that any JAX can load and run, on a CPU, a GPU or a TPU.
 
 The file is what `jax.export` serializes, with a zip archive after it (which is found from its end). That holds
-`metadata.json`: `config`, `images` and `version` of `export_metadata`.
+`metadata.json`: what `export_metadata` returns, the configuration and the numbers as JSON. Needs the extra `export`.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.export
@@ -32,10 +33,11 @@ _METADATA = "metadata.json"
 
 
 def to_stablehlo(weights: Weights) -> bytes:
-    """Serializes G, of photos uint8 [N, size, size, 3], any N, to avatars of the same shape and type.
+    """Serializes `photo_to_avatar`: of photos, uint8 [N, H, H, 3], any N, to avatars, uint8 [N, S, S, 3].
 
-    The file holds the float32 weights once, and two forms of the network: one for a CPU, and one for accelerators,
-    which convolves in bfloat16 unless the configuration says otherwise. The same weights give the same bytes.
+    H and S are `input_size` and `avatar_size` of the networks. The file holds the float32 weights once, and two forms
+    of the networks: one for a CPU, and one for accelerators, which convolves in bfloat16 unless the configuration says
+    otherwise. The same weights give the same bytes.
     InputError where the extra `export` is not installed.
     """
     _check_extra()
@@ -51,7 +53,8 @@ def to_stablehlo(weights: Weights) -> bytes:
     with _without_source_locations():
         exported = jax.export.export(jax.jit(x2y), platforms=PLATFORMS)(photos)
     metadata = export_metadata(weights)
-    values = {**metadata, "config": json.loads(metadata["config"]), "images": weights.images}
+    values = {**metadata, "config": json.loads(metadata["config"])}
+    values |= {name: int(metadata[name]) for name in ("images", "input_size", "output_size")}
     file = io.BytesIO(exported.serialize())
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr(zipfile.ZipInfo(_METADATA), json.dumps(values, indent=2) + "\n")  # dated 1980
@@ -80,10 +83,22 @@ def _without_source_locations() -> Iterator[None]:
             jax.config.update(name, value)
 
 
-def load_exported(path: str | os.PathLike[str]) -> tuple[ExperimentConfig, int, Callable[[np.ndarray], np.ndarray]]:
-    """Loads what `to_stablehlo` made. Such a file is a program: use only those from a source you trust.
+class Exported(NamedTuple):
+    """What an exported file holds."""
 
-    Returns the configuration of training, the images seen of each domain, and G, called as `Translator.x2y`.
+    config: ExperimentConfig
+    images: int
+    """Images of each domain seen in training."""
+    input_size: int
+    """Side in pixels of the photos that the first network takes."""
+    size: int
+    """Side in pixels of the avatars."""
+    x2y: Callable[[np.ndarray], np.ndarray]
+    """Photos to avatars, called as `Translator.x2y`."""
+
+
+def load_exported(path: str | os.PathLike[str]) -> Exported:
+    """Loads what `to_stablehlo` made. Such a file is a program: use only those from a source you trust.
 
     Raises:
       InputError: there is no such file, it is damaged or of another kind, this version of JAX cannot read it, or the
@@ -96,6 +111,8 @@ def load_exported(path: str | os.PathLike[str]) -> tuple[ExperimentConfig, int, 
         with zipfile.ZipFile(path) as archive:
             metadata = json.loads(archive.read(_METADATA))
         config, images = from_json(json.dumps(metadata["config"])), int(metadata["images"])
+        # Earlier versions wrote no sizes: both were those of the dataset.
+        photo_size, size = (int(metadata.get(name, config.data.image_size)) for name in ("input_size", "output_size"))
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not a StableHLO file of `export`, or is damaged: {error}") from error
     try:
@@ -104,7 +121,7 @@ def load_exported(path: str | os.PathLike[str]) -> tuple[ExperimentConfig, int, 
         version = metadata.get("version")
         raise InputError(f"{path}, of version {version}, cannot be read by JAX {jax.__version__}: {error}") from error
     x2y = jax.jit(exported.call)
-    return config, images, lambda photos: in_batches(x2y, resized(photos, config.data.image_size))
+    return Exported(config, images, photo_size, size, lambda photos: in_batches(x2y, resized(photos, photo_size)))
 
 
 def _check_extra() -> None:

@@ -9,7 +9,7 @@ from scipy import ndimage
 from bitmoji_jax.ops.background import white_background
 
 _WHITE = 235  # grey level from which all three channels make a pixel background, where it touches the border
-_TILE = 128  # pixels a side in a sheet
+_LEAST_TILE = 128  # pixels a side in a sheet; larger avatars are shown whole
 _PAIRS_ACROSS = 3
 _GAP = 8
 
@@ -34,14 +34,18 @@ def transparent(avatar: Image.Image) -> Image.Image:
 
 
 def before_after(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Image.Image:
-    """Draws a sheet of crops, each left of its avatar, uint8 [H, H, 3] of any size; three pairs across."""
+    """Draws a sheet of crops, each left of its avatar, uint8 [H, H, 3] of any size; three pairs across.
+
+    All have the size of the largest avatar, or 128 pixels where that is smaller.
+    """
+    size = max([_LEAST_TILE, *(len(avatar) for _, avatar in pairs)])
     rows = -(-len(pairs) // _PAIRS_ACROSS)
     across = min(_PAIRS_ACROSS, len(pairs))
-    sheet = Image.new("RGB", (across * (2 * _TILE + _GAP) + _GAP, rows * (_TILE + _GAP) + _GAP), "white")
+    sheet = Image.new("RGB", (across * (2 * size + _GAP) + _GAP, rows * (size + _GAP) + _GAP), "white")
     for index, pair in enumerate(pairs):
         row, column = divmod(index, _PAIRS_ACROSS)
-        left, top = _GAP + column * (2 * _TILE + _GAP), _GAP + row * (_TILE + _GAP)
+        left, top = _GAP + column * (2 * size + _GAP), _GAP + row * (size + _GAP)
         for side, picture in enumerate(pair):
-            tile = Image.fromarray(picture).resize((_TILE, _TILE), Image.Resampling.LANCZOS)
-            sheet.paste(tile, (left + side * _TILE, top))
+            tile = Image.fromarray(picture).resize((size, size), Image.Resampling.LANCZOS)
+            sheet.paste(tile, (left + side * size, top))
     return sheet

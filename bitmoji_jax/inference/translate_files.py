@@ -96,14 +96,14 @@ def translate_files(
         console.print(f"skipped {_printable(name)}: {reason}")
     framed = options.aligned or options.direction == "y2x"
     if options.direction == "y2x":
-        translator = Translator({"x2y": translator.y2x}, size=translator.size, cut_out=False)
+        translator = Translator({"x2y": translator.y2x}, size=translator.input_size, cut_out=False)
     translate: Callable[[Any], list[Portrait]] = translator.translate_crops if framed else translator.translate_faces
     writer = _Writer(out, options)
     photos: set[str] = set()
     unusual = 0
 
     def decode(path: Path) -> np.ndarray:
-        return load_square(path, translator.size)[0] if framed else load_photo(path)
+        return load_square(path, translator.input_size)[0] if framed else load_photo(path)
 
     def find_faces(advance: Callable[[], None]) -> Iterator[tuple[_File, Any]]:
         for file, decoded in _decoded_ahead(decode, files):

@@ -25,6 +25,7 @@ from bitmoji_jax.models.networks import (
     avatar_size,
     avatar_to_photo,
     example_inputs,
+    input_size,
     make_network,
     photo_to_avatar,
 )
@@ -62,7 +63,7 @@ class Portrait:
 
 
 class Translator:
-    """G: photos to avatars (`x2y`), and F: avatars to photos (`y2x`), with averaged weights.
+    """Photos to avatars (`x2y`), by G, by G and the refiner, or by the student; avatars to photos (`y2x`), by F.
 
     Made by `from_run`, `from_file`, `pretrained` or `from_weights`; InputError where they find no weights. `photo` and
     `portraits` take any photo of a person, `x2y` takes faces framed like those of training. A large batch is shared by
@@ -74,16 +75,19 @@ class Translator:
         directions: Mapping[str, Translate],
         *,
         size: int,
+        input_size: int | None = None,
         cut_out: bool,
         images: int = 0,
         guard: Guard | None = None,
     ) -> None:
         """Takes the directions "x2y" and perhaps "y2x".
 
-        `size` is the side of the output in pixels, `cut_out` whether photos are cut out onto white first, `images` the
-        number seen of each domain in training.
+        `size` is the side of the avatars in pixels, `input_size` that of the photos that the first network takes (by
+        default the same), `cut_out` whether photos are cut out onto white first, `images` the number seen of each
+        domain in training.
         """
-        self.size, self.cut_out, self.images = size, cut_out, images
+        self.size, self.input_size = size, size if input_size is None else input_size
+        self.cut_out, self.images = cut_out, images
         self._directions, self._guard = directions, guard
 
     @classmethod
@@ -96,8 +100,14 @@ class Translator:
         directions = {"x2y": functools.partial(x2y, {n: prepared[n] for n in prepared if n != "f"})}
         if "f" in networks:
             directions["y2x"] = functools.partial(y2x, {"f": prepared["f"]})
-        size, cut_out = avatar_size(config, networks), config.data.cut_out
-        return cls(directions, size=size, cut_out=cut_out, images=weights.images, guard=weights.guard)
+        return cls(
+            directions,
+            size=avatar_size(config, networks),
+            input_size=input_size(config, networks),
+            cut_out=config.data.cut_out,
+            images=weights.images,
+            guard=weights.guard,
+        )
 
     @classmethod
     def from_run(cls, run: str | os.PathLike[str], checkpoint: str | int | None = None) -> "Translator":
@@ -109,13 +119,16 @@ class Translator:
         """Loads a file of weights, such as a run's best.safetensors, or an exported StableHLO file, which has no F."""
         if not zipfile.is_zipfile(path):
             return cls.from_weights(load_weights(Path(path)))
-        config, images, x2y = load_exported(path)
-        return cls({"x2y": x2y}, size=config.data.image_size, cut_out=config.data.cut_out, images=images)
+        config, images, photo_size, size, x2y = load_exported(path)
+        return cls({"x2y": x2y}, size=size, input_size=photo_size, cut_out=config.data.cut_out, images=images)
 
     @classmethod
-    def pretrained(cls) -> "Translator":
-        """Loads the weights in the package; read their model card (`inference/MODEL_CARD.md`) before use."""
-        return cls.from_weights(pretrained_weights())
+    def pretrained(cls, name: str | None = None) -> "Translator":
+        """Loads weights in the package, by default the first of `inference/weights.py`, `PRETRAINED`.
+
+        Read their model card (`inference/MODEL_CARD.md`) before use. InputError where there are none of this name.
+        """
+        return cls.from_weights(pretrained_weights(name))
 
     def __call__(self, photos: np.ndarray) -> np.ndarray:
         """Calls `x2y`."""
@@ -127,7 +140,7 @@ class Translator:
         return frozenset(self._directions)
 
     def x2y(self, photos: np.ndarray) -> np.ndarray:
-        """Translates photos to avatars: uint8 [N, H, H, 3], any N and H -> uint8 [N, size, size, 3].
+        """Translates photos to avatars: uint8 [N, H, H, 3], any N and H -> uint8 [N, S, S, 3], S being `size`.
 
         Compiled once for each H and batches of 1, 8 and 32 a device: other N are split and padded. Raises ValueError
         where the images are not uint8, square or RGB.
@@ -135,7 +148,10 @@ class Translator:
         return self._directions["x2y"](photos)
 
     def y2x(self, avatars: np.ndarray) -> np.ndarray:
-        """Translates avatars to photos, otherwise as `x2y`; InputError where there is no F, as in an exported file."""
+        """Translates avatars of any size to photos of the size of F, otherwise as `x2y`.
+
+        InputError where there is no F, as in an exported file.
+        """
         if "y2x" not in self._directions:
             raise InputError("this file translates photos to avatars only: use the run it was exported from")
         return self._directions["y2x"](avatars)
@@ -180,7 +196,7 @@ class Translator:
         avatars = self.x2y(images)
         qualities = np.ones(len(crops))
         if self._guard is not None and "y2x" in self.directions:
-            cycled = self.y2x(avatars)
+            cycled = self.y2x(avatars)  # of the size of F, at which the guard was fitted
             of_its_size = functools.partial(resized, size=cycled.shape[1])
             qualities = self._guard.typicality(of_its_size(images), of_its_size(avatars), cycled)
         each = zip(images, avatars, qualities, strict=True)

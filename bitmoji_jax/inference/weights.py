@@ -4,8 +4,10 @@ The file is safetensors: named arrays, and text. Reading it runs no code, so it 
 """
 
 import dataclasses
+import difflib
 import importlib.metadata
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,16 +24,21 @@ from bitmoji_jax.config import ExperimentConfig, from_json, to_json
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.files import write_atomic
 from bitmoji_jax.inference.guard import Guard, guard_from_arrays
-from bitmoji_jax.models.networks import Params, network_shapes
+from bitmoji_jax.models.networks import Params, avatar_size, input_size, network_shapes
 
 BEST = "best.safetensors"
 """Name of the file in a run's folder that holds the weights with the lowest KID."""
 
-_PASSED_ON = {"translate": ("gf", ""), "refine": ("r", "gf"), "teach": ("s", "f")}
-"""By the name of a stage: the networks that weights hold of those it trains, and of those it has frozen."""
+_STAGE = re.compile(r"(refine|teach)([1-9][0-9]*)?")
+"""Folders of later stages, with the round from the second on; the files of the first stage are in the run's folder."""
 
 _GUARD = "guard/"  # prefix of the names of its arrays
-_PRETRAINED = Path(__file__).parent / "pretrained.safetensors"
+
+_FOLDER = Path(__file__).parent
+PRETRAINED = {
+    "res5": _FOLDER / "res5.safetensors",
+}
+"""The files of weights in the package by name, the default first; their model card is MODEL_CARD.md beside them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,14 +65,20 @@ def save_weights(path: Path, weights: Weights, dtype: Any = jnp.float32) -> None
 
 
 def export_metadata(weights: Weights) -> dict[str, str]:
-    """Returns what an exported file says of its weights: `config` (JSON), `images`, and `version` of this package.
+    """Returns what an exported file says of its weights.
 
-    Of the dataset's path only the last part is left: the rest names a machine and its user.
+    These are `config` (JSON), `images`, `input_size` and `output_size` (sides of photos and avatars in pixels), and
+    `version` of this package. Of the dataset's path only the last part is left: the rest names a machine and its user.
     """
     data = weights.config.data
     data = dataclasses.replace(data, dir=data.dir and Path(data.dir).name)
-    config = to_json(dataclasses.replace(weights.config, data=data))
-    return {"config": config, "images": str(weights.images), "version": importlib.metadata.version("bitmoji-jax")}
+    return {
+        "config": to_json(dataclasses.replace(weights.config, data=data)),
+        "images": str(weights.images),
+        "input_size": str(input_size(weights.config, weights.networks)),
+        "output_size": str(avatar_size(weights.config, weights.networks)),
+        "version": importlib.metadata.version("bitmoji-jax"),
+    }
 
 
 def load_weights(path: Path) -> Weights:
@@ -89,9 +102,14 @@ def load_weights(path: Path) -> Weights:
     return Weights(config, images, networks, guard)
 
 
-def pretrained_weights() -> Weights:
-    """Loads the weights in the package; their model card is MODEL_CARD.md beside them."""
-    return load_weights(_PRETRAINED)
+def pretrained_weights(name: str | None = None) -> Weights:
+    """Loads weights in the package: those of this name in `PRETRAINED`, or its first; InputError for another name."""
+    if name is None:
+        name = next(iter(PRETRAINED))
+    if name not in PRETRAINED:
+        nearest = difflib.get_close_matches(name, PRETRAINED, n=1, cutoff=0)[0]
+        raise InputError(f"the package has no weights {name!r}; the nearest name is {nearest!r}")
+    return load_weights(PRETRAINED[name])
 
 
 def run_weights(run: Path, checkpoint: str | int | None = None) -> tuple[Weights, str]:
@@ -104,7 +122,7 @@ def run_weights(run: Path, checkpoint: str | int | None = None) -> tuple[Weights
       InputError: there is no run, or it does not have this checkpoint.
     """
     config = _run_config(run)
-    folder = next((f for f in (run / "teach", run / "refine") if (f / BEST).exists() or _steps(f)), run)
+    folder = next((f for f in reversed(stage_folders(run)) if (f / BEST).exists() or _steps(f)), run)
     if checkpoint is None:
         checkpoint = "best" if (folder / BEST).exists() else "latest"
     if checkpoint == "best":
@@ -120,9 +138,15 @@ def run_weights(run: Path, checkpoint: str | int | None = None) -> tuple[Weights
     return _restore(config, folder / "checkpoints" / str(step) / "state"), str(checkpoint)
 
 
+def stage_folders(run: Path) -> list[Path]:
+    """Lists the folders of a run's stages in their order, the run's own first."""
+    later = [(match, path) for path in run.iterdir() if (match := _STAGE.fullmatch(path.name))] if run.is_dir() else []
+    return [run, *(path for _, path in sorted(later, key=lambda each: (int(each[0][2] or 1), each[0][1])))]
+
+
 def _run_config(run: Path) -> ExperimentConfig:
     path = run / "config.json"
-    if run.name in ("refine", "teach") and not path.exists():
+    if _STAGE.fullmatch(run.name) and not path.exists():
         path = run.parent / "config.json"
     try:
         return from_json(path.read_text(encoding="utf-8"))
@@ -143,9 +167,19 @@ def _shapes(networks: Mapping[str, Params]) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in flax.traverse_util.flatten_dict(networks, sep="/").items()}
 
 
+def _passed_on(stage: str) -> tuple[str, str]:
+    """The networks that weights hold of those that a stage trains, and of those that it has frozen."""
+    match = _STAGE.fullmatch(stage)
+    if match is None:
+        return "gf", ""
+    if match[1] == "teach":
+        return "s", "f"
+    return "r", "sf" if match[2] else "gf"
+
+
 def _restore(config: ExperimentConfig, folder: Path) -> Weights:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    trained, frozen = _PASSED_ON.get(folder.parents[2].name, _PASSED_ON["translate"])
+    trained, frozen = _passed_on(folder.parents[2].name)
     shapes: dict[str, Any] = {"images": jax.ShapeDtypeStruct((), jnp.int32)}
     for field, names in (("ema", trained), ("frozen", frozen)):
         if names:

@@ -4,7 +4,7 @@ By name: g: X -> Y and f: Y -> X (one module), r: rough avatars to clean ones (t
 step (the student). D_X and D_Y share another module.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -88,12 +88,12 @@ def avatar_to_photo(config: ExperimentConfig, networks: Mapping[str, Params], av
     return apply_generator(config, networks["f"], resize(avatars, config.data.image_size))
 
 
-def input_size(config: ExperimentConfig, networks: Mapping[str, Any]) -> int:
+def input_size(config: ExperimentConfig, networks: Container[str]) -> int:
     """Returns the side in pixels of photos as `photo_to_avatar` shows them to its first network."""
     return config.teach.input_size if "s" in networks else config.data.image_size
 
 
-def avatar_size(config: ExperimentConfig, networks: Mapping[str, Any]) -> int:
+def avatar_size(config: ExperimentConfig, networks: Container[str]) -> int:
     """Returns the side in pixels of the avatars of `photo_to_avatar`."""
     if "r" in networks:
         return config.refine.output_size

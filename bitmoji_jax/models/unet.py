@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from bitmoji_jax.models.layers import Conv, Upsample, depth_to_space, space_to_depth
 
-_GRID = 64
+GRID = 64
 """Side in pixels of the finest map that has all features. Larger images go in and out through it: cheap, since
 convolutions of full width at 256 px would take 16 times as long."""
 
@@ -46,7 +46,7 @@ class UNet(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
         k, (n, size) = self.features, images.shape[:2]
-        grid = min(size, _GRID)
+        grid = min(size, GRID)
 
         def conv(x: jax.Array, features: int, **how: Any) -> jax.Array:
             return Conv(features, 3, self.dtype, padding=1, **{"kernel_init": _he_init, **how})(x)

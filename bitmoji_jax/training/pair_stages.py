@@ -83,10 +83,10 @@ class _Drawn(NamedTuple):
     key: jax.Array
 
 
-def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int) -> Stage:
+def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int, number: int = 1) -> Stage:
     """Returns the stage that trains the refiner r of the avatars of a student s, if `networks` has one, else of G.
 
-    `networks` also hold f; `epoch_images` are the images of an epoch.
+    `networks` also hold f, `epoch_images` are the images of an epoch, `number` is that of the round.
     """
     source = "s" if "s" in networks else "g"
 
@@ -106,15 +106,14 @@ def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int
 
     names = ("real_x", "fake_y", "refined_y", "real_y", "rough_y", "restored_y")
     frozen = {name: networks[name] for name in (source, "f")}
-    return _pair_stage(config, "r", frozen, (source, "f", "r"), epoch_images, draw_one, names, columns)
+    return _pair_stage(config, "r", frozen, (source, "f", "r"), epoch_images, number, draw_one, names, columns)
 
 
-def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int) -> Stage:
+def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int, number: int = 1) -> Stage:
     """Returns the stage that trains the student s to draw what the refiner r makes of the avatars of an s or G before.
 
-    `networks` are s or g, and f and r; `epoch_images` are the images of an epoch.
+    `networks` are s or g, and f and r; `epoch_images` are the images of an epoch, `number` is that of the round.
     """
-
     source = "s" if "s" in networks else "g"
 
     def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
@@ -137,7 +136,7 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int)
 
     names = ("real_x", "taught_y", "fake_y", "disturbed_x", "fake_of_disturbed", "real_y")
     frozen = {name: networks[name] for name in (source, "f", "r")}
-    return _pair_stage(config, "s", frozen, ("s", "f"), epoch_images, draw_one, names, columns)
+    return _pair_stage(config, "s", frozen, ("s", "f"), epoch_images, number, draw_one, names, columns)
 
 
 def _pair_stage(
@@ -146,12 +145,15 @@ def _pair_stage(
     networks: Networks,
     passed_on: Sequence[str],
     epoch_images: int,
+    round_number: int,
     draw_one: Callable[[Networks, _Row, _Row], _Drawn],
     column_names: Sequence[str],
     columns: Columns,
 ) -> Stage:
     """The stage that trains the network `name` on what `draw_one` gives, with `networks` frozen."""
     title, pairs, number = {"r": ("refine", config.refine, 1), "s": ("teach", config.teach, 2)}[name]
+    if round_number > 1:
+        title, number = f"{title}{round_number}", number + 2 * (round_number - 1)
     network, inputs = make_network(config, name), example_inputs(config, name)
     patches = Critic("d_y_patches", "y", f"adversarial_{name}", PatchCritic(), _maps, pairs.critic_weight)
     genders = Critic("gender", "y", f"gender_{name}", FeatureClassifier(), _coarsest_map, pairs.gender_weight)

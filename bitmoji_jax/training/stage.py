@@ -38,7 +38,7 @@ class Stage:
     """What is trained, and what for."""
 
     name: str
-    """translate, refine or teach."""
+    """translate, refine, teach, refine2, ..."""
     seed: int
     """Of the data's order."""
     key: jax.Array

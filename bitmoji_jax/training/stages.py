@@ -11,9 +11,10 @@ from bitmoji_jax.training.translate_stage import translate_stage
 
 
 def stage_names(config: ExperimentConfig) -> list[str]:
-    """Lists the stages of an experiment: translate always, refine and teach where they have images."""
-    pairs = {"refine": config.refine, "teach": config.teach}
-    return ["translate", *(name for name, section in pairs.items() if section.images)]
+    """Lists the stages of an experiment: translate, refine, teach, refine2, teach2, ...; those that have images."""
+    pairs = [name for name, section in (("refine", config.refine), ("teach", config.teach)) if section.images]
+    later = [f"{name}{number}" for number in range(2, config.train.rounds + 1) for name in pairs]
+    return ["translate", *pairs, *later]
 
 
 def stage_folder(run: Path, name: str) -> Path:
@@ -22,7 +23,9 @@ def stage_folder(run: Path, name: str) -> Path:
 
 
 def make_stage(config: ExperimentConfig, name: str, networks: Mapping[str, Params], epoch_images: int) -> Stage:
-    """Makes the stage `name`; `networks` are those that the stage before passed on."""
+    """Makes the stage `name`; `networks` are the newest that the stages before have trained."""
     if name == "translate":
         return translate_stage(config, epoch_images)
-    return {"refine": refine_stage, "teach": teach_stage}[name](config, networks, epoch_images)
+    kind = name.rstrip("0123456789")
+    number = int(name.removeprefix(kind) or 1)
+    return {"refine": refine_stage, "teach": teach_stage}[kind](config, networks, epoch_images, number)

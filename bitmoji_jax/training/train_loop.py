@@ -109,21 +109,26 @@ def _train(
         stage = make_stage(config, title, networks, dataset.epoch_images)
         if len(titles) > 1:
             console.print(f"Stage {number} of {len(titles)}: {title}")
-        state = _train_stage(config, stage, workdir, dataset, console, profile_steps)
-        networks = stage.networks_of(local(state.ema), local(state.frozen))
+        state = _train_stage(config, stage, networks, workdir, dataset, console, profile_steps)
+        trained = stage.networks_of(local(state.ema), local(state.frozen))
+        networks |= trained
     if dataset.paired_test:
-        _print_paired_error(config, networks, dataset, console)
+        _print_paired_error(config, trained, dataset, console)
 
 
 def _train_stage(
     config: ExperimentConfig,
     stage: Stage,
+    networks: dict[str, Params],
     workdir: Path,
     dataset: Dataset,
     console: rich.console.Console,
     profile_steps: int,
 ) -> TrainState:
-    """Trains a stage to its end in its folder, continuing what is there; returns its last state."""
+    """Trains a stage to its end in its folder, continuing what is there; returns its last state.
+
+    It starts from those of `networks`, which the stages before have trained, that it trains itself.
+    """
     log, mesh, folder = config.log, make_mesh(), stage_folder(workdir, stage.name)
     batch_size, total = stage.schedule.batch_size, stage.schedule.total
 
@@ -147,6 +152,7 @@ def _train_stage(
             state, pools = create_train_state(stage, mesh)
             if (source := config.train.init_from) is not None:
                 state = start_from(state, networks_to_start_from(source), source)
+            state = start_from(state, networks, "the round before")
         else:
             state, pools = restored.state, restored.pools
 
@@ -278,7 +284,7 @@ def _check_batch(config: ExperimentConfig) -> None:
     sizes = {"train": (train.batch_size, train.accumulation_steps), "refine": (config.refine.batch_size, 1)}
     sizes |= {"teach": (config.teach.batch_size, 1)}
     for name in stage_names(config):
-        section = "train" if name == "translate" else name
+        section = "train" if name == "translate" else name.rstrip("0123456789")
         batch_size, parts = sizes[section]
         if batch_size % (devices * parts):
             steps = f" × {parts} accumulation steps" if section == "train" else ""

@@ -10,9 +10,8 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.inference.weights import load_weights, pretrained_weights, run_weights
+from bitmoji_jax.inference.weights import load_weights, pretrained_weights, run_weights, stage_folders
 from bitmoji_jax.models.networks import Params
-from bitmoji_jax.training.stages import stage_folder
 from bitmoji_jax.training.train_state import TrainState
 
 PRETRAINED = "pretrained"
@@ -30,10 +29,8 @@ def networks_to_start_from(source: str) -> dict[str, Params]:
     if not path.is_dir():
         return load_weights(path).networks
     networks: dict[str, Params] = {}
-    for name in ("translate", "refine", "teach"):
-        folder = stage_folder(path, name)
-        if folder.is_dir():
-            networks |= run_weights(folder)[0].networks
+    for folder in stage_folders(path):
+        networks |= run_weights(folder)[0].networks
     return networks
 
 

@@ -1,0 +1,83 @@
+"""A graph of ONNX operators under construction: nodes, their arrays, and the layers that the networks are made of."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+Params = Mapping[str, Any]
+"""Arrays of a layer or of a network, by name."""
+
+
+class Graph:
+    """Nodes and constant arrays. Adding a node returns the name of its output, by default the node's own name."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.arrays: list[onnx.TensorProto] = []
+        self._names: set[str] = set()
+
+    def add(self, operator: str, *inputs: str, name: str, output: str | None = None, **attributes: Any) -> str:
+        output = output or name
+        self.nodes.append(helper.make_node(operator, inputs, [output], name=name, **attributes))
+        return output
+
+    def constant(self, name: str, values: Any, dtype: Any = np.float32) -> str:
+        """Adds an array, unless there is one of this name; returns the name."""
+        if name not in self._names:
+            self._names.add(name)
+            self.arrays.append(numpy_helper.from_array(np.array(values, dtype, order="C"), name))
+        return name
+
+    def conv(self, x: str, name: str, params: Params, *, stride: int = 1, padding: int = 0) -> str:
+        kernel = np.transpose(params["kernel"], (3, 2, 0, 1))  # height, width, in, out -> out, in, height, width
+        return self._convolve("Conv", x, name, kernel, params["bias"], strides=[stride] * 2, pads=[padding] * 4)
+
+    def conv_transpose(self, x: str, name: str, params: Params) -> str:
+        # Flax gathers from the dilated input, ONNX scatters from the input: one's kernel is the other's, turned.
+        kernel = np.transpose(params["kernel"], (2, 3, 0, 1))[:, :, ::-1, ::-1]  # -> in, out, height, width
+        kwargs = {"strides": [2] * 2, "pads": [1] * 4, "output_padding": [1] * 2}
+        return self._convolve("ConvTranspose", x, name, kernel, params["bias"], **kwargs)
+
+    def _convolve(self, operator: str, x: str, name: str, kernel: Any, bias: Any, **attributes: Any) -> str:
+        arrays = (self.constant(f"{name}/kernel", kernel), self.constant(f"{name}/bias", bias))
+        return self.add(operator, x, *arrays, name=name, kernel_shape=list(kernel.shape[2:]), **attributes)
+
+    def relu_conv(self, x: str, name: str, params: Params, *, stride: int = 1) -> str:
+        """Adds a 3x3 convolution, padded with zeros, of relu(x)."""
+        return self.conv(self.add("Relu", x, name=f"{name}/relu"), name, params, stride=stride, padding=1)
+
+    def reflect_pad(self, x: str, size: int, name: str) -> str:
+        pads = self.constant(f"pads_{size}", [0, 0, size, size] * 2, np.int64)
+        return self.add("Pad", x, pads, name=name, mode="reflect")
+
+    def instance_norm(self, x: str, channels: int) -> str:
+        scale = self.constant(f"ones_{channels}", np.ones(channels))
+        shift = self.constant(f"zeros_{channels}", np.zeros(channels))
+        return self.add("InstanceNormalization", x, scale, shift, name=f"{x}/norm", epsilon=1e-5)
+
+    def norm_relu(self, x: str, channels: int) -> str:
+        return self.add("Relu", self.instance_norm(x, channels), name=f"{x}/relu")
+
+    def depth_to_space(self, x: str, name: str) -> str:
+        return self.add("DepthToSpace", x, name=name, blocksize=2, mode="DCR")
+
+    def resize(self, x: str, before: int, after: int, name: str) -> str:
+        """Resizes square images as `ops.image.resize`: two products with the weights of its one-dimensional form.
+
+        The operator Resize has antialiasing since opset 18 only.
+        """
+        if before == after:
+            return x
+        weights = jax.image.resize(np.eye(before, dtype=np.float32), (after, before), "linear", antialias=True)
+        columns = self.constant(f"{name}/columns", np.transpose(weights))
+        x = self.add("MatMul", x, columns, name=f"{name}/resize_columns")
+        return self.add("MatMul", self.constant(f"{name}/rows", weights), x, name=f"{name}/resize_rows")
+
+    def repeat_pixels(self, x: str, name: str) -> str:
+        scales = self.constant("scales", [1, 1, 2, 2])
+        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        return self.add("Resize", x, "", scales, name=name, **how)
