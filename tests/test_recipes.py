@@ -56,7 +56,8 @@ exported = {
     "stablehlo": Translator.from_file("exported")(images["x"][0]),
     "onnx": session.run(None, {"photos": images["x"][0]})[0],
 }
-shapes = jax.tree.map(lambda leaf: leaf.shape, (after.generators, {name: network_shapes(config, name) for name in "gf"}))
+expected = {name: network_shapes(config, name) for name in "gf"}
+shapes = jax.tree.map(lambda leaf: leaf.shape, (after.generators, expected))
 black, white = np.zeros((2, 32, 32, 3), np.uint8), np.full((2, 32, 32, 3), 255, np.uint8)
 half = np.concatenate([black, white])
 outputs = types.SimpleNamespace(fake_y=half, test_set=types.SimpleNamespace(images={"y": black}))
