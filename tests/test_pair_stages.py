@@ -1,7 +1,10 @@
 """What refine and teach learn from, what they minimise, and what a step of theirs changes."""
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bitmoji_jax.config import ExperimentConfig, PairConfig
+from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.augment import Placement
 from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.models import efficientnet
@@ -21,12 +24,14 @@ from bitmoji_jax.training.pair_stages import refine_stage, teach_stage
 from bitmoji_jax.training.recolour import recolour
 from bitmoji_jax.training.sample import Pair
 from bitmoji_jax.training.stage import Batch, Stage
-from bitmoji_jax.training.train_state import create_train_state
-from bitmoji_jax.training.train_step import make_train_step
+from bitmoji_jax.training.train_state import abstract_train_state
+from tests.cheap_features import pixels_as_maps
+from tests.processes import ROOT, STUCK
 from tests.random_weights import random_weights
+from tests.refine_step import SIZES, gradients_and_metrics, refine_step
 from tests.tiny_images import index_of, tiny_image, tiny_landmarks
 
-REFINE = PairConfig(images=8, input_size=32, output_size=32, features=8, batch_size=2, ema_halflife=4.0)
+REFINE = dataclasses.replace(SIZES, images=8)
 TEACH = dataclasses.replace(REFINE, input_size=64, output_size=64)
 
 
@@ -38,13 +43,7 @@ def config(tiny_config: ExperimentConfig) -> ExperimentConfig:
 @pytest.fixture(scope="module")
 def networks() -> Mapping[str, Any]:
     """G, F and R that were not trained."""
-    return random_weights(names="gfr", pairs=dataclasses.replace(REFINE, images=0)).networks
-
-
-def pixels_as_maps(params: Any, images: jax.Array) -> list[jax.Array]:
-    """In the place of EfficientNet-Lite0: the images themselves with fewer and fewer pixels."""
-    del params
-    return [images[:, ::stride, ::stride] / 255 for stride in (2, 4, 8, 16, 32)]
+    return random_weights(names="gfr", pairs=SIZES, compute_dtype="float32").networks
 
 
 @pytest.fixture
@@ -207,38 +206,30 @@ def test_an_unknown_gender_counts_for_nothing(config: ExperimentConfig, networks
         assert critics["loss_d_y_patches"] == 2  # scores of 0
 
 
-def one_step(stage: Stage, genders: tuple[int, int] = (0, 1)) -> tuple[Any, Any, dict[str, float]]:
-    """The state before and after a step on one device, and its metrics."""
-    mesh = make_mesh()
-    state, pools = create_train_state(stage, mesh)
-    assert pools == {}  # the critics see the newest images
-    before = jax.tree.map(np.array, state)
-    batch = jax.tree.map(lambda a: np.asarray(a)[None], make_batch(genders=genders))
-    after, _, metrics = make_train_step(stage)(state, pools, batch)
-    return before, jax.tree.map(np.array, after), {name: float(value) for name, value in metrics.items()}
-
-
 def equal(a: Any, b: Any) -> list[bool]:
     return [bool(np.array_equal(x, y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]
 
 
+@pytest.fixture(scope="module")
+def stepped() -> tuple[Any, Any, dict[str, float]]:
+    """The state before and after a step of refine on one device, and its metrics."""
+    return refine_step()
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("cheap_features")
 def test_a_step_trains_the_refiner_and_its_critics_and_nothing_that_is_frozen(
-    config: ExperimentConfig, networks: Any
+    networks: Any, stepped: tuple[Any, Any, dict[str, float]]
 ) -> None:
-    stage = refine_stage(config, networks, 12)
-    before, after, metrics = one_step(stage, genders=(2, 2))
+    before, after, metrics = stepped
     assert sorted(after.frozen) == ["efficientnet", "f", "g"]
     assert all(equal(before.frozen, after.frozen))
     for name in ("f", "g"):
         assert all(equal(after.frozen[name], networks[name]))
-    assert list(after.generators) == ["r"]
+    assert list(after.generators) == list(after.ema) == ["r"]
     assert not any(equal(before.generators, after.generators))
     assert sorted(after.discriminators) == ["d_y_patches", "gender"]
-    assert not all(equal(before.discriminators["d_y_patches"], after.discriminators["d_y_patches"]))
-    assert all(equal(before.discriminators["gender"], after.discriminators["gender"]))  # all genders are unknown
-    assert metrics["gender_r"] == metrics["loss_gender"] == 0
+    for name in after.discriminators:
+        assert not all(equal(before.discriminators[name], after.discriminators[name]))
     weights = {"pixels_r": 1.0, "features_r": 0.25, "adversarial_r": 0.1, "gender_r": 0.1}
     expected = sum(weight * metrics[name] for name, weight in weights.items())
     assert metrics["loss_generators"] == pytest.approx(expected, rel=1e-5)
@@ -246,26 +237,36 @@ def test_a_step_trains_the_refiner_and_its_critics_and_nothing_that_is_frozen(
     assert int(after.images) == 2
 
 
+def assert_same_gradients(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> None:
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-6, err_msg=name)
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("cheap_features")
-def test_accumulated_gradients_are_those_of_the_whole_batch_and_critics_can_be_left_out(
-    config: ExperimentConfig, networks: Any
-) -> None:
-    pairs = dataclasses.replace(REFINE, critic_weight=0.0, gender_weight=0.0)
-    stage = refine_stage(dataclasses.replace(config, refine=pairs), networks, 12)
-    assert stage.schedule.parts == 2
-    steps = [one_step(dataclasses.replace(stage, schedule=stage.schedule._replace(parts=parts))) for parts in (1, 2)]
-    for before, after, metrics in steps:
-        assert before.discriminators == after.discriminators == {}
-        assert not any(equal(before.generators, after.generators))
-        assert set(metrics) == {
-            "pixels_r", "features_r", "loss_generators", "grad_norm_generators", "learning_rate"
-        }  # fmt: skip
-    (_, whole, whole_metrics), (_, parts, parts_metrics) = steps
-    for name, value in whole_metrics.items():
-        assert parts_metrics[name] == pytest.approx(value, rel=1e-4), name
-    for a, b in zip(jax.tree.leaves(whole.generator_opt.mu), jax.tree.leaves(parts.generator_opt.mu), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
+def test_accumulated_gradients_are_those_of_the_whole_batch(stepped: tuple[Any, Any, dict[str, float]]) -> None:
+    _, parts, metrics = refine_step(parts=2)
+    assert_same_gradients(gradients_and_metrics(parts, metrics), gradients_and_metrics(*stepped[1:]))
+
+
+@pytest.mark.slow
+def test_two_devices_have_the_gradients_of_one(stepped: tuple[Any, Any, dict[str, float]], tmp_path: Path) -> None:
+    out = tmp_path / "two.npz"
+    subprocess.run([sys.executable, "-m", "tests.refine_step", "2", str(out)], cwd=ROOT, check=True, timeout=STUCK)
+    with np.load(out) as arrays:
+        assert_same_gradients(dict(arrays), gradients_and_metrics(*stepped[1:]))
+
+
+def test_without_critics_there_are_none_to_train(config: ExperimentConfig, networks: Any) -> None:
+    for weights, names in (
+        ({"critic_weight": 0.0}, ["gender"]),
+        ({"gender_weight": 0.0}, ["d_y_patches"]),
+        ({"critic_weight": 0.0, "gender_weight": 0.0}, []),
+    ):
+        stage = refine_stage(dataclasses.replace(config, refine=dataclasses.replace(REFINE, **weights)), networks, 12)
+        state, pools = abstract_train_state(stage, make_mesh())
+        assert list(state.discriminators) == names
+        assert pools == {}  # the critics see the newest images
 
 
 def test_the_step_size_grows_is_constant_and_ends_at_0(config: ExperimentConfig, networks: Any) -> None:
