@@ -242,7 +242,7 @@ def export(
         raise InputError(f"{out} exists already: remove it first, or choose another name")
     if not out.parent.is_dir():
         raise InputError(f"there is no folder {out.parent} for {out.name}: create it first")
-    from bitmoji_jax.models.networks import avatar_size, input_size
+    from bitmoji_jax.models.networks import avatar_size
 
     try:
         if format == "onnx":
@@ -253,7 +253,7 @@ def export(
         raise InputError("ONNX files need the extra `export`: pip install 'bitmoji-jax[export]'") from error
     loaded = _weights(run, checkpoint, weights)
     write_atomic(out, serialize(loaded))
-    photos, avatars = input_size(loaded.config, loaded.networks), avatar_size(loaded.config, loaded.networks)
+    photos, avatars = loaded.config.data.image_size, avatar_size(loaded.config, loaded.networks)
     megabytes = out.stat().st_size / 1e6
     print(f"exported {photos} px to {avatars} px, {loaded.images:,} images seen, {megabytes:.1f} MB: {out}")
 

@@ -57,6 +57,16 @@ class DiscriminatorConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class RefinerConfig:
+    """R: rough avatars of `data.image_size` to clean ones. The student draws with a network of the same shape."""
+
+    output_size: int = 256
+    """Side in pixels of the avatars that it draws: a power of 2, at least 32."""
+    features: int = 32
+    """Channels of its finest map, a multiple of 8; doubled twice on the way down."""
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Losses, optimization and schedule."""
 
@@ -100,7 +110,7 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PairConfig:
-    """A stage that trains one U-Net on pairs which the run makes itself: its size, losses and schedule.
+    """A stage that trains a network on pairs which the run makes itself: its losses and schedule.
 
     Adam's decays are 0.5 and 0.99. The step size grows over the first 400 images, is constant, and falls linearly to 0
     over the last 40 %.
@@ -108,12 +118,6 @@ class PairConfig:
 
     images: int = 0
     """Pairs seen by the end of the stage; 0 leaves the stage out."""
-    input_size: int = 64
-    """Side in pixels of what the network sees: 32, or 64 times a power of 2."""
-    output_size: int = 256
-    """Side in pixels of the avatars that it draws: 32, or 64 times a power of 2."""
-    features: int = 32
-    """Channels of its finest map; doubled twice on the way down."""
     batch_size: int = 2
     """Pairs per update, over all devices."""
     learning_rate: float = 8e-4
@@ -155,11 +159,12 @@ class ExperimentConfig:
     data: DataConfig = DataConfig()
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    refiner: RefinerConfig = RefinerConfig()
     train: TrainConfig = TrainConfig()
     refine: PairConfig = PairConfig()
-    """The refiner R: rough avatars to clean ones. It learns from avatars y alone, as pairs (G(F(y)), y)."""
-    teach: PairConfig = PairConfig(input_size=128)
-    """The student S: photos to avatars. It learns from pairs (x, R(G(x))), where x is disturbed, its target is not."""
+    """The stage of the refiner R, which learns from avatars y alone, as pairs (G(F(y)), y)."""
+    teach: PairConfig = PairConfig(learning_rate=3e-4)
+    """The stage of the student S, which learns from pairs (x, R(G(x))), where x is disturbed and its target is not."""
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:
@@ -197,25 +202,27 @@ class ExperimentConfig:
             "log.keep_checkpoints must be at least 1": log.keep_checkpoints >= 1,
             "log.scores_every must be at least 1": log.scores_every >= 1,
         }
+        if self.refine.images:
+            for name, size in (("data.image_size", data.image_size), ("refiner.output_size", self.refiner.output_size)):
+                rules[f"{name} must be a power of 2 and at least 32, with a refiner"] = _is_power_of_2(size, 32)
+            smallest = min(data.image_size, 64)
+            rules[f"refiner.output_size must be at least {smallest}"] = self.refiner.output_size >= smallest
+        rules["refiner.features must be a multiple of 8"] = self.refiner.features >= 8 and not self.refiner.features % 8
         for name, pairs in (("refine", self.refine), ("teach", self.teach)):
             rules |= {f"{name}.{rule}": holds for rule, holds in _pair_rules(pairs).items()}
         rules["teach needs refine: set refine.images"] = self.refine.images > 0 or self.teach.images == 0
-        rules["teach.input_size must be at least 64"] = self.teach.input_size >= 64 or self.teach.images == 0
         if problems := [rule for rule, holds in rules.items() if not holds]:
             raise ValueError("; ".join(problems))
 
 
-def _pair_rules(config: PairConfig) -> dict[str, bool]:
-    def is_size(size: int) -> bool:
-        return size == 32 or (size >= 64 and (size & (size - 1)) == 0)
+def _is_power_of_2(number: int, least: int) -> bool:
+    return number >= least and number & (number - 1) == 0
 
+
+def _pair_rules(config: PairConfig) -> dict[str, bool]:
     weights = ("pixel_weight", "feature_weight", "critic_weight", "gender_weight")
     return {
         "images must not be negative": config.images >= 0,
-        "input_size must be 32 or 64 times a power of 2": is_size(config.input_size),
-        "output_size must be 32 or 64 times a power of 2": is_size(config.output_size),
-        "output_size can be 32 for an input_size of 32 only": config.output_size > 32 or config.input_size == 32,
-        "features must be a multiple of 8": config.features >= 8 and config.features % 8 == 0,
         "batch_size must be at least 1": config.batch_size >= 1,
         "learning_rate must be above 0": 0 < config.learning_rate < math.inf,
         "ema_halflife must be above 0": 0 < config.ema_halflife < math.inf,
@@ -230,8 +237,9 @@ def to_json(config: ExperimentConfig) -> str:
 ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "data": {"cut_out": True, "balance_skin": False},
     "train": {"init_from": None, "rounds": 1},
+    "refiner": dataclasses.asdict(RefinerConfig()),
     "refine": dataclasses.asdict(PairConfig()),
-    "teach": dataclasses.asdict(PairConfig(input_size=128)),
+    "teach": dataclasses.asdict(PairConfig(learning_rate=3e-4)),
     "log": dataclasses.asdict(LogConfig()),
 }
 """For each field added after the first version, by section: what its absence from a file means.
@@ -300,6 +308,7 @@ def differences(ours: ExperimentConfig, theirs: ExperimentConfig) -> list[str]:
     It can change all of `log`, and be given further stages: those that it did not have, and more rounds.
     """
     later = {name for name in ("refine", "teach") if getattr(theirs, name).images == 0}
+    later |= {"refiner"} if theirs.refine.images == 0 else set()
     lines = []
     for section in dataclasses.fields(ExperimentConfig):
         if section.name == "log" or section.name in later:

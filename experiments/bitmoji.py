@@ -21,7 +21,7 @@ def get_experiment() -> ExperimentConfig:
         generator=GeneratorConfig(features=32, res_blocks=5, skips=True, upsample="nearest"),
         discriminator=DiscriminatorConfig(features=32),
         train=TrainConfig(batch_size=1, constant_epochs=1.5, decay_epochs=1),
-        refine=PairConfig(images=16_000),
-        teach=PairConfig(images=40_000, input_size=128),
+        refine=PairConfig(images=9_000),
+        teach=PairConfig(images=14_000, learning_rate=3e-4),
         log=LogConfig(samples_every=4000, checkpoint_every=2000, scores_every=4000),
     )

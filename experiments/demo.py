@@ -14,6 +14,7 @@ from bitmoji_jax.config import (
     GeneratorConfig,
     LogConfig,
     PairConfig,
+    RefinerConfig,
     TrainConfig,
 )
 
@@ -25,6 +26,7 @@ def get_experiment() -> ExperimentConfig:
         generator=GeneratorConfig(features=16, res_blocks=3, skips=True, upsample="nearest"),
         discriminator=DiscriminatorConfig(features=32),
         train=TrainConfig(batch_size=4, learning_rate=3e-4, constant_epochs=1.5, decay_epochs=1.5, ema_halflife=200),
-        refine=PairConfig(images=3000, output_size=128, features=16, ema_halflife=200),
+        refiner=RefinerConfig(output_size=128, features=16),
+        refine=PairConfig(images=3000, ema_halflife=200),
         log=LogConfig(samples_every=1500, checkpoint_every=1500),
     )

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bitmoji_jax.config import DataConfig, ExperimentConfig, GeneratorConfig, PairConfig, TrainConfig
+from bitmoji_jax.config import DataConfig, ExperimentConfig, GeneratorConfig, RefinerConfig, TrainConfig
 from bitmoji_jax.inference.weights import Weights
 from bitmoji_jax.models.networks import network_shapes
 
@@ -16,7 +16,7 @@ def random_weights(
     generator: GeneratorConfig | None = None,
     *,
     names: str = "gf",
-    pairs: PairConfig | None = None,
+    refiner: RefinerConfig | None = None,
     size: int = 32,
     folder: str | None = None,
     compute_dtype: str = "auto",
@@ -26,24 +26,24 @@ def random_weights(
     Args:
       generator: its configuration.
       names: of the networks, such as "gfr" or "sf".
-      pairs: the configuration of the refiner and of the student; by default of the smallest, 32 px to 64 px.
+      refiner: the configuration of the refiner, and of the student's; by default of the smallest, to 64 px.
       size: side of the dataset's images in pixels.
       folder: the dataset's in the configuration.
       compute_dtype: as in `TrainConfig`.
     """
-    pairs = pairs or PairConfig(features=8, input_size=32, output_size=64)
     config = ExperimentConfig(
         data=DataConfig(dir=folder, image_size=size),
         generator=generator or GeneratorConfig(features=4, res_blocks=1),
         train=TrainConfig(compute_dtype=compute_dtype),  # type: ignore[arg-type]
-        refine=pairs,
-        teach=pairs,
+        refiner=refiner or RefinerConfig(features=8, output_size=64),
     )
     rng = np.random.default_rng(0)
 
     def draw(name: str) -> Any:
-        scale = 0.1 if name in "gf" else 0.07  # a U-Net has no norm: outputs would leave the range
-        shapes = network_shapes(config, name)
-        return jax.tree.map(lambda leaf: rng.normal(0, scale, leaf.shape).astype(np.float32), shapes)
+        def array(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+            scale = 0.1 if name in "gf" or "generator" in jax.tree_util.keystr(path) else 0.07  # a U-Net has no norm
+            return rng.normal(0, scale, leaf.shape).astype(np.float32)
+
+        return jax.tree_util.tree_map_with_path(array, network_shapes(config, name))
 
     return Weights(config, 24, {name: draw(name) for name in names})

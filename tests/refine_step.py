@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from bitmoji_jax.config import ExperimentConfig, PairConfig
+from bitmoji_jax.config import ExperimentConfig, PairConfig, RefinerConfig
 from bitmoji_jax.models import efficientnet
 from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training.pair_stages import refine_stage
@@ -21,13 +21,14 @@ from tests.cheap_features import pixels_as_maps
 from tests.random_weights import random_weights
 from tests.tiny_images import tiny_image
 
-SIZES = PairConfig(input_size=32, output_size=32, features=8, batch_size=2, ema_halflife=4.0)
+REFINER = RefinerConfig(output_size=32, features=8)
+PAIRS = PairConfig(images=8, batch_size=2, ema_halflife=4.0)
 
 
 def refine_step(*, parts: int = 1) -> tuple[Any, Any, dict[str, float]]:
     """Returns the state before and after, as NumPy, and the metrics; a device's batch is cut into `parts`."""
-    weights = random_weights(names="gfr", pairs=SIZES, compute_dtype="float32")
-    config: ExperimentConfig = dataclasses.replace(weights.config, refine=dataclasses.replace(SIZES, images=8))
+    weights = random_weights(names="gfr", refiner=REFINER, compute_dtype="float32")
+    config: ExperimentConfig = dataclasses.replace(weights.config, refine=PAIRS)
     mesh = make_mesh()
     batch = {
         domain: {
@@ -39,7 +40,8 @@ def refine_step(*, parts: int = 1) -> tuple[Any, Any, dict[str, float]]:
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(efficientnet, "feature_maps", pixels_as_maps)
-        stage = refine_stage(config, weights.networks, epoch_images=12)
+        networks = {name: weights.networks[name] for name in "gf"}
+        stage = refine_stage(config, networks, epoch_images=12)
         stage = dataclasses.replace(stage, schedule=stage.schedule._replace(parts=parts))
         state, pools = create_train_state(stage, mesh)
         before = jax.tree.map(np.array, state)

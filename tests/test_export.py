@@ -1,5 +1,6 @@
 """Exported files against the live translator, in grey levels."""
 
+import functools
 import json
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from bitmoji_jax import cli
-from bitmoji_jax.config import GeneratorConfig, from_json, to_json
+from bitmoji_jax.config import GeneratorConfig, RefinerConfig, from_json, to_json
 from bitmoji_jax.data.synthetic.photo import render_photo
 from bitmoji_jax.data.synthetic.spec import sample_nuisance, sample_spec
 from bitmoji_jax.errors import InputError
@@ -22,7 +23,7 @@ from bitmoji_jax.inference import weights as weights_module
 from bitmoji_jax.inference.export_stablehlo import PLATFORMS, load_exported, to_stablehlo
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import BEST, Weights, pretrained_weights, save_weights
-from bitmoji_jax.models.networks import make_generator
+from bitmoji_jax.models.networks import photo_to_avatar
 from bitmoji_jax.ops.batching import resized
 from bitmoji_jax.ops.image import to_float, to_uint8
 from bitmoji_jax.ops.platform import tracing_for
@@ -39,6 +40,13 @@ GENERATORS = [
     GeneratorConfig(features=4, res_blocks=0, skips=True, upsample="subpixel"),
 ]
 
+
+# Names of networks, sides of photos and of avatars. The U-Net takes single pixels, or blocks of 4 or 16, and draws as
+# large as it sees, larger or smaller.
+WAYS = pytest.mark.parametrize(
+    ("names", "size", "drawn"),
+    [("gfr", 64, 256), ("gr", 128, 256), ("gfr", 32, 32), ("sf", 64, 256), ("s", 128, 256), ("sf", 256, 64)],
+)
 
 FOLDER = "/home/somebody/data/mine"
 
@@ -80,7 +88,7 @@ def load(contents: bytes, folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     path = folder / "exported"
     path.write_bytes(contents)
     if zipfile.is_zipfile(path):
-        return load_exported(path)[-1]
+        return load_exported(path).x2y
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda photos: session.run(["avatars"], {"photos": photos})[0]
@@ -113,6 +121,27 @@ def test_every_generator_does_what_the_translator_does(generator: GeneratorConfi
     assert_same_pictures(translate(photos), expected)
 
 
+@WAYS
+def test_refiner_and_student_in_onnx_do_what_the_translator_does(
+    names: str, size: int, drawn: int, tmp_path: Path
+) -> None:
+    weights = random_weights(names=names, refiner=RefinerConfig(features=8, output_size=drawn), size=size)
+    photos, expected = images(3, size), Translator.from_weights(weights)(images(3, size))
+    assert expected.shape == (3, drawn, drawn, 3)
+    assert np.ptp(expected) > 100
+    assert_same_pictures(load(serialize("onnx", weights), tmp_path)(photos), expected)
+
+
+@pytest.mark.parametrize("names", ["gfr", "sf"])
+def test_refiner_and_student_in_stablehlo_do_what_the_translator_does(names: str, tmp_path: Path) -> None:
+    weights = random_weights(names=names, refiner=RefinerConfig(features=8, output_size=128))
+    translator, path = Translator.from_weights(weights), tmp_path / "exported"
+    path.write_bytes(serialize("stablehlo", weights))
+    exported = Translator.from_file(path)
+    assert (exported.size, exported.input_size) == (translator.size, translator.input_size) == (128, SIZE)
+    assert_same_pictures(exported(images(3)), translator(images(3)))
+
+
 @FORMATS
 def test_synthetic_faces_become_the_avatars_of_the_pretrained_translator(kind: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
@@ -136,8 +165,8 @@ def test_accelerators_get_their_own_form(translator: Translator, plain: Path) ->
     anywhere = [jax.export.DisabledSafetyCheck.platform()]
     photos = images(3)
     with tracing_for("cuda"):
-        network = make_generator(plain_weights().config)
-        expected = to_uint8(jax.jit(network.apply)(plain_weights().generators["g"], to_float(photos)))
+        network = functools.partial(photo_to_avatar, plain_weights().config)
+        expected = to_uint8(jax.jit(network)({"g": plain_weights().networks["g"]}, to_float(photos)))
     for platform in ("cuda", "tpu"):
         one = jax.export.export(jax.jit(exported.call), platforms=[platform], disabled_checks=anywhere)(photos)
         # Compiled as another program, which rounds to bfloat16 elsewhere; the CPU's form does not round at all.
@@ -180,18 +209,31 @@ def test_the_same_weights_give_the_same_bytes_which_contain_no_path(kind: str) -
     assert contents == serialize(kind, plain_weights())
     for place in ("/home", "/mine", ".py", str(Path(__file__).parents[1])):
         assert place.encode() not in contents
-    arrays = 4 * sum(leaf.size for leaf in jax.tree.leaves(plain_weights().generators["g"]))
+    arrays = 4 * sum(leaf.size for leaf in jax.tree.leaves(plain_weights().networks["g"]))
     assert len(contents) < arrays + 80_000  # weights are there once
 
 
 def test_stablehlo_is_a_zip_archive_too_with_metadata(plain: Path) -> None:
     with zipfile.ZipFile(plain) as archive:
         metadata = json.loads(archive.read("metadata.json"))
-    assert metadata["images"] == 24
+    assert (metadata["images"], metadata["input_size"], metadata["output_size"]) == (24, SIZE, SIZE)
     assert metadata["version"]
     config = random_weights(folder="mine").config
     assert from_json(json.dumps(metadata["config"])) == config
-    assert load_exported(plain)[:2] == (config, 24)
+    assert load_exported(plain)[:4] == (config, 24, SIZE, SIZE)
+
+
+def test_a_file_of_an_earlier_version_has_no_sizes_and_is_of_the_datasets(plain: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(plain) as archive:
+        metadata = json.loads(archive.read("metadata.json"))
+        function = plain.read_bytes()[: archive.getinfo("metadata.json").header_offset]
+    del metadata["input_size"], metadata["output_size"]
+    path = tmp_path / "earlier"
+    path.write_bytes(function)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("metadata.json", json.dumps(metadata))
+    assert load_exported(path)[:4] == load_exported(plain)[:4]
+    np.testing.assert_array_equal(load_exported(path).x2y(images(2)), load_exported(plain).x2y(images(2)))
 
 
 def test_onnx_has_metadata_and_readable_names() -> None:
@@ -202,7 +244,7 @@ def test_onnx_has_metadata_and_readable_names() -> None:
     assert (model.ir_version, [(entry.domain, entry.version) for entry in model.opset_import]) == (7, [("", 13)])
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert from_json(metadata["config"]).generator == weights.config.generator
-    assert metadata["images"] == "24"
+    assert (metadata["images"], metadata["input_size"], metadata["output_size"]) == ("24", "32", "32")
     assert metadata["version"] == model.producer_version != ""
     for value, name in ((model.graph.input, "photos"), (model.graph.output, "avatars")):
         assert [entry.name for entry in value] == [name]
@@ -210,10 +252,11 @@ def test_onnx_has_metadata_and_readable_names() -> None:
         assert [dim.dim_param or dim.dim_value for dim in shape] == ["N", SIZE, SIZE, 3]
     names = [node.name for node in model.graph.node]
     assert len(set(names)) == len(names)
-    assert {"Conv_0", "Conv_0/norm", "ResidualBlock_0/Conv_1", "ResidualBlock_0/add", "Upsample_1/resize"} < set(names)
+    expected = {"Conv_0", "Conv_0/norm", "ResidualBlock_0/Conv_1", "ResidualBlock_0/add", "Upsample_1/resize"}
+    assert {f"g/{name}" for name in expected} < set(names)
     arrays = {array.name: onnx.numpy_helper.to_array(array) for array in model.graph.initializer}
-    kernel = weights.generators["g"]["params"]["Conv_1"]["kernel"]
-    np.testing.assert_array_equal(arrays["Conv_1/kernel"], kernel.transpose(3, 2, 0, 1))
+    kernel = weights.networks["g"]["params"]["Conv_1"]["kernel"]
+    np.testing.assert_array_equal(arrays["g/Conv_1/kernel"], kernel.transpose(3, 2, 0, 1))
 
 
 def test_a_translator_is_made_of_an_exported_file(translator: Translator, plain: Path) -> None:
@@ -247,7 +290,7 @@ def test_nothing_is_overwritten_and_nothing_half_written(
             stream.write(contents[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(weights_module, "pretrained_weights", plain_weights)
+    monkeypatch.setattr(weights_module, "pretrained_weights", lambda _: plain_weights())
     monkeypatch.setattr(Path, "write_bytes", full_disk)
     assert export(file, kind) == 2
     assert "No space" in capsys.readouterr().err
@@ -294,11 +337,11 @@ def test_files_that_were_not_exported_or_are_damaged_are_one_clear_line(plain: P
 def test_the_command_exports_the_weights_of_the_package_or_of_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(weights_module, "pretrained_weights", plain_weights)
+    monkeypatch.setattr(weights_module, "pretrained_weights", lambda _: plain_weights())
     out = tmp_path / "g.onnx"
     assert export(out, "onnx") == 0
     megabytes = out.stat().st_size / 1e6
-    assert capsys.readouterr().out == f"exported 32 px, 24 images seen, {megabytes:.1f} MB: {out}\n"
+    assert capsys.readouterr().out == f"exported 32 px to 32 px, 24 images seen, {megabytes:.1f} MB: {out}\n"
 
     run = tmp_path / "run"
     run.mkdir()
@@ -325,6 +368,31 @@ def test_bad_usage(arguments: list[str], message: str, capsys: pytest.CaptureFix
         cli.main(["export", *arguments])
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@FORMATS
+def test_weights_of_the_package_by_name(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export(tmp_path / "res5", kind, "--weights", "res5") == 0
+    assert capsys.readouterr().out.startswith("exported 64 px to 64 px, 11,595 images seen")
+    assert (tmp_path / "res5").read_bytes() == serialize(kind, pretrained_weights("res5"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--weights", "ress"], "the package has no weights 'ress'; the nearest name is 'res5'"),
+        (["--weights", "res5", "--run", "r"], "--run and --weights each name the weights to use: give one of them"),
+        (
+            ["--weights", "res5", "--checkpoint", "best"],
+            "--checkpoint is one of a run's: name the run's folder with --run",
+        ),
+    ],
+)
+def test_weights_that_are_not_there_or_named_twice_are_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export(tmp_path / "g", "onnx", *arguments) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
 
 
 def test_a_checkpoint_of_no_run(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,22 +28,25 @@ from bitmoji_jax.training.train_state import abstract_train_state
 from tests.cheap_features import pixels_as_maps
 from tests.processes import ROOT, STUCK
 from tests.random_weights import random_weights
-from tests.refine_step import SIZES, gradients_and_metrics, refine_step
+from tests.refine_step import PAIRS, REFINER, gradients_and_metrics, refine_step
 from tests.tiny_images import index_of, tiny_image, tiny_landmarks
-
-REFINE = dataclasses.replace(SIZES, images=8)
-TEACH = dataclasses.replace(REFINE, input_size=64, output_size=64)
 
 
 @pytest.fixture(scope="module")
 def config(tiny_config: ExperimentConfig) -> ExperimentConfig:
-    return dataclasses.replace(tiny_config, refine=REFINE, teach=TEACH)
+    return dataclasses.replace(tiny_config, refiner=REFINER, refine=PAIRS, teach=PAIRS)
+
+
+def of_64_pixels(config: ExperimentConfig) -> ExperimentConfig:
+    """The same with photos and avatars of 64 pixels."""
+    data, refiner = dataclasses.replace(config.data, image_size=64), dataclasses.replace(REFINER, output_size=64)
+    return dataclasses.replace(config, data=data, refiner=refiner)
 
 
 @pytest.fixture(scope="module")
 def networks() -> Mapping[str, Any]:
     """G, F and R that were not trained."""
-    return random_weights(names="gfr", pairs=SIZES, compute_dtype="float32").networks
+    return random_weights(names="gfr", refiner=REFINER, compute_dtype="float32").networks
 
 
 @pytest.fixture
@@ -112,18 +115,22 @@ def test_the_refiner_sees_what_g_draws_of_f_s_roughened_photo_of_the_target(
 def test_the_student_s_target_is_made_of_the_photo_without_the_faults_put_into_it(
     config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch = make_batch(size=64, genders=(1, 2))
+    config, batch = of_64_pixels(config), make_batch(size=64, genders=(1, 2))
     batch["y"]["gender"] = jnp.array([0, 1], jnp.int32)
     disturbed = draw(teach_stage(config, networks, 12), batch)
     monkeypatch.setattr(pair_stages, "disturb_photo", lambda image, landmarks, key: image)  # noqa: ARG005
-    clean = draw(teach_stage(config, networks, 12), batch)
+    stage = teach_stage(config, networks, 12)
+    clean = draw(stage, batch)
 
     for name in ("target", "y"):
         np.testing.assert_allclose(disturbed[name].image, clean[name].image, atol=1e-4)
     assert all(np.abs(a - b).max() > 0.05 for a, b in zip(disturbed["x"].image, clean["x"].image, strict=True))
     # Without faults the photo that is seen is the one that the target was made of.
     photos = clean["x"].image
-    avatars = resize(photo_to_avatar(config, networks, photos), 64)
+    avatars = photo_to_avatar(config, networks, photos)
+    np.testing.assert_allclose(
+        photo_to_avatar(config, stage.start, photos), avatars, atol=1e-4
+    )  # S begins as R after G
     expected = [recolour(jnp.clip(a, -1, 1), photo) for a, photo in zip(avatars, photos, strict=True)]
     np.testing.assert_allclose(clean["target"].image, expected, atol=2e-3)
     assert indices(clean["y"].image) == [1, 2]
@@ -148,8 +155,8 @@ def test_an_avatar_that_is_its_target_has_no_loss_seen_through_the_same_window(
     config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pair_stages, "_VIEW", 32)  # of 64 pixels
-    refiner = dataclasses.replace(REFINE, input_size=64, output_size=64, critic_weight=0.0, gender_weight=0.0)
-    stage = refine_stage(dataclasses.replace(config, refine=refiner), networks, 12)
+    pairs = dataclasses.replace(PAIRS, critic_weight=0.0, gender_weight=0.0)
+    stage = refine_stage(dataclasses.replace(of_64_pixels(config), refine=pairs), networks, 12)
     batch = make_batch()
     batch["y"]["image"] = jnp.asarray(np.stack([tiny_image("trainB", 1, 64)] * 2))
     drawn = draw(stage, batch)
@@ -170,9 +177,8 @@ def test_an_avatar_that_is_its_target_has_no_loss_seen_through_the_same_window(
 def test_critics_are_made_for_the_maps_that_a_step_gives_them(
     config: ExperimentConfig, networks: Any, output_size: int, side: int
 ) -> None:
-    stage = refine_stage(
-        dataclasses.replace(config, refine=dataclasses.replace(REFINE, output_size=output_size)), networks, 12
-    )
+    refiner = dataclasses.replace(REFINER, output_size=output_size)
+    stage = refine_stage(dataclasses.replace(config, refiner=refiner), networks, 12)
     keys = jax.random.split(jax.random.key(0), (2, 2))
     drawn = jax.eval_shape(stage.draw, stage.frozen, make_batch(), keys)
     channels = (32, 24, 40, 112)
@@ -263,14 +269,14 @@ def test_without_critics_there_are_none_to_train(config: ExperimentConfig, netwo
         ({"gender_weight": 0.0}, ["d_y_patches"]),
         ({"critic_weight": 0.0, "gender_weight": 0.0}, []),
     ):
-        stage = refine_stage(dataclasses.replace(config, refine=dataclasses.replace(REFINE, **weights)), networks, 12)
+        stage = refine_stage(dataclasses.replace(config, refine=dataclasses.replace(PAIRS, **weights)), networks, 12)
         state, pools = abstract_train_state(stage, make_mesh())
         assert list(state.discriminators) == names
         assert pools == {}  # the critics see the newest images
 
 
 def test_the_step_size_grows_is_constant_and_ends_at_0(config: ExperimentConfig, networks: Any) -> None:
-    pairs = dataclasses.replace(REFINE, images=9_999, learning_rate=0.5)
+    pairs = dataclasses.replace(PAIRS, images=9_999, learning_rate=0.5)
     schedule = refine_stage(dataclasses.replace(config, refine=pairs), networks, 12).schedule
     assert schedule.total == 10_000  # whole batches
     rates = [float(schedule.rate(jnp.int32(images))) for images in (0, 199, 399, 6_000, 8_000, 9_998, 10_000, 10_002)]

@@ -36,6 +36,19 @@ def test_back_on_white_the_avatar_is_what_it_was() -> None:
     assert np.abs(np.asarray(on_white).astype(int) - avatar()).max() <= 2
 
 
+def test_a_wide_edge_of_a_large_avatar_leaves_no_pale_seam_and_skin_behind_a_line_stays() -> None:
+    y, x = np.mgrid[:256, :256] - 127.5
+    radius = np.hypot(x, y)
+    line = np.array([40, 20, 60])
+    share = np.clip((104 - radius) / 4, 0, 1)[..., None]  # of the line: from white to it within 4 pixels
+    image = np.where((radius < 97)[..., None], [250, 200, 170], 255 + share * (line - 255)).round().astype(np.uint8)
+    rgba = np.asarray(transparent(Image.fromarray(image))).astype(int)
+    on_black = (rgba[..., :3] * rgba[..., 3:] / 255).max(axis=-1)
+    assert on_black[radius > 98.5].max() < 100
+    np.testing.assert_array_equal(rgba[radius < 96][:, 3], 255)
+    np.testing.assert_array_equal(rgba[radius < 96][:, :3], image[radius < 96])
+
+
 def test_an_avatar_without_white_stays_whole() -> None:
     grey = Image.new("RGB", (8, 8), (90, 100, 110))
     np.testing.assert_array_equal(np.asarray(transparent(grey)), np.full((8, 8, 4), (90, 100, 110, 255)))
@@ -50,3 +63,5 @@ def test_a_sheet_shows_each_crop_left_of_its_avatar() -> None:
         assert (sheet[top : top + 128, left : left + 128] == 10 * i).all()
         assert (sheet[top : top + 128, left + 128 : left + 256] == 100 + 10 * i).all()
     assert np.asarray(before_after(pairs[:1])).shape == (144, 272, 3)
+    large = [(pairs[0][0], np.full((200, 200, 3), 7, np.uint8))]
+    assert np.asarray(before_after(large)).shape == (216, 416, 3)

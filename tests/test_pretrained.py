@@ -24,7 +24,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
 
 
 def test_synthetic_faces_become_avatars_of_the_scores_measured_when_the_weights_were_made(photos: np.ndarray) -> None:
-    translator = Translator.pretrained()
+    translator = Translator.pretrained("res5")
     avatars = translator(photos)
     assert colour_inversion(photos, avatars).value == pytest.approx(0.84, abs=0.03)
     assert does_nothing(photos, avatars).value == pytest.approx(56, abs=3)
@@ -33,11 +33,11 @@ def test_synthetic_faces_become_avatars_of_the_scores_measured_when_the_weights_
 
 def test_the_file_is_small_and_says_what_it_was_made_from() -> None:
     folder = importlib.resources.files("bitmoji_jax.inference")
-    assert Path(str(folder / "pretrained.safetensors")).stat().st_size <= 16e6
-    weights = pretrained_weights()
+    assert Path(str(folder / "res5.safetensors")).stat().st_size <= 16e6
+    weights = pretrained_weights("res5")
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert f"{weights.images:,} pairs" in card
     assert f"{weights.config.data.image_size} px" in card
-    assert f"{sum(leaf.size for leaf in jax.tree.leaves(weights.generators['g'])):,} parameters" in card
+    assert f"{sum(leaf.size for leaf in jax.tree.leaves(weights.networks['g'])):,} parameters" in card
     # A dataset's own path would name a machine.
     assert not str(weights.config.data.dir).startswith("/")

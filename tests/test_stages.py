@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from bitmoji_jax.config import ExperimentConfig, PairConfig, from_json, to_json
+from bitmoji_jax.config import ExperimentConfig, PairConfig, RefinerConfig, from_json, to_json
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import run_weights
@@ -28,13 +28,14 @@ STAGES = ["translate", "refine", "teach"]
 @pytest.fixture(scope="module")
 def config(tiny_config: ExperimentConfig) -> ExperimentConfig:
     """6 images in 3 steps of each stage; the last has no critics."""
-    pairs = PairConfig(images=6, input_size=32, output_size=32, features=8, ema_halflife=4.0)
+    pairs = PairConfig(images=6, ema_halflife=4.0)
     return dataclasses.replace(
         tiny_config,
         generator=dataclasses.replace(tiny_config.generator, res_blocks=0),
         train=dataclasses.replace(tiny_config.train, constant_epochs=0.25, decay_epochs=0.25),
+        refiner=RefinerConfig(output_size=64, features=8),
         refine=pairs,
-        teach=dataclasses.replace(pairs, input_size=64, output_size=64, critic_weight=0.0, gender_weight=0.0),
+        teach=dataclasses.replace(pairs, critic_weight=0.0, gender_weight=0.0),
         log=dataclasses.replace(tiny_config.log, metrics_every=2, checkpoint_every=4),
     )
 
@@ -93,8 +94,7 @@ def test_translation_uses_the_last_stage_or_the_one_that_is_named(whole: Path) -
     for folder, names in ((whole, {"s", "f"}), (whole / "teach", {"s", "f"}), (whole / "refine", {"g", "f", "r"})):
         for checkpoint in ("best", "latest"):
             assert run_weights(folder, checkpoint)[0].networks.keys() == names
-    for folder, size in ((whole, 64), (whole / "refine", 32)):
-        assert Translator.from_run(folder)(photos).shape == (1, size, size, 3)
+        assert Translator.from_run(folder)(photos).shape == (1, 64, 64, 3)
     # What a stage passes on is what the next one has frozen.
     last = newest_checkpoint(whole)
     for stage, name in (("refine", "g"), ("refine", "f"), ("teach", "g"), ("teach", "f"), ("teach", "r")):

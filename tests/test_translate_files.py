@@ -2,7 +2,7 @@ import collections
 import io
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +123,28 @@ def test_aligned_and_y2x_translate_the_central_square_unchanged(translator: Tran
             np.testing.assert_array_equal(np.asarray(written), expected)
 
 
+@pytest.mark.parametrize(("direction", "side"), [("x2y", 128), ("y2x", 64)])
+def test_framed_images_may_be_as_small_as_the_networks_take_them(direction: str, side: int, tmp_path: Path) -> None:
+    seen = []
+
+    def drawn(side: int) -> Callable[[np.ndarray], np.ndarray]:
+        def draw(images: np.ndarray) -> np.ndarray:
+            seen.append(images)
+            return np.full((len(images), side, side, 3), 90, np.uint8)
+
+        return draw
+
+    crop = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(crop).save(tmp_path / "crop.png")
+    large = Translator({"x2y": drawn(128), "y2x": drawn(64)}, size=128, input_size=32, cut_out=True)
+    options = Options(direction=direction, aligned=True, grid=True)  # type: ignore[arg-type]
+    summary, _ = run([tmp_path / "crop.png"], tmp_path / "out", large, options)
+    np.testing.assert_array_equal(seen[0], crop[None])
+    with Image.open(summary.written[0]) as avatar, Image.open(tmp_path / "out" / "grid.png") as sheet:
+        assert avatar.size == (side, side)
+        assert sheet.size == (2 * 128 + 16, 128 + 16)
+
+
 def test_webp_transparency_and_sheets(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for index in range(31):
@@ -221,7 +243,7 @@ def test_a_place_that_cannot_be_written_to_is_one_line(
 def test_the_command(astronaut: Image.Image, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     astronaut.save(tmp_path / "me.jpg")
     arguments = ["translate", str(tmp_path / "me.jpg"), str(tmp_path / "none.jpg"), "--out", str(tmp_path / "out")]
-    assert cli.main(arguments) == 0
+    assert cli.main([*arguments, "--weights", "res5"]) == 0
     output, errors = capsys.readouterr()
     assert output.startswith("1 avatars of 1 photos in ")
     assert output.endswith(f"skipped 1 (unreadable 1) -> {tmp_path}/out\n")
@@ -237,6 +259,8 @@ def test_the_command(astronaut: Image.Image, tmp_path: Path, capsys: pytest.Capt
         (["p.jpg", "--out", "o", "--run", "none"], "none holds no run"),
         (["p.jpg", "--out", "o", "--checkpoint", "best"], "--checkpoint is one of a run's"),
         (["p.jpg", "--out", "o", "--run", "notes.txt"], "holds no weights"),
+        (["p.jpg", "--out", "o", "--weights", "rse5"], "no weights 'rse5'; the nearest name is 'res5'"),
+        (["p.jpg", "--out", "o", "--weights", "res5", "--run", "notes.txt"], "--run and --weights each name"),
     ],
 )
 def test_bad_usage_of_the_command(

@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bitmoji_jax.config import RefinerConfig
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.inference.guard import fit_guard
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import save_weights
 from bitmoji_jax.models.generator import Generator
+from bitmoji_jax.models.unet import UNet
 from bitmoji_jax.ops.batching import resized
 from bitmoji_jax.ops.image import resize
 from tests.random_weights import random_weights
@@ -31,13 +34,52 @@ def images(count: int, size: int = 32) -> np.ndarray:
 def test_each_direction_applies_its_generator(translator: Translator, direction: str, name: str) -> None:
     photos = images(3)
     output = jax.jit(Generator(random_weights().config.generator).apply)(
-        random_weights().generators[name], photos / 127.5 - 1
+        random_weights().networks[name], photos / 127.5 - 1
     )
     expected = np.clip(np.rint((np.asarray(output) + 1) * 127.5), 0, 255)
     found = getattr(translator, direction)(photos)
     assert found.dtype == np.uint8
     assert np.ptp(found) > 50
     assert np.abs(found - expected).max() <= 1  # a rounding error that falls the other way
+
+
+@pytest.mark.parametrize("names", ["gfr", "sf"])
+def test_refiner_and_student_give_larger_avatars_and_f_takes_those_back(names: str) -> None:
+    weights = random_weights(names=names, refiner=RefinerConfig(features=8, output_size=128))
+    translator, photos = Translator.from_weights(weights), images(3)
+    assert (translator.size, translator.input_size, translator.directions) == (128, 32, {"x2y", "y2x"})
+    found = translator(photos)
+    assert found.shape == (3, 128, 128, 3)
+    if names == "gfr":
+        of_generator, of_refiner = weights.networks["g"], weights.networks["r"]
+    else:
+        both = weights.networks["s"]["params"]
+        of_generator, of_refiner = ({"params": both[part]} for part in ("generator", "refiner"))
+    drawn = Generator(weights.config.generator).apply(of_generator, photos / 127.5 - 1)
+    output = UNet(features=8, output_size=128).apply(of_refiner, drawn)
+    expected = np.clip(np.rint((np.asarray(output) + 1) * 127.5), 0, 255)
+    assert np.ptp(expected) > 100
+    assert np.abs(found - expected).max() <= 1
+    back = translator.y2x(found)
+    assert back.shape == (3, 32, 32, 3)
+    assert np.corrcoef(back.ravel(), translator.y2x(resized(found, 32)).ravel())[0, 1] > 0.98
+
+
+def test_the_guard_compares_at_the_size_of_f_whatever_the_size_of_crops_and_avatars() -> None:
+    def x2y(crops: np.ndarray) -> np.ndarray:
+        return resized(255 - crops, 128)
+
+    def y2x(avatars: np.ndarray) -> np.ndarray:
+        return resized(255 - avatars, 32)
+
+    crops = np.random.default_rng(0).integers(100, 150, (40, 8, 8, 3), dtype=np.uint8).repeat(32, 1).repeat(32, 2)
+    guard = fit_guard(*(resized(array, 32) for array in (x2y(crops), crops, x2y(crops), y2x(x2y(crops)))))
+    guarded = Translator({"x2y": x2y, "y2x": y2x}, size=128, input_size=64, cut_out=False, guard=guard)
+    qualities = [portrait.quality for portrait in guarded.translate_crops(crops)]
+    assert np.median(qualities) == 1
+    odd = guarded.translate_crops(np.zeros_like(crops[:1]))[0]
+    assert odd.quality == 0
+    assert (odd.crop.shape, odd.avatar.shape) == ((256, 256, 3), (128, 128, 3))
 
 
 def test_calling_it_translates_photos_to_avatars(translator: Translator) -> None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bitmoji_jax.config import ExperimentConfig, PairConfig
+from bitmoji_jax.config import DataConfig, ExperimentConfig, PairConfig, RefinerConfig
 from bitmoji_jax.models.layers import depth_to_space, space_to_depth
 from bitmoji_jax.models.networks import network_shapes
 from bitmoji_jax.models.patch_critic import FeatureClassifier, PatchCritic
@@ -42,8 +42,9 @@ def test_depth_to_space_undoes_space_to_depth() -> None:
     ("size", "output_size"), [pair for pair in itertools.product(SIZES, SIZES) if pair[1] >= min(pair[0], 64)]
 )
 def test_every_size_that_the_configuration_allows_gives_avatars_of_the_other(size: int, output_size: int) -> None:
-    config = ExperimentConfig(refine=PairConfig(input_size=size, output_size=output_size, features=8))
-    network = UNet(config.refine.features, output_size)
+    refiner = RefinerConfig(output_size=output_size, features=8)
+    config = ExperimentConfig(data=DataConfig(image_size=size), refiner=refiner, refine=PairConfig(images=8))
+    network = UNet(refiner.features, output_size)
     shapes = network_shapes(config, "r")
     out = jax.eval_shape(network.apply, shapes, jax.ShapeDtypeStruct((3, size, size, 3), jnp.float32))
     assert (out.shape, out.dtype) == ((3, output_size, output_size, 3), jnp.float32)

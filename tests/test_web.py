@@ -485,6 +485,8 @@ def test_text_from_outside_the_page_is_escaped() -> None:
         (["--host", "192.0.2.1"], "cannot listen at 192.0.2.1 port 7860: "),
         (["--checkpoint", "best"], "--checkpoint is one of a run's: name the run's folder with --run"),
         (["--run", "nowhere"], "nowhere holds no run"),
+        (["--weights", "rse5"], "the package has no weights 'rse5'; the nearest name is 'res5'"),
+        (["--run", "nowhere", "--weights", "res5"], "--run and --weights each name the weights to use"),
     ],
 )
 def test_what_cannot_be_served_is_an_error_of_one_line(

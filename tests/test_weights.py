@@ -12,10 +12,20 @@ import safetensors.flax
 from bitmoji_jax.config import ExperimentConfig, from_json, to_json
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.guard import fit_guard
-from bitmoji_jax.inference.weights import BEST, Weights, export_metadata, load_weights, run_weights, save_weights
+from bitmoji_jax.inference.weights import (
+    BEST,
+    PRETRAINED,
+    Weights,
+    export_metadata,
+    load_weights,
+    pretrained_weights,
+    run_weights,
+    save_weights,
+)
 from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training.checkpoint import Checkpointer
 from bitmoji_jax.training.train_state import create_train_state
+from bitmoji_jax.training.translate_stage import translate_stage
 from tests.random_weights import random_weights
 
 
@@ -26,10 +36,12 @@ def weights() -> Weights:
 
 def assert_equal(found: Weights, expected: Weights) -> None:
     assert (found.config, found.images) == (expected.config, expected.images)
-    jax.tree.map(np.testing.assert_array_equal, found.generators, expected.generators)
+    jax.tree.map(np.testing.assert_array_equal, found.networks, expected.networks)
 
 
-def test_what_is_saved_reads_back_and_leaves_nothing_beside_it(weights: Weights, tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", ["gf", "gfr", "sf", "s"])
+def test_what_is_saved_reads_back_and_leaves_nothing_beside_it(names: str, tmp_path: Path) -> None:
+    weights = random_weights(names=names)
     save_weights(tmp_path / "w.safetensors", weights)
     assert_equal(load_weights(tmp_path / "w.safetensors"), weights)
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
@@ -43,19 +55,28 @@ def test_the_guard_stays_float32_in_the_file_and_comes_back(weights: Weights, tm
     assert found.guard is not None
     for name, array in guard.arrays().items():
         np.testing.assert_array_equal(found.guard.arrays()[name], array)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2), found.generators, weights.generators)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2), found.networks, weights.networks)
 
 
 def test_bfloat16_halves_the_file_and_reads_as_the_nearest_float32(weights: Weights, tmp_path: Path) -> None:
     whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
     save_weights(whole, weights)
     save_weights(half, weights, jnp.bfloat16)
-    elements = sum(leaf.size for leaf in jax.tree.leaves(weights.generators))
+    elements = sum(leaf.size for leaf in jax.tree.leaves(weights.networks))
     assert whole.stat().st_size - half.stat().st_size == pytest.approx(2 * elements, abs=200)
-    found = load_weights(half).generators
-    nearest = jax.tree.map(lambda a: a.astype(jnp.bfloat16).astype(np.float32), weights.generators)
+    found = load_weights(half).networks
+    nearest = jax.tree.map(lambda a: a.astype(jnp.bfloat16).astype(np.float32), weights.networks)
     jax.tree.map(np.testing.assert_array_equal, found, nearest)
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(found))
+
+
+def test_the_package_has_weights_by_name_and_names_the_nearest_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_equal(pretrained_weights(), pretrained_weights(next(iter(PRETRAINED))))
+    monkeypatch.setitem(PRETRAINED, "another", PRETRAINED["res5"])
+    with pytest.raises(InputError, match="no weights 'res9'; the nearest name is 'res5'"):
+        pretrained_weights("res9")
+    with pytest.raises(InputError, match="no weights 'other'; the nearest name is 'another'"):
+        pretrained_weights("other")
 
 
 def test_a_file_that_is_not_there_or_no_weights_is_one_clear_line(weights: Weights, tmp_path: Path) -> None:
@@ -80,11 +101,12 @@ def test_an_exported_file_names_the_dataset_without_the_path_to_it() -> None:
     metadata = export_metadata(random_weights(folder="/home/somebody/data/mine"))
     assert from_json(metadata["config"]) == random_weights(folder="mine").config
     assert metadata["images"] == "24"
+    assert (metadata["input_size"], metadata["output_size"]) == ("32", "32")
     assert metadata["version"] == importlib.metadata.version("bitmoji-jax")
 
 
 def test_a_run_has_its_best_its_latest_and_those_by_number(tiny_config: ExperimentConfig, tmp_path: Path) -> None:
-    state, pools = create_train_state(tiny_config, make_mesh())
+    state, pools = create_train_state(translate_stage(tiny_config, 12), make_mesh())
     (tmp_path / "config.json").write_text(to_json(tiny_config))
     saved = {}
     with Checkpointer(tmp_path / "checkpoints", keep=3, console=rich.console.Console()) as checkpointer:
@@ -111,6 +133,16 @@ def test_a_run_has_its_best_its_latest_and_those_by_number(tiny_config: Experime
             file.write_bytes(b"")
     with pytest.raises(InputError, match="cannot be read"):
         run_weights(tmp_path, "latest")
+
+
+def test_a_run_gives_the_weights_of_its_last_stage_and_its_folders_those_of_each(tmp_path: Path) -> None:
+    stages = {"": "gf", "refine": "gfr", "teach": "sf"}
+    (tmp_path / "config.json").write_text(to_json(random_weights().config))
+    for folder, names in stages.items():
+        (tmp_path / folder).mkdir(exist_ok=True)
+        save_weights(tmp_path / folder / BEST, random_weights(names=names))
+        for run in (tmp_path, tmp_path / folder):
+            assert_equal(run_weights(run)[0], random_weights(names=names))
 
 
 def test_a_folder_without_a_run_is_one_clear_line(tiny_config: ExperimentConfig, tmp_path: Path) -> None:

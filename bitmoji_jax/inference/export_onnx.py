@@ -5,10 +5,10 @@ import itertools
 import onnx
 from onnx import TensorProto, helper
 
-from bitmoji_jax.config import ExperimentConfig, GeneratorConfig, PairConfig
+from bitmoji_jax.config import ExperimentConfig, GeneratorConfig, RefinerConfig
 from bitmoji_jax.inference.onnx_graph import Graph, Params
 from bitmoji_jax.inference.weights import Weights, export_metadata
-from bitmoji_jax.models.networks import avatar_size, input_size
+from bitmoji_jax.models.networks import avatar_size
 from bitmoji_jax.models.unet import GRID
 
 # The oldest opset with all operators in the form used here: ONNX Runtime reads it since 1.6, its builds for the web and
@@ -26,7 +26,7 @@ def to_onnx(weights: Weights) -> bytes:
     config, networks, metadata = weights.config, weights.networks, export_metadata(weights)
     photos, avatars = (
         helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", size, size, 3])
-        for name, size in (("photos", input_size(config, networks)), ("avatars", avatar_size(config, networks)))
+        for name, size in (("photos", config.data.image_size), ("avatars", avatar_size(config, networks)))
     )
     graph = Graph()
     x = graph.add("Cast", "photos", name="to_float", to=TensorProto.FLOAT)
@@ -57,14 +57,16 @@ def to_onnx(weights: Weights) -> bytes:
 
 def _photo_to_avatar(graph: Graph, x: str, config: ExperimentConfig, networks: Params) -> str:
     """Adds `photo_to_avatar` of models/networks.py: from [N, 3, H, H] in [-1, 1] to [N, 3, S, S]."""
+    size, refiner = config.data.image_size, config.refiner
     if "s" in networks:
-        x = _unet(graph, x, "s", networks["s"], config.teach)
+        x = _generator(graph, x, "s/generator", networks["s"]["generator"], config.generator)
+        x = _unet(graph, x, "s/refiner", networks["s"]["refiner"], size, refiner)
     else:
         x = _generator(graph, x, "g", networks["g"], config.generator)
     if "r" not in networks:
         return x
-    x = graph.resize(x, avatar_size(config, networks.keys() - {"r"}), config.refine.input_size, "r/input")
-    return _unet(graph, x, "r", networks["r"], config.refine)
+    x = graph.resize(x, avatar_size(config, networks.keys() - {"r"}), size, "r/input")
+    return _unet(graph, x, "r", networks["r"], size, refiner)
 
 
 def _generator(graph: Graph, x: str, network: str, params: Params, config: GeneratorConfig) -> str:
@@ -113,9 +115,9 @@ def _upsample(graph: Graph, x: str, name: str, params: Params, kind: str) -> str
     return graph.depth_to_space(x, f"{name}/depth_to_space")
 
 
-def _unet(graph: Graph, x: str, network: str, params: Params, config: PairConfig) -> str:
+def _unet(graph: Graph, x: str, network: str, params: Params, input_size: int, config: RefinerConfig) -> str:
     """Adds models/unet.py: from [N, 3, input_size, input_size] to [N, 3, output_size, output_size]."""
-    images, size = x, min(config.input_size, GRID)
+    images, size = x, min(input_size, GRID)
     blocks, ups = itertools.count(), itertools.count()  # Flax numbers layers of a kind in the order they are called
 
     def relu_conv(x: str, layer: str, stride: int = 1) -> str:
@@ -136,9 +138,9 @@ def _unet(graph: Graph, x: str, network: str, params: Params, config: PairConfig
         x = up(x)
         return graph.add("Add", x, skip, name=f"{x}/add")
 
-    if config.input_size > size:
+    if input_size > size:
         # Its channels are those of `space_to_depth`: row, column, colour.
-        x = graph.add("SpaceToDepth", x, name=f"{network}/space_to_depth", blocksize=config.input_size // size)
+        x = graph.add("SpaceToDepth", x, name=f"{network}/space_to_depth", blocksize=input_size // size)
     fine = block(graph.conv(x, f"{network}/Conv_0", params["Conv_0"], padding=1))
     middle = block(relu_conv(fine, "Conv_1", stride=2))
     coarse = block(block(relu_conv(middle, "Conv_2", stride=2)))
@@ -154,5 +156,5 @@ def _unet(graph: Graph, x: str, network: str, params: Params, config: PairConfig
     x = relu_conv(x, "Conv_4")
     if size < config.output_size:
         x = graph.depth_to_space(x, f"{network}/depth_to_space")
-    images = graph.resize(images, config.input_size, config.output_size, f"{network}/residual")
+    images = graph.resize(images, input_size, config.output_size, f"{network}/residual")
     return graph.add("Add", x, images, name=f"{network}/add")

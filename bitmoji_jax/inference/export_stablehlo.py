@@ -23,7 +23,7 @@ import numpy as np
 from bitmoji_jax.config import ExperimentConfig, from_json
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.weights import Weights, export_metadata
-from bitmoji_jax.models.networks import Params, input_size, photo_to_avatar
+from bitmoji_jax.models.networks import Params, photo_to_avatar
 from bitmoji_jax.ops.batching import in_batches, map_images, resized
 from bitmoji_jax.ops.image import to_float, to_uint8
 from bitmoji_jax.ops.platform import tracing_for
@@ -42,7 +42,7 @@ def to_stablehlo(weights: Weights) -> bytes:
     """
     _check_extra()
     networks = {name: params for name, params in weights.networks.items() if name != "f"}
-    size = input_size(weights.config, networks)
+    size = weights.config.data.image_size
     forms = {branch: _form(platform, weights.config) for branch, platform in (("cpu", "cpu"), ("default", "cuda"))}
 
     def x2y(photos: jax.Array) -> jax.Array:

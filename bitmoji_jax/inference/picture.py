@@ -9,6 +9,7 @@ from scipy import ndimage
 from bitmoji_jax.ops.background import white_background
 
 _WHITE = 235  # grey level from which all three channels make a pixel background, where it touches the border
+_SIZE_PER_EDGE = 80  # pixels a side for each pixel that the mixtures at an edge are wide, at least one
 _LEAST_TILE = 128  # pixels a side in a sheet; larger avatars are shown whole
 _PAIRS_ACROSS = 3
 _GAP = 8
@@ -22,10 +23,14 @@ def transparent(avatar: Image.Image) -> Image.Image:
     """
     rgb = np.asarray(avatar.convert("RGB"), np.float32)
     background = white_background(rgb, _WHITE)
-    edge = ndimage.binary_dilation(background) & ~background
-    # As if the edge were a mixture of white and the darkest of its colour nearby, which leaves outlines whole.
     lightness = rgb.min(axis=-1)
-    inside = ndimage.minimum_filter(np.where(background, 255, lightness), 3)
+    width = max(1, avatar.width // _SIZE_PER_EDGE)
+    edge = ndimage.binary_dilation(background) & ~background
+    for _ in range(width - 1):  # a wider edge goes on where it still darkens: not beyond a thin outline
+        outer = ndimage.maximum_filter(np.where(edge | background, lightness, 0), 3)
+        edge |= ~background & (lightness < outer)
+    # As if the edge were a mixture of white and the darkest of its colour nearby, which leaves outlines whole.
+    inside = ndimage.minimum_filter(np.where(background, 255, lightness), 2 * width + 1)
     alpha = np.where(background, 0.0, 1.0)
     alpha[edge] = np.clip((255 - lightness[edge]) / np.maximum(255 - inside[edge], 1), 0, 1)
     partly = np.maximum(alpha, 1e-3)[..., None]

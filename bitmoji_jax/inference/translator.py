@@ -25,7 +25,6 @@ from bitmoji_jax.models.networks import (
     avatar_size,
     avatar_to_photo,
     example_inputs,
-    input_size,
     make_network,
     photo_to_avatar,
 )
@@ -103,7 +102,7 @@ class Translator:
         return cls(
             directions,
             size=avatar_size(config, networks),
-            input_size=input_size(config, networks),
+            input_size=config.data.image_size,
             cut_out=config.data.cut_out,
             images=weights.images,
             guard=weights.guard,

@@ -24,7 +24,7 @@ from bitmoji_jax.config import ExperimentConfig, from_json, to_json
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.files import write_atomic
 from bitmoji_jax.inference.guard import Guard, guard_from_arrays
-from bitmoji_jax.models.networks import Params, avatar_size, input_size, network_shapes
+from bitmoji_jax.models.networks import Params, avatar_size, network_shapes
 
 BEST = "best.safetensors"
 """Name of the file in a run's folder that holds the weights with the lowest KID."""
@@ -75,7 +75,7 @@ def export_metadata(weights: Weights) -> dict[str, str]:
     return {
         "config": to_json(dataclasses.replace(weights.config, data=data)),
         "images": str(weights.images),
-        "input_size": str(input_size(weights.config, weights.networks)),
+        "input_size": str(weights.config.data.image_size),
         "output_size": str(avatar_size(weights.config, weights.networks)),
         "version": importlib.metadata.version("bitmoji-jax"),
     }

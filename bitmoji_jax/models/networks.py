@@ -1,7 +1,7 @@
 """The networks of an experiment, and the ways from photo to avatar and back through those that a run has.
 
-By name: g: X -> Y and f: Y -> X (one module), r: rough avatars to clean ones (the refiner), s: photos to avatars in one
-step (the student). D_X and D_Y share another module.
+By name: g: X -> Y and f: Y -> X (one module); r: rough avatars to clean ones (the refiner); s: photos to avatars (the
+student), a network like R after G whose parts learn together. D_X and D_Y share another module.
 """
 
 from collections.abc import Container, Mapping
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.generator import Generator
+from bitmoji_jax.models.student import Student
 from bitmoji_jax.models.unet import UNet
 from bitmoji_jax.ops.image import resize
 from bitmoji_jax.ops.platform import on_cpu
@@ -25,10 +26,14 @@ Params = Any
 def make_network(config: ExperimentConfig, name: str) -> nn.Module:
     """Returns the module of the network g, f, r or s."""
     dtype = compute_dtype(config)
-    if name in ("g", "f"):
-        return Generator(config.generator, dtype)
-    pairs = {"r": config.refine, "s": config.teach}[name]
-    return UNet(pairs.features, pairs.output_size, dtype)
+    generator = Generator(config.generator, dtype)
+    refiner = UNet(config.refiner.features, config.refiner.output_size, dtype)
+    return {"g": generator, "f": generator, "r": refiner, "s": Student(generator, refiner)}[name]
+
+
+def student_of(generator: Params, refiner: Params) -> Params:
+    """Returns the parameters of the student that draws as R after G do."""
+    return {"params": {"generator": generator["params"], "refiner": refiner["params"]}}
 
 
 def make_discriminator(config: ExperimentConfig) -> Discriminator:
@@ -37,20 +42,21 @@ def make_discriminator(config: ExperimentConfig) -> Discriminator:
 
 
 def apply_generator(
-    config: ExperimentConfig, params: Params, images: jax.Array, condition: jax.Array | None = None
+    config: ExperimentConfig, params: Params, images: jax.Array, condition: jax.Array | None = None, name: str = "g"
 ) -> jax.Array:
-    """Applies G or F: the one way to do so, for training, samples, `Translator` and exports.
+    """Applies G, F or S: the one way to do so, for training, samples, `Translator` and exports.
 
     Args:
       config: the experiment.
-      params: of G or of F.
+      params: of the network.
       images: float32 [N, S, S, 3] in [-1, 1].
       condition: float32 [N, S, S, C], what the generator sees beside the image; None for a generator without condition.
+      name: g, also for F, or s.
 
     Returns:
-      float32 [N, S, S, 3] in [-1, 1].
+      float32 [N, S, S, 3] in [-1, 1]; for S with S of `avatar_size`.
     """
-    return make_network(config, "g").apply(params, images, condition)
+    return make_network(config, name).apply(params, images, condition)
 
 
 def draw_roughly(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
@@ -58,14 +64,13 @@ def draw_roughly(config: ExperimentConfig, networks: Mapping[str, Params], photo
 
     `photos` are float32 [N, H, H, 3] in [-1, 1], any H, resized to what the network takes; the result is the network's.
     """
-    if "s" in networks:
-        return make_network(config, "s").apply(networks["s"], resize(photos, config.teach.input_size))
-    return apply_generator(config, networks["g"], resize(photos, config.data.image_size))
+    name = "s" if "s" in networks else "g"
+    return apply_generator(config, networks[name], resize(photos, config.data.image_size), name=name)
 
 
 def refine(config: ExperimentConfig, params: Params, avatars: jax.Array) -> jax.Array:
     """Refines avatars, float32 [N, H, H, 3] in [-1, 1], any H, with the refiner's `params`."""
-    return make_network(config, "r").apply(params, resize(avatars, config.refine.input_size))
+    return make_network(config, "r").apply(params, resize(avatars, config.data.image_size))
 
 
 def photo_to_avatar(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
@@ -88,16 +93,9 @@ def avatar_to_photo(config: ExperimentConfig, networks: Mapping[str, Params], av
     return apply_generator(config, networks["f"], resize(avatars, config.data.image_size))
 
 
-def input_size(config: ExperimentConfig, networks: Container[str]) -> int:
-    """Returns the side in pixels of photos as `photo_to_avatar` shows them to its first network."""
-    return config.teach.input_size if "s" in networks else config.data.image_size
-
-
 def avatar_size(config: ExperimentConfig, networks: Container[str]) -> int:
     """Returns the side in pixels of the avatars of `photo_to_avatar`."""
-    if "r" in networks:
-        return config.refine.output_size
-    return config.teach.output_size if "s" in networks else config.data.image_size
+    return config.refiner.output_size if "r" in networks or "s" in networks else config.data.image_size
 
 
 def network_shapes(config: ExperimentConfig, name: str) -> Any:
@@ -107,8 +105,9 @@ def network_shapes(config: ExperimentConfig, name: str) -> Any:
 
 def example_inputs(config: ExperimentConfig, name: str) -> tuple[jax.Array, ...]:
     """Returns zeros in the shapes of what the network g, f, r or s takes: an image, and a condition if it has one."""
-    size = {"r": config.refine.input_size, "s": config.teach.input_size}.get(name, config.data.image_size)
-    return (jnp.zeros((1, size, size, 3)),)
+    size = config.data.image_size
+    conditions: tuple[jax.Array, ...] = ()  # of g, f and s
+    return (jnp.zeros((1, size, size, 3)), *(() if name == "r" else conditions))
 
 
 def compute_dtype(config: ExperimentConfig) -> Any:

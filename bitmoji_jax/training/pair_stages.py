@@ -1,4 +1,4 @@
-"""The stages after CycleGAN: each trains one U-Net on pairs that the run makes itself, on the devices, in the step.
+"""The stages after CycleGAN: each trains one network on pairs that the run makes itself, on the devices, in the step.
 
 refine: R learns to restore an avatar y from G(F(y)), the faults that the generators really make, with the truth known.
 It learns what an avatar is from avatars alone. Noise, blur and JPEG on F(y) leave no code in it that G could read.
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bitmoji_jax.config import ExperimentConfig, PairConfig
+from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.augment import place
 from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.data.disturb import disturb_photo
@@ -34,6 +34,7 @@ from bitmoji_jax.models.networks import (
     make_network,
     photo_to_avatar,
     refine,
+    student_of,
 )
 from bitmoji_jax.models.patch_critic import FeatureClassifier, PatchCritic
 from bitmoji_jax.ops.batching import map_samples
@@ -93,9 +94,9 @@ def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int
     def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
         del x
         place_key, rough_key, key = jax.random.split(y.key, 3)
-        real = resize(place(place_key).apply(to_float(y.image))[None], config.refine.output_size)
+        real = resize(place(place_key).apply(to_float(y.image))[None], config.refiner.output_size)
         photo = roughen(avatar_to_photo(config, frozen, real)[0], rough_key)
-        seen = resize(draw_roughly(config, frozen, photo[None]), config.refine.input_size)
+        seen = resize(draw_roughly(config, frozen, photo[None]), config.data.image_size)
         return _Drawn(seen[0], real[0], real[0], y.gender, key)
 
     def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> Sequence[jax.Array]:
@@ -106,13 +107,15 @@ def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int
 
     names = ("real_x", "fake_y", "refined_y", "real_y", "rough_y", "restored_y")
     frozen = {name: networks[name] for name in (source, "f")}
-    return _pair_stage(config, "r", frozen, (source, "f", "r"), epoch_images, number, draw_one, names, columns)
+    start = {"r": networks["r"]} if "r" in networks else {}
+    return _pair_stage(config, "r", frozen, start, (source, "f", "r"), epoch_images, number, draw_one, names, columns)
 
 
 def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int, number: int = 1) -> Stage:
     """Returns the stage that trains the student s to draw what the refiner r makes of the avatars of an s or G before.
 
-    `networks` are s or g, and f and r; `epoch_images` are the images of an epoch, `number` is that of the round.
+    It starts as that s, or as r after G. `networks` are s or g, and f and r; `epoch_images` are the images of an epoch,
+    `number` is that of the round.
     """
     source = "s" if "s" in networks else "g"
 
@@ -120,13 +123,13 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
         place_key, disturb_key, key = jax.random.split(x.key, 3)
         placement = place(place_key)
         photo, landmarks = placement.apply(to_float(x.image)), placement.apply_to_landmarks(x.landmarks)
-        target = resize(photo_to_avatar(config, frozen, photo[None]), config.teach.output_size)[0]
-        seen = disturb_photo(resize(photo[None], config.teach.input_size)[0], landmarks, disturb_key)
-        real = resize(place(y.key).apply(to_float(y.image))[None], config.teach.output_size)
+        target = resize(photo_to_avatar(config, frozen, photo[None]), config.refiner.output_size)[0]
+        seen = disturb_photo(resize(photo[None], config.data.image_size)[0], landmarks, disturb_key)
+        real = resize(place(y.key).apply(to_float(y.image))[None], config.refiner.output_size)
         return _Drawn(seen, recolour(jnp.clip(target, -1, 1), photo), real[0], x.gender, key)
 
     def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> Sequence[jax.Array]:
-        photos = resize(images["x"], config.teach.input_size)
+        photos = resize(images["x"], config.data.image_size)
         keys = jax.random.split(jax.random.key(0), len(photos))
         unknown = jnp.full((len(photos), 5, 2), jnp.nan)
         disturbed = map_samples(lambda row: disturb_photo(*row), (photos, unknown, keys))
@@ -136,13 +139,15 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
 
     names = ("real_x", "taught_y", "fake_y", "disturbed_x", "fake_of_disturbed", "real_y")
     frozen = {name: networks[name] for name in (source, "f", "r")}
-    return _pair_stage(config, "s", frozen, ("s", "f"), epoch_images, number, draw_one, names, columns)
+    start = {"s": networks["s"] if "s" in networks else student_of(networks["g"], networks["r"])}
+    return _pair_stage(config, "s", frozen, start, ("s", "f"), epoch_images, number, draw_one, names, columns)
 
 
 def _pair_stage(
     config: ExperimentConfig,
     name: str,
     networks: Networks,
+    start: Networks,
     passed_on: Sequence[str],
     epoch_images: int,
     round_number: int,
@@ -202,9 +207,8 @@ def _pair_stage(
             terms.append(Term("loss_gender", 1.0, binary_cross_entropy(score(genders, real), *_is_female(real))))
         return terms
 
-    generated = Sample(
-        jnp.zeros((1, pairs.output_size, pairs.output_size, 3)), features=[jnp.zeros(s) for s in _feature_shapes(pairs)]
-    )
+    size = config.refiner.output_size
+    generated = Sample(jnp.zeros((1, size, size, 3)), features=[jnp.zeros(shape) for shape in _feature_shapes(size)])
     critics = tuple(critic for critic in (patches, genders) if critic.weight)
     total = math.ceil(pairs.images / pairs.batch_size) * pairs.batch_size
     return Stage(
@@ -224,6 +228,7 @@ def _pair_stage(
             ema_halflife=pairs.ema_halflife,
         ),
         networks={name: (network, inputs)},
+        start=start,
         critics=critics,
         generated={"y": generated},
         frozen={**networks, "efficientnet": load_params(efficientnet.WEIGHTS)},
@@ -255,8 +260,8 @@ def _features(frozen: Networks, avatars: jax.Array, keys: jax.Array) -> list[jax
     return efficientnet.feature_maps(frozen["efficientnet"], 127.5 * (jnp.clip(seen, -1, 1) + 1))[:_MAPS]
 
 
-def _feature_shapes(config: PairConfig) -> list[tuple[int, ...]]:
-    size = min(config.output_size, _VIEW)
+def _feature_shapes(size: int) -> list[tuple[int, ...]]:
+    size = min(size, _VIEW)
     frozen = jax.eval_shape(lambda: {"efficientnet": load_params(efficientnet.WEIGHTS)})
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     return [m.shape for m in jax.eval_shape(efficientnet.feature_maps, frozen["efficientnet"], images)][:_MAPS]

@@ -46,6 +46,8 @@ class Stage:
     schedule: Schedule
     networks: Mapping[str, tuple[nn.Module, Sequence[Any]]]
     """The networks that are trained, by name: module and example inputs."""
+    start: Mapping[str, Params]
+    """Parameters that some of them start from, by name; the others start from noise."""
     critics: Sequence[Critic]
     generated: Mapping[str, Sample]
     """Zeros in the shape of one generated image, as critics and pools take it, by domain."""

@@ -109,7 +109,7 @@ def _train(
         stage = make_stage(config, title, networks, dataset.epoch_images)
         if len(titles) > 1:
             console.print(f"Stage {number} of {len(titles)}: {title}")
-        state = _train_stage(config, stage, networks, workdir, dataset, console, profile_steps)
+        state = _train_stage(config, stage, workdir, dataset, console, profile_steps)
         trained = stage.networks_of(local(state.ema), local(state.frozen))
         networks |= trained
     if dataset.paired_test:
@@ -119,16 +119,12 @@ def _train(
 def _train_stage(
     config: ExperimentConfig,
     stage: Stage,
-    networks: dict[str, Params],
     workdir: Path,
     dataset: Dataset,
     console: rich.console.Console,
     profile_steps: int,
 ) -> TrainState:
-    """Trains a stage to its end in its folder, continuing what is there; returns its last state.
-
-    It starts from those of `networks`, which the stages before have trained, that it trains itself.
-    """
+    """Trains a stage to its end in its folder, continuing what is there; returns its last state."""
     log, mesh, folder = config.log, make_mesh(), stage_folder(workdir, stage.name)
     batch_size, total = stage.schedule.batch_size, stage.schedule.total
 
@@ -150,9 +146,9 @@ def _train_stage(
             compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(lowered.compile)
         if restored is None:
             state, pools = create_train_state(stage, mesh)
+            state = start_from(state, stage.start, "the stage before")
             if (source := config.train.init_from) is not None:
                 state = start_from(state, networks_to_start_from(source), source)
-            state = start_from(state, networks, "the round before")
         else:
             state, pools = restored.state, restored.pools
 

@@ -85,7 +85,7 @@ def _init_state(stage: Stage) -> Callable[[Mapping[str, Params]], TrainState]:
             generators=generators,
             discriminators=discriminators,
             ema=generators,
-            frozen=dict(frozen),
+            frozen=jax.tree.map(jnp.copy, dict(frozen)),  # the step takes the arrays of its state
             generator_opt=optimizer.init(generators),
             discriminator_opt=optimizer.init(discriminators),
         )

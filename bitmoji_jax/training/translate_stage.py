@@ -56,6 +56,7 @@ def translate_stage(config: ExperimentConfig, epoch_images: int) -> Stage:
             ema_halflife=train.ema_halflife,
         ),
         networks=dict.fromkeys(("g", "f"), (generator, inputs)),
+        start={},
         critics=critics,
         generated=dict.fromkeys(DOMAINS, generated),
         frozen=frozen_params(config),

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,10 +47,12 @@ def start_from(state: TrainState, networks: Mapping[str, Params], source: str) -
         )
         raise InputError(f"cannot start from {source}: {len(differing)} arrays have other sizes, such as {shown}")
     like = {name: state.generators[name] for name in used}
-    placed = jax.tree.map(lambda new, old: jax.device_put(jnp.asarray(new, old.dtype), old.sharding), used, like)
-    # The first step takes the arrays of the state: the average needs its own.
-    copied: Any = jax.tree.map(jnp.copy, placed)
-    return dataclasses.replace(state, generators=state.generators | placed, ema=state.ema | copied)
+
+    def placed() -> dict[str, Params]:
+        # Copies: the step takes the arrays of its state.
+        return jax.tree.map(lambda new, old: jax.device_put(jnp.array(new, old.dtype), old.sharding), used, like)
+
+    return dataclasses.replace(state, generators=state.generators | placed(), ema=state.ema | placed())
 
 
 def _shapes(networks: Mapping[str, Params]) -> dict[str, tuple[int, ...]]:

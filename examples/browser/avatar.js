@@ -1,12 +1,12 @@
 import * as ort from "onnxruntime-web";
 
-/** A square canvas with an aligned crop of the model's size -> ImageData of the avatar. */
+/** A square canvas with an aligned crop of the size that the model takes -> ImageData of the avatar, of its own size. */
 export async function avatar(session, canvas) {
   const size = canvas.width;
   const rgba = canvas.getContext("2d").getImageData(0, 0, size, size).data;
   const photo = new ort.Tensor("uint8", rgba.filter((_, i) => i % 4 < 3), [1, size, size, 3]);
   const { avatars } = await session.run({ photos: photo });
-  const picture = new ImageData(size, size);
+  const picture = new ImageData(avatars.dims[2], avatars.dims[1]);
   picture.data.forEach((_, i) => (picture.data[i] = i % 4 < 3 ? avatars.data[(i >> 2) * 3 + (i % 4)] : 255));
   return picture;
 }
