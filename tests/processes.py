@@ -8,6 +8,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
 
 ROOT = Path(__file__).parent.parent
 
@@ -65,6 +70,21 @@ def checkpoints(workdir: Path) -> set[int]:
     """Images seen at each complete checkpoint of a run."""
     folder = workdir / "checkpoints"
     return {int(name) for name in os.listdir(folder) if name.isdigit()} if folder.exists() else set()
+
+
+def newest_checkpoint(workdir: Path) -> dict[str, Any]:
+    """All arrays of the newest checkpoint by their path: images seen, parameters, optimizers, averages, pools."""
+    arrays = {}
+    for item in ("state", "pools"):
+        path = workdir / "checkpoints" / str(max(checkpoints(workdir))) / item
+        if item == "pools" and not path.exists():  # a stage that keeps no images
+            continue
+        structure = ocp.PyTreeCheckpointHandler().metadata(path).tree
+        # As NumPy: a checkpoint of two processes refers to devices that this process does not have.
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), structure)
+        tree = ocp.PyTreeCheckpointer().restore(path, restore_args=as_numpy)
+        arrays |= {item + jax.tree_util.keystr(k): v for k, v in jax.tree.leaves_with_path(tree)}
+    return arrays
 
 
 def rows(workdir: Path) -> list[dict[str, float]]:

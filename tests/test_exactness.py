@@ -8,18 +8,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 
 from tests.processes import (
     ROOT,
     STUCK,
-    checkpoints,
     finish,
     free_address,
     launch,
+    newest_checkpoint,
     place,
     rows,
     terminate,
@@ -27,19 +25,6 @@ from tests.processes import (
 )
 
 pytestmark = pytest.mark.slow
-
-
-def newest_checkpoint(workdir: Path) -> dict[str, Any]:
-    """All arrays of the newest checkpoint by their path: images seen, parameters, optimizers, averages, pools."""
-    arrays = {}
-    for item in ("state", "pools"):
-        path = workdir / "checkpoints" / str(max(checkpoints(workdir))) / item
-        structure = ocp.PyTreeCheckpointHandler().metadata(path).tree
-        # As NumPy: a checkpoint of two processes refers to devices that this process does not have.
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), structure)
-        tree = ocp.PyTreeCheckpointer().restore(path, restore_args=as_numpy)
-        arrays |= {item + jax.tree_util.keystr(k): v for k, v in jax.tree.leaves_with_path(tree)}
-    return arrays
 
 
 def assert_same_run(ours: Path, theirs: Path) -> None:

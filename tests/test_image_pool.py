@@ -106,14 +106,6 @@ def test_after_filling_about_half_of_the_images_shown_are_old_ones_of_every_slot
     assert (np.abs(per_slot - len(old) / size) < 5 * (len(old) / size) ** 0.5).all()
 
 
-def test_a_pool_of_size_0_passes_images_through() -> None:
-    images = numbered(range(1, 4))
-    shown, pool = query(new_pool(0), images, keys_of(3))
-    assert numbers_in(shown) == [1, 2, 3]
-    assert pool.images.shape[0] == 0
-    assert pool.count == 0
-
-
 @pytest.mark.parametrize("already", [1, 2, 4])
 def test_how_images_are_batched_makes_no_difference(already: int) -> None:
     _, pool = query(new_pool(4), numbered(range(100, 100 + already)), keys_of(already, seed=9))

@@ -4,12 +4,26 @@ import jax
 import numpy as np
 import pytest
 
-from bitmoji_jax.training.losses import absolute_error, discriminator_loss, least_squares
+from bitmoji_jax.training.losses import (
+    absolute_error,
+    binary_cross_entropy,
+    discriminator_loss,
+    feature_distance,
+    hinge_discriminator_loss,
+    hinge_generator_loss,
+    least_squares,
+)
 
 as_is_and_jitted = pytest.mark.parametrize("jit", [lambda f: f, jax.jit], ids=["eager", "jit"])
 RNG = np.random.default_rng(0)
 REAL, FAKE = RNG.normal(size=(2, 3, 5, 4, 1)).astype(np.float32)
 IMAGES, TARGETS = RNG.uniform(-1, 1, (2, 2, 6, 5, 3)).astype(np.float32)
+REAL_HEADS, FAKE_HEADS = (
+    [RNG.normal(scale=2, size=shape).astype(np.float32) for shape in ((3, 6, 5, 1), (3, 2, 1, 1))] for _ in range(2)
+)
+MAPS, TARGET_MAPS = (
+    [RNG.normal(size=shape).astype(np.float32) for shape in ((2, 6, 5, 3), (2, 3, 2, 7))] for _ in range(2)
+)
 
 
 @as_is_and_jitted
@@ -62,3 +76,56 @@ def test_gradients_are_those_of_the_formulas() -> None:
     np.testing.assert_allclose(
         jax.grad(absolute_error)(IMAGES, TARGETS), np.sign(IMAGES - TARGETS) / IMAGES.size, rtol=1e-6
     )
+
+
+@as_is_and_jitted
+def test_hinge_losses_are_means_over_patches_then_over_heads(jit: Callable) -> None:
+    """The first head has fifteen times as many patches as the second, and counts as much."""
+    generated = [sum(-float(s) for s in head.flat) / head.size for head in FAKE_HEADS]
+    np.testing.assert_allclose(jit(hinge_generator_loss)(FAKE_HEADS), sum(generated) / 2, rtol=1e-5)
+    real = [sum(max(0.0, 1 - float(s)) for s in head.flat) / head.size for head in REAL_HEADS]
+    fake = [sum(max(0.0, 1 + float(s)) for s in head.flat) / head.size for head in FAKE_HEADS]
+    by_hand = (sum(real) + sum(fake)) / 2
+    np.testing.assert_allclose(jit(hinge_discriminator_loss)(REAL_HEADS, FAKE_HEADS), by_hand, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("real", "fake", "loss"), [(1, -1, 0), (5, -9, 0), (0, 0, 2), (-1, -1, 2), (-1, 2, 5)])
+def test_hinge_loss_of_known_scores(real: float, fake: float, loss: float) -> None:
+    heads = [[np.full((1, n, n, 1), score, np.float32) for n in (1, 4)] for score in (real, fake)]
+    assert hinge_discriminator_loss(*heads) == loss
+    assert hinge_generator_loss(heads[1]) == -fake
+
+
+@as_is_and_jitted
+def test_feature_distance_is_relative_to_the_target_of_each_image_and_map(jit: Callable) -> None:
+    by_hand = [
+        np.abs(a - b).astype(np.float64).mean() / (np.abs(b).astype(np.float64).mean() + 1e-3)
+        for ours, theirs in zip(MAPS, TARGET_MAPS, strict=True)
+        for a, b in zip(ours, theirs, strict=True)
+    ]
+    np.testing.assert_allclose(jit(feature_distance)(MAPS, TARGET_MAPS), np.mean(by_hand), rtol=1e-5)
+
+
+def test_feature_distance_of_known_maps() -> None:
+    assert feature_distance(MAPS, MAPS) == 0
+    np.testing.assert_allclose(feature_distance([3 * m for m in MAPS], MAPS), 2, rtol=1e-2)
+    assert np.isfinite(feature_distance(MAPS, [0 * m for m in MAPS]))
+    with pytest.raises(ValueError, match="shorter"):
+        feature_distance(MAPS, MAPS[:1])
+
+
+@as_is_and_jitted
+def test_cross_entropy_is_the_mean_over_all_and_unknown_images_count_as_0(jit: Callable) -> None:
+    logits = np.array([0.3, -2.0, 4.0, -0.5, 1.0], np.float32)
+    is_class, known = np.array([True, True, False, False, True]), np.array([True, True, True, True, False])
+    probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    by_hand = -np.log(np.where(is_class, probability, 1 - probability))[:4].sum() / 5
+    np.testing.assert_allclose(jit(binary_cross_entropy)(logits, is_class, known), by_hand, rtol=1e-5)
+    assert jit(binary_cross_entropy)(logits, is_class, np.zeros(5, bool)) == 0
+
+
+def test_cross_entropy_of_sure_logits_is_finite_and_unknown_images_give_no_gradient() -> None:
+    logits, true = np.array([200.0, -200.0], np.float32), np.array([True, True])
+    np.testing.assert_allclose(binary_cross_entropy(logits, true, true), 100)
+    gradient = jax.grad(binary_cross_entropy)(logits, true, np.array([True, False]))
+    np.testing.assert_array_equal(gradient[1], 0)

@@ -159,7 +159,7 @@ def disturb_photo(image: jax.Array, landmarks: jax.Array, key: jax.Array) -> jax
     Then come other surroundings, cut sides, and what a camera and a file lose.
 
     Args:
-      image: float32 [S, S, 3] in [-1, 1], S a multiple of 8 and at least 48.
+      image: float32 [S, S, 3] in [-1, 1], S a multiple of 8 and at least 32.
       landmarks: float32 [5, 2], x and y as fractions, the eyes first; NaN where unknown.
       key: random key.
 
@@ -186,7 +186,7 @@ def disturb_photo(image: jax.Array, landmarks: jax.Array, key: jax.Array) -> jax
     image, _ = sometimes(_CUT_SHARE, _cut, (image, eyes), next(keys))
 
     def reduce(image: jax.Array, key: jax.Array) -> jax.Array:
-        return lower_resolution(image, draw(key, (_FEWEST_PIXELS, size))[0])
+        return lower_resolution(image, draw(key, (min(_FEWEST_PIXELS, size), size))[0])
 
     def roughen(image: jax.Array, key: jax.Array) -> jax.Array:
         level_key, noise_key = jax.random.split(key)

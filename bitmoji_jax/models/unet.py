@@ -35,8 +35,8 @@ class UNet(nn.Module):
 
     There is no normalisation: flat areas and their exact colours have to go through.
 
-    Call with images [N, S, S, 3] in [-1, 1]; S and `output_size` are 32 or 64 times a power of 2. Returns float32
-    [N, output_size, output_size, 3], mostly in [-1, 1].
+    Call with images [N, S, S, 3] in [-1, 1]; S and `output_size` are 32 or 64 times a power of 2, `output_size` not 32
+    where S is larger. Returns float32 [N, output_size, output_size, 3], mostly in [-1, 1].
     """
 
     features: int

@@ -1,0 +1,292 @@
+"""What refine and teach learn from, what they minimise, and what a step of theirs changes."""
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bitmoji_jax.config import ExperimentConfig
+from bitmoji_jax.data.augment import Placement
+from bitmoji_jax.data.builder import GENDERS
+from bitmoji_jax.models import efficientnet
+from bitmoji_jax.models.networks import apply_generator, photo_to_avatar
+from bitmoji_jax.ops.image import resize, to_float
+from bitmoji_jax.parallel import make_mesh
+from bitmoji_jax.training import pair_stages
+from bitmoji_jax.training.pair_stages import refine_stage, teach_stage
+from bitmoji_jax.training.recolour import recolour
+from bitmoji_jax.training.sample import Pair
+from bitmoji_jax.training.stage import Batch, Stage
+from bitmoji_jax.training.train_state import abstract_train_state
+from tests.cheap_features import pixels_as_maps
+from tests.processes import ROOT, STUCK
+from tests.random_weights import random_weights
+from tests.refine_step import PAIRS, REFINER, gradients_and_metrics, refine_step
+from tests.tiny_images import index_of, tiny_image, tiny_landmarks
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config: ExperimentConfig) -> ExperimentConfig:
+    return dataclasses.replace(tiny_config, refiner=REFINER, refine=PAIRS, teach=PAIRS)
+
+
+def of_64_pixels(config: ExperimentConfig) -> ExperimentConfig:
+    """The same with photos and avatars of 64 pixels."""
+    data, refiner = dataclasses.replace(config.data, image_size=64), dataclasses.replace(REFINER, output_size=64)
+    return dataclasses.replace(config, data=data, refiner=refiner)
+
+
+@pytest.fixture(scope="module")
+def networks() -> Mapping[str, Any]:
+    """G, F and R that were not trained."""
+    return random_weights(names="gfr", refiner=REFINER, compute_dtype="float32").networks
+
+
+@pytest.fixture
+def cheap_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(efficientnet, "feature_maps", pixels_as_maps)
+
+
+def make_batch(size: int = 32, genders: tuple[int, int] = (0, 1)) -> Batch:
+    """Two of the tiny photos and avatars, with their landmarks; a row a domain, in the order of the images' numbers."""
+    batch: Any = {
+        domain: {
+            "image": np.stack([tiny_image(split, i, size) for i in (1, 2)]),
+            "landmarks": np.full((2, 5, 2), tiny_landmarks(2), np.float32),
+            "gender": np.array(genders, np.int32),
+        }
+        for domain, split in (("x", "trainA"), ("y", "trainB"))
+    }
+    return batch
+
+
+def draw(stage: Stage, batch: Batch, seed: int = 0) -> Pair:
+    keys = jax.random.split(jax.random.key(seed), (2, 2))
+    return jax.jit(stage.draw)(stage.frozen, batch, keys)
+
+
+def indices(avatars: jax.Array) -> list[int]:
+    """Which of the tiny avatars they are, by their middle, since a placement brings in white at the edges."""
+    quarter = avatars.shape[1] // 4
+    middles = 127.5 * (np.asarray(avatars)[:, quarter:-quarter, quarter:-quarter] + 1)
+    return [index_of("trainB", middle) for middle in middles]
+
+
+def stay(key: jax.Array) -> Placement:
+    del key
+    return Placement(jnp.array(False), jnp.array(1.0), jnp.zeros(2))
+
+
+@pytest.mark.usefixtures("cheap_features")
+def test_the_refiner_sees_what_g_draws_of_f_s_roughened_photo_of_the_target(
+    config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = make_batch()
+    with monkeypatch.context() as patch:
+        patch.setattr(pair_stages, "roughen", lambda image, key: 0.5 * image)  # noqa: ARG005
+        patch.setattr(pair_stages, "place", stay)
+        drawn = draw(refine_stage(config, networks, 12), batch)
+    avatars = np.asarray(to_float(jnp.asarray(batch["y"]["image"])))
+    for name in ("target", "y"):
+        np.testing.assert_allclose(drawn[name].image, avatars, atol=1e-5)
+    rough = 0.5 * apply_generator(config, networks["f"], jnp.asarray(avatars))
+    expected = apply_generator(config, networks["g"], rough)
+    np.testing.assert_allclose(drawn["x"].image, expected, atol=1e-4)
+
+    # As in training: the target is still that avatar, at another place, and what is seen is roughened at random.
+    one, other = (draw(refine_stage(config, networks, 12), batch, seed) for seed in (1, 2))
+    for pair in (one, other):
+        assert indices(pair["target"].image) == [1, 2]
+        np.testing.assert_array_equal(pair["target"].image, pair["y"].image)
+        np.testing.assert_array_equal(pair["x"].gender, batch["y"]["gender"])  # an avatar's own
+    assert np.abs(one["target"].image - other["target"].image).mean() > 0.01
+    smooth = apply_generator(config, networks["g"], apply_generator(config, networks["f"], one["target"].image))
+    assert np.abs(one["x"].image - smooth).mean() > 0.01
+
+
+@pytest.mark.usefixtures("cheap_features")
+def test_the_student_s_target_is_made_of_the_photo_without_the_faults_put_into_it(
+    config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, batch = of_64_pixels(config), make_batch(size=64, genders=(1, 2))
+    batch["y"]["gender"] = jnp.array([0, 1], jnp.int32)
+    disturbed = draw(teach_stage(config, networks, 12), batch)
+    monkeypatch.setattr(pair_stages, "disturb_photo", lambda image, landmarks, key: image)  # noqa: ARG005
+    stage = teach_stage(config, networks, 12)
+    clean = draw(stage, batch)
+
+    for name in ("target", "y"):
+        np.testing.assert_allclose(disturbed[name].image, clean[name].image, atol=1e-4)
+    assert all(np.abs(a - b).max() > 0.05 for a, b in zip(disturbed["x"].image, clean["x"].image, strict=True))
+    # Without faults the photo that is seen is the one that the target was made of.
+    photos = clean["x"].image
+    avatars = photo_to_avatar(config, networks, photos)
+    np.testing.assert_allclose(
+        photo_to_avatar(config, stage.start, photos), avatars, atol=1e-4
+    )  # S begins as R after G
+    expected = [recolour(jnp.clip(a, -1, 1), photo) for a, photo in zip(avatars, photos, strict=True)]
+    np.testing.assert_allclose(clean["target"].image, expected, atol=2e-3)
+    assert indices(clean["y"].image) == [1, 2]
+    # The gender to draw is the photo's; a real avatar has its own.
+    np.testing.assert_array_equal(clean["x"].gender, batch["x"]["gender"])
+    np.testing.assert_array_equal(clean["y"].gender, batch["y"]["gender"])
+
+
+def drawing_what_it_sees(stage: Stage, name: str) -> Mapping[str, Any]:
+    """Parameters of a U-Net whose last convolution is 0: it returns its input."""
+    network, inputs = stage.networks[name]
+    shapes = jax.eval_shape(network.init, jax.random.key(0), *inputs)
+    return {name: jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)}
+
+
+def no_score(*_: Any) -> Any:
+    return jnp.zeros(2)
+
+
+@pytest.mark.usefixtures("cheap_features")
+def test_an_avatar_that_is_its_target_has_no_loss_seen_through_the_same_window(
+    config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pair_stages, "_VIEW", 32)  # of 64 pixels
+    pairs = dataclasses.replace(PAIRS, critic_weight=0.0, gender_weight=0.0)
+    stage = refine_stage(dataclasses.replace(of_64_pixels(config), refine=pairs), networks, 12)
+    batch = make_batch()
+    batch["y"]["image"] = jnp.asarray(np.stack([tiny_image("trainB", 1, 64)] * 2))
+    drawn = draw(stage, batch)
+    params = drawing_what_it_sees(stage, "r")
+    for changed, zero in ((0.0, True), (0.1, False)):
+        seen = dataclasses.replace(drawn["x"], image=drawn["target"].image + changed)
+        terms, made = stage.generator_terms(params, stage.frozen, drawn | {"x": seen}, no_score)
+        assert {term.name: bool(abs(term.value) < 1e-6) for term in terms} == {"pixels_r": zero, "features_r": zero}
+        np.testing.assert_allclose(made["y"].image, seen.image, atol=1e-6)
+    assert drawn["target"].features is not None
+    shapes = [m.shape for m in drawn["target"].features]
+    assert shapes == [(2, n, n, 3) for n in (16, 8, 4, 2)]  # of 32 pixels
+    alike = resize(drawn["target"].image, 32)[:, ::2, ::2]
+    assert np.abs(127.5 / 255 * (alike + 1) - drawn["target"].features[0]).max() > 0.02  # a part, not all of it
+
+
+@pytest.mark.parametrize(("output_size", "side"), [(32, 16), (128, 64), (256, 64)])
+def test_critics_are_made_for_the_maps_that_a_step_gives_them(
+    config: ExperimentConfig, networks: Any, output_size: int, side: int
+) -> None:
+    refiner = dataclasses.replace(REFINER, output_size=output_size)
+    stage = refine_stage(dataclasses.replace(config, refiner=refiner), networks, 12)
+    keys = jax.random.split(jax.random.key(0), (2, 2))
+    drawn = jax.eval_shape(stage.draw, stage.frozen, make_batch(), keys)
+    channels = (32, 24, 40, 112)
+    assert [m.shape for m in drawn["y"].features] == [(2, side >> i, side >> i, c) for i, c in enumerate(channels)]
+    generated = stage.generated["y"].features
+    assert generated is not None
+    assert [m.shape[1:] for m in generated] == [m.shape[1:] for m in drawn["target"].features]
+
+
+@pytest.mark.usefixtures("cheap_features")
+def test_an_unknown_gender_counts_for_nothing(config: ExperimentConfig, networks: Any) -> None:
+    stage = refine_stage(config, networks, 12)
+    params = drawing_what_it_sees(stage, "r")
+    female, unknown = GENDERS.index("female"), GENDERS.index("unknown")
+
+    def score(critic: Any, sample: Any) -> Any:
+        del sample
+        return jnp.array([2.0, 2.0]) if critic.name == "gender" else [jnp.zeros((2, 1, 1, 1))]
+
+    def discriminate(critic: Any, sample: Any) -> Any:
+        return score(critic, sample) if critic.name == "gender" else [jnp.zeros((4, 1, 1, 1))]
+
+    for genders, share in (((female, unknown), 0.5), ((unknown, unknown), 0.0), ((female, female), 1.0)):
+        drawn = draw(stage, make_batch(genders=genders))
+        terms, made = stage.generator_terms(params, stage.frozen, drawn, score)
+        values = {term.name: term.value for term in terms}
+        assert list(values) == ["pixels_r", "features_r", "adversarial_r", "gender_r"]
+        np.testing.assert_allclose(values["gender_r"], share * np.log1p(np.exp(-2)), rtol=1e-5)
+        critics = {term.name: term.value for term in stage.discriminator_terms(drawn, made, discriminate)}
+        np.testing.assert_allclose(critics["loss_gender"], share * np.log1p(np.exp(-2)), rtol=1e-5)
+        assert critics["loss_d_y_patches"] == 2  # scores of 0
+
+
+def equal(a: Any, b: Any) -> list[bool]:
+    return [bool(np.array_equal(x, y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]
+
+
+@pytest.fixture(scope="module")
+def stepped() -> tuple[Any, Any, dict[str, float]]:
+    """The state before and after a step of refine on one device, and its metrics."""
+    return refine_step()
+
+
+@pytest.mark.slow
+def test_a_step_trains_the_refiner_and_its_critics_and_nothing_that_is_frozen(
+    networks: Any, stepped: tuple[Any, Any, dict[str, float]]
+) -> None:
+    before, after, metrics = stepped
+    assert sorted(after.frozen) == ["efficientnet", "f", "g"]
+    assert all(equal(before.frozen, after.frozen))
+    for name in ("f", "g"):
+        assert all(equal(after.frozen[name], networks[name]))
+    assert list(after.generators) == list(after.ema) == ["r"]
+    assert not any(equal(before.generators, after.generators))
+    assert sorted(after.discriminators) == ["d_y_patches", "gender"]
+    for name in after.discriminators:
+        assert not all(equal(before.discriminators[name], after.discriminators[name]))
+    weights = {"pixels_r": 1.0, "features_r": 0.25, "adversarial_r": 0.1, "gender_r": 0.1}
+    expected = sum(weight * metrics[name] for name, weight in weights.items())
+    assert metrics["loss_generators"] == pytest.approx(expected, rel=1e-5)
+    assert all(0 <= metrics[f"accuracy_d_y_patches_{i}"] <= 1 for i in range(4))
+    assert int(after.images) == 2
+
+
+def assert_same_gradients(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> None:
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.slow
+def test_accumulated_gradients_are_those_of_the_whole_batch(stepped: tuple[Any, Any, dict[str, float]]) -> None:
+    _, parts, metrics = refine_step(parts=2)
+    assert_same_gradients(gradients_and_metrics(parts, metrics), gradients_and_metrics(*stepped[1:]))
+
+
+@pytest.mark.slow
+def test_two_devices_have_the_gradients_of_one(stepped: tuple[Any, Any, dict[str, float]], tmp_path: Path) -> None:
+    out = tmp_path / "two.npz"
+    subprocess.run([sys.executable, "-m", "tests.refine_step", "2", str(out)], cwd=ROOT, check=True, timeout=STUCK)
+    with np.load(out) as arrays:
+        assert_same_gradients(dict(arrays), gradients_and_metrics(*stepped[1:]))
+
+
+def test_without_critics_there_are_none_to_train(config: ExperimentConfig, networks: Any) -> None:
+    for weights, names in (
+        ({"critic_weight": 0.0}, ["gender"]),
+        ({"gender_weight": 0.0}, ["d_y_patches"]),
+        ({"critic_weight": 0.0, "gender_weight": 0.0}, []),
+    ):
+        stage = refine_stage(dataclasses.replace(config, refine=dataclasses.replace(PAIRS, **weights)), networks, 12)
+        state, pools = abstract_train_state(stage, make_mesh())
+        assert list(state.discriminators) == names
+        assert pools == {}  # the critics see the newest images
+
+
+def test_the_step_size_grows_is_constant_and_ends_at_0(config: ExperimentConfig, networks: Any) -> None:
+    pairs = dataclasses.replace(PAIRS, images=9_999, learning_rate=0.5)
+    schedule = refine_stage(dataclasses.replace(config, refine=pairs), networks, 12).schedule
+    assert schedule.total == 10_000  # whole batches
+    rates = [float(schedule.rate(jnp.int32(images))) for images in (0, 199, 399, 6_000, 8_000, 9_998, 10_000, 10_002)]
+    expected = [0.5 / 400, 0.25, 0.5, 0.5, 0.25, 0.5 * 2 / 4_000, 0, 0]
+    np.testing.assert_allclose(rates, expected, rtol=1e-3, atol=1e-9)
+
+
+def test_stages_draw_from_keys_and_orders_of_their_own(config: ExperimentConfig, networks: Any) -> None:
+    stages = [refine_stage(config, networks, 12), teach_stage(config, networks, 12)]
+    stages += [make(config, networks, 12, number=2) for make in (refine_stage, teach_stage)]
+    assert [stage.name for stage in stages] == ["refine", "teach", "refine2", "teach2"]
+    assert len({stage.seed for stage in stages} | {config.train.seed}) == 5
+    assert len({jax.random.key_data(stage.key).tobytes() for stage in stages}) == 4

@@ -1,0 +1,150 @@
+"""A run of three stages in one folder: its files, and that it is the same run however it was interrupted."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from bitmoji_jax.config import ExperimentConfig, PairConfig, RefinerConfig, from_json, to_json
+from bitmoji_jax.errors import InputError
+from bitmoji_jax.inference.translator import Translator
+from bitmoji_jax.inference.weights import run_weights
+from bitmoji_jax.models import efficientnet
+from bitmoji_jax.training import train_loop, validation
+from bitmoji_jax.training.stages import stage_folder, stage_names
+from bitmoji_jax.training.train_loop import Interrupted, train
+from tests.cheap_features import pixels_as_maps
+from tests.processes import checkpoints, newest_checkpoint, rows
+
+pytestmark = pytest.mark.slow
+
+STAGES = ["translate", "refine", "teach"]
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config: ExperimentConfig) -> ExperimentConfig:
+    """6 images in 3 steps of each stage; the last has no critics."""
+    pairs = PairConfig(images=6, ema_halflife=4.0)
+    return dataclasses.replace(
+        tiny_config,
+        generator=dataclasses.replace(tiny_config.generator, res_blocks=0),
+        train=dataclasses.replace(tiny_config.train, constant_epochs=0.25, decay_epochs=0.25),
+        refiner=RefinerConfig(output_size=64, features=8),
+        refine=pairs,
+        teach=dataclasses.replace(pairs, critic_weight=0.0, gender_weight=0.0),
+        log=dataclasses.replace(tiny_config.log, metrics_every=2, checkpoint_every=4),
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cheap_features() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(efficientnet, "feature_maps", pixels_as_maps)
+        patch.setattr(validation, "_IMAGES", 8)  # one batch
+        patch.setattr(validation, "load_squeezenet", lambda: lambda images: images.mean(axis=(1, 2), dtype=np.float32))
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(config: ExperimentConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was not interrupted."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    train(config, workdir)
+    return workdir
+
+
+def signal_at(step: int, patch: pytest.MonkeyPatch) -> None:
+    """Lets a signal come in the given step of the next run."""
+    taken: list[None] = []
+
+    def agreed(*_: object) -> bool:
+        taken.append(None)
+        return len(taken) == step
+
+    patch.setattr(train_loop.StopSignal, "agreed", agreed)
+
+
+def test_the_folder_of_a_run_holds_the_files_of_every_stage(config: ExperimentConfig, whole: Path) -> None:
+    assert stage_names(config) == STAGES
+    assert from_json((whole / "config.json").read_text()) == config
+    for stage in STAGES:
+        folder = stage_folder(whole, stage)
+        assert checkpoints(folder) == {4, 6}
+        assert [row["images"] for row in rows(folder) if "loss_generators" in row] == [2, 4, 6]
+        assert {"kid", "luma_correlation", "output_change"} <= rows(folder)[-1].keys()
+        assert (folder / "best.safetensors").is_file()
+        assert list((folder / "tensorboard").glob("events*"))
+        names = {path.name for path in (folder / "samples").iterdir()}
+        assert names == {f"{kind}_0000000{images}.png" for kind in ("raw", "ema") for images in (0, 6)}
+    assert {path.name for path in whole.iterdir() if path.is_dir()} == {
+        "checkpoints", "tensorboard", "samples", "refine", "teach"
+    }  # fmt: skip
+    assert "pixels_r" in rows(whole / "refine")[0]
+    assert "pixels_s" in rows(whole / "teach")[0]
+    assert any("['discriminators']" in key for key in newest_checkpoint(whole / "refine"))
+    assert not any("['discriminators']" in key for key in newest_checkpoint(whole / "teach"))
+
+
+def test_translation_uses_the_last_stage_or_the_one_that_is_named(whole: Path) -> None:
+    photos = np.random.default_rng(0).integers(0, 256, (1, 48, 48, 3), dtype=np.uint8)
+    for folder, names in ((whole, {"s", "f"}), (whole / "teach", {"s", "f"}), (whole / "refine", {"g", "f", "r"})):
+        for checkpoint in ("best", "latest"):
+            assert run_weights(folder, checkpoint)[0].networks.keys() == names
+        assert Translator.from_run(folder)(photos).shape == (1, 64, 64, 3)
+    # What a stage passes on is what the next one has frozen.
+    last = newest_checkpoint(whole)
+    for stage, name in (("refine", "g"), ("refine", "f"), ("teach", "g"), ("teach", "f"), ("teach", "r")):
+        frozen = newest_checkpoint(whole / stage)
+        trained = newest_checkpoint(whole / "refine") if name == "r" else last
+        prefix = f"state['frozen']['{name}']"
+        keys = [key for key in frozen if key.startswith(prefix)]
+        assert keys
+        for key in keys:
+            np.testing.assert_array_equal(frozen[key], trained[key.replace("frozen", "ema")], err_msg=key)
+
+
+def test_a_run_given_its_later_stages_afterwards_and_interrupted_in_them_is_the_same_run(
+    config: ExperimentConfig, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The run of one stage that the first stage of the whole run is.
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir, ignore=shutil.ignore_patterns("refine", "teach"))
+    (workdir / "config.json").write_text(to_json(dataclasses.replace(config, refine=PairConfig(), teach=PairConfig())))
+    # Killed at the border: the stage had begun, and written a row, but no checkpoint yet.
+    (workdir / "refine" / "checkpoints").mkdir(parents=True)
+    (workdir / "refine" / "metrics.jsonl").write_text('{"images": 2, "loss_generators": 9.0}\n{"ima')
+    with monkeypatch.context() as patch:
+        signal_at(2, patch)
+        with pytest.raises(Interrupted, match=r"saved at 4 images in .*refine; the same command continues"):
+            train(config, workdir)
+    assert checkpoints(workdir / "refine") == {4}
+    assert not (workdir / "teach").exists()
+    train(config, workdir)
+
+    for stage in STAGES:
+        ours, theirs = stage_folder(workdir, stage), stage_folder(whole, stage)
+        assert rows(ours) == rows(theirs)
+        a, b = newest_checkpoint(ours), newest_checkpoint(theirs)
+        assert a.keys() == b.keys()
+        for key in a:
+            np.testing.assert_array_equal(a[key], b[key], err_msg=f"{stage} {key}")
+
+
+def test_a_stage_of_a_run_cannot_be_changed_later(config: ExperimentConfig, whole: Path) -> None:
+    other = dataclasses.replace(config, refine=dataclasses.replace(config.refine, images=8))
+    with pytest.raises(InputError, match=r"refine\.images: 8 here, 6 in the run"):
+        train(other, whole)
+
+
+def test_a_batch_of_a_later_stage_that_devices_cannot_share_is_refused_at_once(
+    config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jax, "device_count", lambda: 2)
+    uneven = dataclasses.replace(config, teach=dataclasses.replace(config.teach, batch_size=3))
+    with pytest.raises(InputError, match=r"teach\.batch_size 3 cannot be shared evenly by 2 devices; make it a mult"):
+        train(uneven, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
