@@ -268,7 +268,9 @@ def from_json(text: str) -> ExperimentConfig:
     if isinstance(values, dict):
         values = {name: _upgrade(name, section) for name, section in values.items()}
         # A section that was added later is made of its added fields alone.
-        values |= {name: dict(added) for name, added in ADDED_FIELDS.items() if name not in values}
+        sections = get_type_hints(ExperimentConfig)
+        later = {n: added for n, added in ADDED_FIELDS.items() if len(added) == len(dataclasses.fields(sections[n]))}
+        values |= {name: dict(added) for name, added in later.items() if name not in values}
     return _build(ExperimentConfig, values, "config")
 
 
