@@ -13,7 +13,7 @@ from typing import Annotated
 import tyro
 
 import experiments
-from bitmoji_jax.config import ExperimentConfig
+from bitmoji_jax.config import REFINE_IMAGES, TEACH_IMAGES, ExperimentConfig
 from bitmoji_jax.distributed import check_process_flags, join, supervise
 from bitmoji_jax.errors import InputError, RunError
 
@@ -34,6 +34,9 @@ class Arguments:
     config: Annotated[ExperimentConfig, tyro.conf.arg(name="")]
     workdir: Annotated[str | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder of the run; by default runs/EXP."""
+    refine: bool = False
+    """Add the stages refine and teach, for larger and cleaner avatars, where the experiment has none: 20,000 pairs
+    each, or what the flags of their sections say."""
     overwrite: bool = False
     """Remove the run in the workdir and start again."""
     profile: int = 0
@@ -102,7 +105,9 @@ def parse(argv: list[str]) -> Arguments:
     """Parses the command line; the experiment named by --exp gives the defaults of all configuration flags."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--exp")
-    name = first.parse_known_args(argv)[0].exp
+    first.add_argument("--refine", action=argparse.BooleanOptionalAction)
+    known = first.parse_known_args(argv)[0]
+    name = known.exp
     if name is None:
         return tyro.cli(Arguments, args=argv, prog="launch.py")
     names = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
@@ -111,10 +116,19 @@ def parse(argv: list[str]) -> Arguments:
         hint = f"; did you mean {nearest[0]}?" if nearest else "."
         raise InputError(f"no experiment {name!r}{hint} There are: {', '.join(sorted(names))}")
     config = importlib.import_module(f"experiments.{name}").get_experiment()
+    if known.refine:
+        config = _with_later_stages(config)
     try:
         return tyro.cli(Arguments, args=argv, prog="launch.py", default=Arguments(exp=name, config=config))
     except ValueError as error:  # a value out of range, from ExperimentConfig
         raise InputError(str(error)) from error
+
+
+def _with_later_stages(config: ExperimentConfig) -> ExperimentConfig:
+    """Adds the stages refine and teach where the experiment has none."""
+    refine = dataclasses.replace(config.refine, images=config.refine.images or REFINE_IMAGES)
+    teach = dataclasses.replace(config.teach, images=config.teach.images or TEACH_IMAGES)
+    return dataclasses.replace(config, refine=refine, teach=teach)
 
 
 def _check_distributed(arguments: Arguments) -> None:

@@ -134,6 +134,10 @@ class PairConfig:
     """Pairs after which a weight's share in the exponential moving average has halved."""
 
 
+REFINE_IMAGES, TEACH_IMAGES = 20_000, 20_000
+"""Pairs of the stages that `launch.py --refine` adds to an experiment without them."""
+
+
 @dataclasses.dataclass(frozen=True)
 class LogConfig:
     """What a run writes, and when. These fields may change when a run is continued."""

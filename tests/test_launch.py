@@ -7,7 +7,7 @@ import pytest
 import bitmoji_jax
 import experiments
 import launch
-from bitmoji_jax.config import ExperimentConfig, GeneratorConfig
+from bitmoji_jax.config import REFINE_IMAGES, TEACH_IMAGES, ExperimentConfig, GeneratorConfig
 from bitmoji_jax.errors import InputError, RunError
 
 EXPERIMENTS = sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
@@ -56,6 +56,39 @@ def test_flags_override_the_experiment_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "refine", "teach"),
+    [
+        ("--exp res5", 0, 0),
+        ("--exp res5 --refine", REFINE_IMAGES, TEACH_IMAGES),
+        ("--refine --exp cyclegan --train.batch-size 2", REFINE_IMAGES, TEACH_IMAGES),
+        ("--exp res5 --refine --teach.images 0", REFINE_IMAGES, 0),
+        ("--exp res5 --refine.images 300 --refine", 300, TEACH_IMAGES),
+        ("--exp res5 --refine.images 300", 300, 0),
+        ("--exp res5 --no-refine", 0, 0),
+        ("--exp demo --refine", experiment("demo").refine.images, TEACH_IMAGES),
+        ("--exp bitmoji --refine", experiment("bitmoji").refine.images, experiment("bitmoji").teach.images),
+    ],
+)
+def test_refine_adds_the_later_stages_and_flags_say_how_long_they_are(flags: str, refine: int, teach: int) -> None:
+    config = launch.parse(flags.split()).config
+    assert (config.refine.images, config.teach.images) == (refine, teach)
+    of_the_file = experiment(next(word for word in flags.split() if word in EXPERIMENTS))
+    assert dataclasses.replace(config.refine, images=0) == dataclasses.replace(of_the_file.refine, images=0)
+    assert dataclasses.replace(config.teach, images=0) == dataclasses.replace(of_the_file.teach, images=0)
+    assert (config.data, config.generator, config.refiner) == (
+        of_the_file.data,
+        of_the_file.generator,
+        of_the_file.refiner,
+    )
+
+
+def test_the_help_says_what_refine_adds(capsys: pytest.CaptureFixture[str]) -> None:
+    _, printed = exit_of(["--exp", "res5", "--help"], capsys)
+    assert REFINE_IMAGES == TEACH_IMAGES
+    assert f"{REFINE_IMAGES:,} pairs each" in printed
+
+
+@pytest.mark.parametrize(
     ("flags", "named"),
     [
         ("", "--exp"),
@@ -81,6 +114,10 @@ def test_bad_usage_exits_2_and_names_the_right_flag(flags: str, named: str, caps
         ("--exp rez5", f"error: no experiment 'rez5'; did you mean res5? There are: {', '.join(EXPERIMENTS)}\n"),
         ("--exp zzzz", f"error: no experiment 'zzzz'. There are: {', '.join(EXPERIMENTS)}\n"),
         ("--exp demo --train.batch-size 0", "error: train.batch_size must be at least 1\n"),
+        (
+            "--exp res5 --refine --data.image-size 96",
+            "error: data.image_size must be a power of 2 and at least 32, with a refiner\n",
+        ),
     ],
 )
 def test_bad_input_exits_2_with_one_line(flags: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
