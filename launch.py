@@ -37,6 +37,8 @@ class Arguments:
     refine: bool = False
     """Add the stages refine and teach, for larger and cleaner avatars, where the experiment has none: 20,000 pairs
     each, or what the flags of their sections say."""
+    init_from: Annotated[str | None, tyro.conf.arg(metavar="SOURCE", help_behavior_hint="")] = None
+    """Start from the networks of a run's folder or a file of weights, or from `pretrained`, those of the package."""
     overwrite: bool = False
     """Remove the run in the workdir and start again."""
     profile: int = 0
@@ -106,6 +108,7 @@ def parse(argv: list[str]) -> Arguments:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--exp")
     first.add_argument("--refine", action=argparse.BooleanOptionalAction)
+    first.add_argument("--init-from", "--init_from")
     known = first.parse_known_args(argv)[0]
     name = known.exp
     if name is None:
@@ -118,6 +121,8 @@ def parse(argv: list[str]) -> Arguments:
     config = importlib.import_module(f"experiments.{name}").get_experiment()
     if known.refine:
         config = _with_later_stages(config)
+    if known.init_from is not None:
+        config = dataclasses.replace(config, train=dataclasses.replace(config.train, init_from=known.init_from))
     try:
         return tyro.cli(Arguments, args=argv, prog="launch.py", default=Arguments(exp=name, config=config))
     except ValueError as error:  # a value out of range, from ExperimentConfig

@@ -124,6 +124,8 @@ class PairConfig:
     """Largest step size, of the network and of half of it for its critics."""
     pixel_weight: float = 1.0
     """Weight of the absolute difference from the target."""
+    colour_weight: float = 0.0
+    """Weight of the difference from the target in the mean colours of 16 x 16 cells."""
     feature_weight: float = 0.25
     """Weight of the difference from the target in EfficientNet-Lite0's feature maps."""
     critic_weight: float = 0.1
@@ -167,7 +169,7 @@ class ExperimentConfig:
     train: TrainConfig = TrainConfig()
     refine: PairConfig = PairConfig()
     """The stage of the refiner R, which learns from avatars y alone, as pairs (G(F(y)), y)."""
-    teach: PairConfig = PairConfig(learning_rate=3e-4)
+    teach: PairConfig = PairConfig(learning_rate=3e-4, colour_weight=2.0, critic_weight=0.05)
     """The stage of the student S, which learns from pairs (x, R(G(x))), where x is disturbed and its target is not."""
     log: LogConfig = LogConfig()
 
@@ -224,7 +226,7 @@ def _is_power_of_2(number: int, least: int) -> bool:
 
 
 def _pair_rules(config: PairConfig) -> dict[str, bool]:
-    weights = ("pixel_weight", "feature_weight", "critic_weight", "gender_weight")
+    weights = ("pixel_weight", "colour_weight", "feature_weight", "critic_weight", "gender_weight")
     return {
         "images must not be negative": config.images >= 0,
         "batch_size must be at least 1": config.batch_size >= 1,
@@ -243,7 +245,7 @@ ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "train": {"init_from": None, "rounds": 1},
     "refiner": dataclasses.asdict(RefinerConfig()),
     "refine": dataclasses.asdict(PairConfig()),
-    "teach": dataclasses.asdict(PairConfig(learning_rate=3e-4)),
+    "teach": dataclasses.asdict(PairConfig(learning_rate=3e-4, colour_weight=2.0, critic_weight=0.05)),
     "log": dataclasses.asdict(LogConfig()),
 }
 """For each field added after the first version, by section: what its absence from a file means.
@@ -266,7 +268,9 @@ def from_json(text: str) -> ExperimentConfig:
     if isinstance(values, dict):
         values = {name: _upgrade(name, section) for name, section in values.items()}
         # A section that was added later is made of its added fields alone.
-        values |= {name: dict(added) for name, added in ADDED_FIELDS.items() if name not in values}
+        sections = get_type_hints(ExperimentConfig)
+        later = {n: added for n, added in ADDED_FIELDS.items() if len(added) == len(dataclasses.fields(sections[n]))}
+        values |= {name: dict(added) for name, added in later.items() if name not in values}
     return _build(ExperimentConfig, values, "config")
 
 

@@ -13,8 +13,6 @@ from bitmoji_jax.config import (
     ExperimentConfig,
     GeneratorConfig,
     LogConfig,
-    PairConfig,
-    RefinerConfig,
     TrainConfig,
 )
 
@@ -25,8 +23,6 @@ def get_experiment() -> ExperimentConfig:
         data=DataConfig(image_size=64, crop_margin=0.06, cut_out=False),
         generator=GeneratorConfig(features=16, res_blocks=3, skips=True, upsample="nearest"),
         discriminator=DiscriminatorConfig(features=32),
-        train=TrainConfig(batch_size=4, learning_rate=3e-4, constant_epochs=1.5, decay_epochs=1.5, ema_halflife=200),
-        refiner=RefinerConfig(output_size=128, features=16),
-        refine=PairConfig(images=3000, ema_halflife=200),
+        train=TrainConfig(batch_size=4, learning_rate=3e-4, constant_epochs=2.5, decay_epochs=3, ema_halflife=200),
         log=LogConfig(samples_every=1500, checkpoint_every=1500),
     )

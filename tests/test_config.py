@@ -31,7 +31,7 @@ def test_every_experiment_survives_json(name: str) -> None:
 
 def test_json_holds_every_field_by_name_and_none_as_null() -> None:
     values = json.loads(to_json(changed(ExperimentConfig(), train__batch_size=7, data__name="a/b")))
-    assert list(values) == ["data", "generator", "discriminator", "train", "log"]
+    assert list(values) == ["data", "generator", "discriminator", "refiner", "train", "refine", "teach", "log"]
     assert values["train"]["batch_size"] == 7
     assert values["data"]["name"] == "a/b"
     assert values["data"]["dir"] is None
@@ -198,3 +198,15 @@ def test_from_json_rejects_values_of_another_type(ours: str, theirs: str) -> Non
     assert ours in text
     with pytest.raises(ValueError, match="is no"):
         from_json(text.replace(ours, theirs))
+
+
+def test_a_run_can_be_given_further_stages_and_rounds_and_nothing_else() -> None:
+    old = ExperimentConfig()
+    refined = changed(old, refine__images=8, refine__batch_size=4, refiner__features=8)
+    assert differences(refined, old) == []
+    assert differences(changed(refined, teach__images=8, teach__pixel_weight=3.0), refined) == []
+    taught = changed(refined, teach__images=8)
+    assert differences(changed(taught, train__rounds=2), taught) == []
+    assert differences(taught, changed(taught, train__rounds=2)) == ["train.rounds: 1 here, 2 in the run"]
+    assert differences(changed(refined, refiner__features=16), refined) == ["refiner.features: 16 here, 8 in the run"]
+    assert differences(old, refined)[0].startswith("refiner.features: 32 here, 8")

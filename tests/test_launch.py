@@ -65,7 +65,7 @@ def test_flags_override_the_experiment_and_nothing_else() -> None:
         ("--exp res5 --refine.images 300 --refine", 300, TEACH_IMAGES),
         ("--exp res5 --refine.images 300", 300, 0),
         ("--exp res5 --no-refine", 0, 0),
-        ("--exp demo --refine", experiment("demo").refine.images, TEACH_IMAGES),
+        ("--exp demo --refine", REFINE_IMAGES, TEACH_IMAGES),
         ("--exp bitmoji --refine", experiment("bitmoji").refine.images, experiment("bitmoji").teach.images),
     ],
 )
@@ -80,6 +80,12 @@ def test_refine_adds_the_later_stages_and_flags_say_how_long_they_are(flags: str
         of_the_file.generator,
         of_the_file.refiner,
     )
+
+
+def test_init_from_is_short_for_the_field() -> None:
+    flags = "--exp bitmoji --init-from pretrained --train.constant-epochs 0 --train.decay-epochs 0"
+    assert launch.parse(flags.split()).config.train.init_from == "pretrained"
+    assert launch.parse(["--exp", "bitmoji"]).config.train.init_from is None
 
 
 def test_the_help_says_what_refine_adds(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,14 +15,14 @@ from bitmoji_jax.data.roughen import add_noise, blur, draw, jpeg, lower_resoluti
 # How often each fault occurs.
 _TILT_SHARE, _GLASSES_SHARE, _HAT_SHARE, _HELD_SHARE = 0.4, 0.15, 0.12, 0.1
 _SHADOW_SHARE, _PATCH_SHADOW_SHARE, _LIGHT_SHARE = 0.4, 0.15, 0.6
-_BACKDROP_SHARE, _CUT_SHARE = 0.5, 0.35
+_BACKDROP_SHARE, _CUT_SHARE = 0.25, 0.3
 _FEW_PIXELS_SHARE, _BLUR_SHARE, _NOISE_SHARE, _JPEG_SHARE = 0.2, 0.3, 0.4, 0.3
 
 # How strong they are.
 _ANGLE, _SCALE = (-8.0, 8.0), (0.9, 1.1)  # degrees; errors of the face finder
 _DEPTH, _TINT = (0.2, 0.7), (0.0, 0.15)  # light that a shadow takes; how much less of it the blue loses
 _EDGE = (-0.1, 0.35)  # of a shadow, from the centre: a part of the face stays lit, or its colour could not be told
-_GAMMA, _GAIN, _BALANCE = (0.7, 1.35), (0.75, 1.2), (0.88, 1.12)  # the gain of all and of each channel
+_GAMMA, _GAIN, _BALANCE = (0.8, 1.25), (0.85, 1.15), (0.95, 1.05)  # the gain of all and of each channel
 _CUT, _BROW_CUT_SHARE, _BROW = (-0.19, 0.19), 0.15, (0.08, 0.18)  # of the side; above the eyes
 _WHITE_FILL_SHARE = 0.7  # of cuts; the others are grey
 _TEXTURE_SHARE = 0.35  # of backdrops are a part of the photo itself, the others colours with noise

@@ -20,9 +20,6 @@ from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.parallel import SHARDED
 
-_SYNTHETIC_SIZE = 128
-"""Least side in pixels of the built-in set: later stages draw larger avatars than the first."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -81,7 +78,7 @@ def open_dataset(config: DataConfig) -> Dataset:
       InputError: there is no such dataset, it is not in ArrayRecord files, or it lacks trainA or trainB.
     """
     if config.dir is None and config.name is None:
-        folder = synthetic_dataset(max(config.image_size, _SYNTHETIC_SIZE))
+        folder = synthetic_dataset(config.image_size)
         return dataclasses.replace(open_dataset(dataclasses.replace(config, dir=str(folder))), paired_test=True)
     name = config.name or config.dir
     try:

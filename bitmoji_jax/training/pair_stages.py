@@ -44,6 +44,7 @@ from bitmoji_jax.training.critics import Critic
 from bitmoji_jax.training.losses import (
     absolute_error,
     binary_cross_entropy,
+    colour_distance,
     feature_distance,
     hinge_discriminator_loss,
     hinge_generator_loss,
@@ -185,6 +186,7 @@ def _pair_stage(
         fake = dataclasses.replace(seen, image=avatars, features=maps)
         terms = [
             Term(f"pixels_{name}", pairs.pixel_weight, absolute_error(avatars, target.image)),
+            Term(f"colours_{name}", pairs.colour_weight, colour_distance(avatars, target.image)),
             Term(f"features_{name}", pairs.feature_weight, feature_distance(maps, _maps(frozen, target))),
         ]
         if patches in critics:
