@@ -22,7 +22,7 @@ from tests.random_weights import random_weights
 from tests.tiny_images import tiny_image
 
 REFINER = RefinerConfig(output_size=32, features=8)
-PAIRS = PairConfig(images=8, batch_size=2, ema_halflife=4.0)
+PAIRS = PairConfig(images=8, batch_size=2, colour_weight=2.0, ema_halflife=4.0)
 
 
 def refine_step(*, parts: int = 1) -> tuple[Any, Any, dict[str, float]]:

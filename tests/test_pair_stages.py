@@ -31,6 +31,8 @@ from tests.random_weights import random_weights
 from tests.refine_step import PAIRS, REFINER, gradients_and_metrics, refine_step
 from tests.tiny_images import index_of, tiny_image, tiny_landmarks
 
+NAMES = ("pixels_r", "colours_r", "features_r")  # of the refiner's losses without a critic
+
 
 @pytest.fixture(scope="module")
 def config(tiny_config: ExperimentConfig) -> ExperimentConfig:
@@ -164,7 +166,7 @@ def test_an_avatar_that_is_its_target_has_no_loss_seen_through_the_same_window(
     for changed, zero in ((0.0, True), (0.1, False)):
         seen = dataclasses.replace(drawn["x"], image=drawn["target"].image + changed)
         terms, made = stage.generator_terms(params, stage.frozen, drawn | {"x": seen}, no_score)
-        assert {term.name: bool(abs(term.value) < 1e-6) for term in terms} == {"pixels_r": zero, "features_r": zero}
+        assert {term.name: bool(abs(term.value) < 1e-6) for term in terms} == dict.fromkeys(NAMES, zero)
         np.testing.assert_allclose(made["y"].image, seen.image, atol=1e-6)
     assert drawn["target"].features is not None
     shapes = [m.shape for m in drawn["target"].features]
@@ -205,7 +207,7 @@ def test_an_unknown_gender_counts_for_nothing(config: ExperimentConfig, networks
         drawn = draw(stage, make_batch(genders=genders))
         terms, made = stage.generator_terms(params, stage.frozen, drawn, score)
         values = {term.name: term.value for term in terms}
-        assert list(values) == ["pixels_r", "features_r", "adversarial_r", "gender_r"]
+        assert list(values) == [*NAMES, "adversarial_r", "gender_r"]
         np.testing.assert_allclose(values["gender_r"], share * np.log1p(np.exp(-2)), rtol=1e-5)
         critics = {term.name: term.value for term in stage.discriminator_terms(drawn, made, discriminate)}
         np.testing.assert_allclose(critics["loss_gender"], share * np.log1p(np.exp(-2)), rtol=1e-5)
@@ -236,7 +238,7 @@ def test_a_step_trains_the_refiner_and_its_critics_and_nothing_that_is_frozen(
     assert sorted(after.discriminators) == ["d_y_patches", "gender"]
     for name in after.discriminators:
         assert not all(equal(before.discriminators[name], after.discriminators[name]))
-    weights = {"pixels_r": 1.0, "features_r": 0.25, "adversarial_r": 0.1, "gender_r": 0.1}
+    weights = {"pixels_r": 1.0, "colours_r": 2.0, "features_r": 0.25, "adversarial_r": 0.1, "gender_r": 0.1}
     expected = sum(weight * metrics[name] for name, weight in weights.items())
     assert metrics["loss_generators"] == pytest.approx(expected, rel=1e-5)
     assert all(0 <= metrics[f"accuracy_d_y_patches_{i}"] <= 1 for i in range(4))
