@@ -31,13 +31,24 @@ def test_synthetic_faces_become_avatars_of_the_scores_measured_when_the_weights_
     assert cycle_psnr(photos, translator.y2x(avatars)).mean() == pytest.approx(14.9, abs=0.5)
 
 
-def test_the_file_is_small_and_says_what_it_was_made_from() -> None:
+@pytest.mark.parametrize(("name", "network"), [("res5", "g"), ("bitmoji", "s")])
+def test_the_file_is_small_and_says_what_it_was_made_from(name: str, network: str) -> None:
     folder = importlib.resources.files("bitmoji_jax.inference")
-    assert Path(str(folder / "res5.safetensors")).stat().st_size <= 16e6
-    weights = pretrained_weights("res5")
+    assert Path(str(folder / f"{name}.safetensors")).stat().st_size <= 16e6
+    weights = pretrained_weights(name)
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert f"{weights.images:,} pairs" in card
     assert f"{weights.config.data.image_size} px" in card
-    assert f"{sum(leaf.size for leaf in jax.tree.leaves(weights.networks['g'])):,} parameters" in card
-    # A dataset's own path would name a machine.
+    assert f"{sum(leaf.size for leaf in jax.tree.leaves(weights.networks[network])):,} parameters" in card
+    # Paths would name a machine.
     assert not str(weights.config.data.dir).startswith("/")
+    assert not str(weights.config.train.init_from).startswith("/")
+
+
+def test_the_default_draws_avatars_of_256_px(photos: np.ndarray) -> None:
+    translator = Translator.pretrained()
+    assert translator.size == 256
+    assert translator.directions == {"x2y", "y2x"}
+    avatars = translator(photos)
+    assert avatars.shape == (16, 256, 256, 3)
+    assert translator.y2x(avatars).shape == (16, 64, 64, 3)

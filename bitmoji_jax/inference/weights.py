@@ -36,6 +36,7 @@ _GUARD = "guard/"  # prefix of the names of its arrays
 
 _FOLDER = Path(__file__).parent
 PRETRAINED = {
+    "bitmoji": _FOLDER / "bitmoji.safetensors",
     "res5": _FOLDER / "res5.safetensors",
 }
 """The files of weights in the package by name, the default first; their model card is MODEL_CARD.md beside them."""
