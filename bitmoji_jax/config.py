@@ -169,7 +169,7 @@ class ExperimentConfig:
     train: TrainConfig = TrainConfig()
     refine: PairConfig = PairConfig()
     """The stage of the refiner R, which learns from avatars y alone, as pairs (G(F(y)), y)."""
-    teach: PairConfig = PairConfig(learning_rate=3e-4, colour_weight=2.0, critic_weight=0.05)
+    teach: PairConfig = PairConfig(learning_rate=3e-4, colour_weight=3.0, critic_weight=0.04)
     """The stage of the student S, which learns from pairs (x, R(G(x))), where x is disturbed and its target is not."""
     log: LogConfig = LogConfig()
 
@@ -245,7 +245,7 @@ ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "train": {"init_from": None, "rounds": 1},
     "refiner": dataclasses.asdict(RefinerConfig()),
     "refine": dataclasses.asdict(PairConfig()),
-    "teach": dataclasses.asdict(PairConfig(learning_rate=3e-4, colour_weight=2.0, critic_weight=0.05)),
+    "teach": dataclasses.asdict(PairConfig(learning_rate=3e-4, colour_weight=3.0, critic_weight=0.04)),
     "log": dataclasses.asdict(LogConfig()),
 }
 """For each field added after the first version, by section: what its absence from a file means.

@@ -21,7 +21,7 @@ def get_experiment() -> ExperimentConfig:
         generator=GeneratorConfig(features=32, res_blocks=5, skips=True, upsample="nearest"),
         discriminator=DiscriminatorConfig(features=32),
         train=TrainConfig(batch_size=1, constant_epochs=1.5, decay_epochs=1),
-        refine=PairConfig(images=9_000),
-        teach=PairConfig(images=14_000, learning_rate=3e-4),
+        refine=PairConfig(images=11_000),
+        teach=PairConfig(images=11_000, learning_rate=3e-4, colour_weight=3.0, critic_weight=0.04),
         log=LogConfig(samples_every=4000, checkpoint_every=2000, scores_every=4000),
     )

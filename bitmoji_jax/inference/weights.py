@@ -68,12 +68,13 @@ def export_metadata(weights: Weights) -> dict[str, str]:
     """Returns what an exported file says of its weights.
 
     These are `config` (JSON), `images`, `input_size` and `output_size` (sides of photos and avatars in pixels), and
-    `version` of this package. Of the dataset's path only the last part is left: the rest names a machine and its user.
+    `version` of this package. Of paths only the last part is left: the rest names a machine and its user.
     """
-    data = weights.config.data
+    data, train = weights.config.data, weights.config.train
     data = dataclasses.replace(data, dir=data.dir and Path(data.dir).name)
+    train = dataclasses.replace(train, init_from=train.init_from and Path(train.init_from).name)
     return {
-        "config": to_json(dataclasses.replace(weights.config, data=data)),
+        "config": to_json(dataclasses.replace(weights.config, data=data, train=train)),
         "images": str(weights.images),
         "input_size": str(weights.config.data.image_size),
         "output_size": str(avatar_size(weights.config, weights.networks)),
