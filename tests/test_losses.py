@@ -7,6 +7,7 @@ import pytest
 from bitmoji_jax.training.losses import (
     absolute_error,
     binary_cross_entropy,
+    colour_distance,
     discriminator_loss,
     feature_distance,
     hinge_discriminator_loss,
@@ -94,6 +95,19 @@ def test_hinge_loss_of_known_scores(real: float, fake: float, loss: float) -> No
     heads = [[np.full((1, n, n, 1), score, np.float32) for n in (1, 4)] for score in (real, fake)]
     assert hinge_discriminator_loss(*heads) == loss
     assert hinge_generator_loss(heads[1]) == -fake
+
+
+@as_is_and_jitted
+def test_colour_distance_compares_the_means_of_16_by_16_cells(jit: Callable) -> None:
+    images, targets = np.random.default_rng(1).uniform(-1, 1, (2, 2, 48, 32, 3)).astype(np.float32)
+    cells = [
+        abs(float((images - targets)[n, 3 * i : 3 * i + 3, 2 * j : 2 * j + 2, c].mean()))
+        for n, i, j, c in np.ndindex(2, 16, 16, 3)
+    ]
+    np.testing.assert_allclose(jit(colour_distance)(images, targets), np.mean(cells), rtol=1e-5)
+    lines = np.zeros((1, 32, 32, 3), np.float32)
+    lines[:, :, ::2], lines[:, :, 1::2] = 0.5, -0.5  # a texture whose means are 0
+    assert jit(colour_distance)(lines, 0 * lines) == 0
 
 
 @as_is_and_jitted
