@@ -8,6 +8,7 @@ import dataclasses
 import json
 import math
 import types
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
@@ -233,6 +234,13 @@ def _pair_rules(config: PairConfig) -> dict[str, bool]:
         "learning_rate must be above 0": 0 < config.learning_rate < math.inf,
         "ema_halflife must be above 0": 0 < config.ema_halflife < math.inf,
     } | {f"{name} must not be negative": 0 <= getattr(config, name) < math.inf for name in weights}
+
+
+def without_folders(config: ExperimentConfig) -> ExperimentConfig:
+    """Returns the configuration with the last part only of each path: the rest names a machine and its user."""
+    data = dataclasses.replace(config.data, dir=config.data.dir and Path(config.data.dir).name)
+    train = dataclasses.replace(config.train, init_from=config.train.init_from and Path(config.train.init_from).name)
+    return dataclasses.replace(config, data=data, train=train)
 
 
 def to_json(config: ExperimentConfig) -> str:

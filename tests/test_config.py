@@ -8,7 +8,7 @@ import re
 import pytest
 
 import experiments
-from bitmoji_jax.config import ExperimentConfig, LogConfig, differences, from_json, to_json
+from bitmoji_jax.config import ExperimentConfig, LogConfig, differences, from_json, to_json, without_folders
 
 EXPERIMENTS = sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
 
@@ -210,3 +210,11 @@ def test_a_run_can_be_given_further_stages_and_rounds_and_nothing_else() -> None
     assert differences(taught, changed(taught, train__rounds=2)) == ["train.rounds: 1 here, 2 in the run"]
     assert differences(changed(refined, refiner__features=16), refined) == ["refiner.features: 16 here, 8 in the run"]
     assert differences(old, refined)[0].startswith("refiner.features: 32 here, 8")
+
+
+def test_of_paths_only_the_last_part_is_published() -> None:
+    config = without_folders(
+        changed(ExperimentConfig(), data__dir="/home/me/mine", train__init_from="/home/me/w.safetensors")
+    )
+    assert (config.data.dir, config.train.init_from) == ("mine", "w.safetensors")
+    assert without_folders(ExperimentConfig()) == ExperimentConfig()

@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 
 from bitmoji_jax.cli import main
-from bitmoji_jax.config import DataConfig, ExperimentConfig, GeneratorConfig, PairConfig, TrainConfig, to_json
+from bitmoji_jax.config import (
+    DataConfig,
+    ExperimentConfig,
+    GeneratorConfig,
+    PairConfig,
+    RefinerConfig,
+    TrainConfig,
+    to_json,
+)
 from bitmoji_jax.data import pipeline
 from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError
@@ -40,7 +48,8 @@ def write_run(folder: Path, blocks: int, data: str | None = None, networks: str 
     config = ExperimentConfig(
         data=DataConfig(dir=data, image_size=SIZE, read_threads=1),
         generator=GeneratorConfig(features=4, res_blocks=blocks),
-        refine=PairConfig(images=8, input_size=SIZE, output_size=64, features=8),
+        refiner=RefinerConfig(output_size=64, features=8),
+        refine=PairConfig(images=8),
         train=TrainConfig(batch_size=2, constant_epochs=0.5, decay_epochs=0, compute_dtype="float32"),
     )
     rng = np.random.default_rng(0)

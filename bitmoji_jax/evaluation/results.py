@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bitmoji_jax.config import ExperimentConfig
+from bitmoji_jax.config import ExperimentConfig, without_folders
 
 Better = Literal["lower", "higher", "near 1"]
 
@@ -146,7 +146,7 @@ def scores_json(evaluation: Evaluation) -> str:
                 "parameters": run.parameters,
                 "generator": dataclasses.asdict(run.config.generator),
                 "discriminator": dataclasses.asdict(run.config.discriminator),
-                "train": dataclasses.asdict(run.config.train),
+                "train": dataclasses.asdict(without_folders(run.config).train),
                 "scores": {score.name: _numbers(score) for score in run.scores},
             }
             for run in evaluation.runs

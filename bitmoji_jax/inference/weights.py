@@ -20,7 +20,7 @@ import orbax.checkpoint as ocp
 import safetensors
 import safetensors.numpy
 
-from bitmoji_jax.config import ExperimentConfig, from_json, to_json
+from bitmoji_jax.config import ExperimentConfig, from_json, to_json, without_folders
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.files import write_atomic
 from bitmoji_jax.inference.guard import Guard, guard_from_arrays
@@ -71,11 +71,8 @@ def export_metadata(weights: Weights) -> dict[str, str]:
     These are `config` (JSON), `images`, `input_size` and `output_size` (sides of photos and avatars in pixels), and
     `version` of this package. Of paths only the last part is left: the rest names a machine and its user.
     """
-    data, train = weights.config.data, weights.config.train
-    data = dataclasses.replace(data, dir=data.dir and Path(data.dir).name)
-    train = dataclasses.replace(train, init_from=train.init_from and Path(train.init_from).name)
     return {
-        "config": to_json(dataclasses.replace(weights.config, data=data, train=train)),
+        "config": to_json(without_folders(weights.config)),
         "images": str(weights.images),
         "input_size": str(weights.config.data.image_size),
         "output_size": str(avatar_size(weights.config, weights.networks)),
