@@ -2,10 +2,10 @@
 
 python launch.py --exp bitmoji --data.dir data/NAME
 
-The dataset should have 256 px (`prepare --size 256`). With `--data.balance-skin` and `--init-from pretrained`, G and F
-trained for 11,595 pairs, on two cores of an AMD EPYC (2026-11-26): refine at 11 to 13 pairs a second, 16 minutes; teach
-at 8 to 9, 22 minutes. KID x 1000 by SqueezeNet, 64 px: 33 (untouched photos 399; G alone 223); gender kept 83 %; skin
-dE 10.5, of dark skin 18.8 (experiments/results/bitmoji_256px.json). Translation without --init-from takes longer.
+The dataset should have 256 px (`prepare --size 256`). With `--data.balance-skin` and `--init-from res5`, G and F of
+11,595 pairs, on two cores of an AMD EPYC (2026-11-26): refine at 11 to 13 pairs a second when alone, 22 minutes
+beside other work; teach at 8 to 9, 24 minutes. KID x 1000 by SqueezeNet, 64 px: 33 (untouched photos 399; G alone 223);
+gender kept 83 %; skin dE 10.5, of dark skin 18.8 (experiments/results/bitmoji_256px.json).
 """
 
 from bitmoji_jax.config import (

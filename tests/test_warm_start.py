@@ -63,3 +63,8 @@ def test_other_sizes_are_listed(tiny_config: ExperimentConfig) -> None:
 def test_a_source_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file of weights"):
         networks_to_start_from(str(tmp_path / "absent"))
+
+
+def test_the_package_gives_all_its_networks_or_those_of_one_name() -> None:
+    assert networks_to_start_from("pretrained").keys() == {"g", "f", "s"}
+    assert networks_to_start_from("res5").keys() == {"g", "f"}

@@ -96,7 +96,7 @@ def load_weights(path: Path) -> Weights:
         raise InputError(f"{path} holds no weights of this package, or is damaged: {error!r}") from error
     networks = flax.traverse_util.unflatten_dict({n: a.astype(np.float32) for n, a in arrays.items()}, sep="/")
     known = networks.keys() <= {"g", "f", "r", "s"} and networks.keys() & {"g", "s"}
-    if not known or _shapes(networks) != _shapes({name: network_shapes(config, name) for name in networks}):
+    if not known or array_shapes(networks) != array_shapes({name: network_shapes(config, name) for name in networks}):
         raise InputError(f"{path} holds other arrays than its configuration: was it made by another version?")
     return Weights(config, images, networks, guard)
 
@@ -162,8 +162,9 @@ def _steps(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdigit())
 
 
-def _shapes(networks: Mapping[str, Params]) -> dict[str, tuple[int, ...]]:
-    return {name: array.shape for name, array in flax.traverse_util.flatten_dict(networks, sep="/").items()}
+def array_shapes(networks: Mapping[str, Params]) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the arrays of networks, by names such as "g/params/Conv_0/bias"."""
+    return {name: array.shape for name, array in flax.traverse_util.flatten_dict(dict(networks), sep="/").items()}
 
 
 def _passed_on(stage: str) -> tuple[str, str]:
