@@ -193,3 +193,24 @@ def test_a_hat_is_above_the_brows_and_a_hand_below_the_eyes() -> None:
 def test_accessories_are_finite_for_eyes_at_one_point(accessory: Callable[..., Any]) -> None:
     results = each(accessory, cut_out_person(), eyes=np.full((2, 2), 0.5, np.float32))
     assert np.abs(results).max() <= 1 + 1e-5
+
+
+def test_bending_moves_a_face_within_its_head_and_brings_in_white(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disturb, "_BEND", (0.0, 0.0))
+    image = np.ones((64, 64, 3), np.float32)
+    image[36:41, 30:34] = -1  # in the middle of the face
+    image[36:41, 2:4] = -1  # at the side of the picture
+
+    def columns(picture: np.ndarray, side: slice) -> float:
+        darkness = (1 - picture[:, side]).sum((0, 2))
+        return float(darkness @ np.arange(64)[side] / darkness.sum())
+
+    bent = [np.asarray(disturb.bend(jnp.asarray(image), jax.random.key(seed))) for seed in range(12)]
+    moved = np.array([columns(picture, slice(16, 48)) for picture in bent]) - 31.5
+    assert np.ptp(moved) > 2  # pixels, both ways
+    assert np.abs(moved).max() < 6.5
+    assert all(abs(columns(picture, slice(0, 8)) - 2.5) < 0.6 for picture in bent)
+
+    white = jnp.ones((64, 64, 3))
+    monkeypatch.undo()
+    np.testing.assert_allclose(disturb.bend(white, jax.random.key(0)), white)

@@ -16,12 +16,11 @@ from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.augment import Placement
 from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.models import efficientnet
-from bitmoji_jax.models.networks import apply_generator, photo_to_avatar
+from bitmoji_jax.models.networks import apply_generator, avatar_to_photo, draw_roughly, photo_to_avatar, student_of
 from bitmoji_jax.ops.image import resize, to_float
 from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training import pair_stages
 from bitmoji_jax.training.pair_stages import refine_stage, teach_stage
-from bitmoji_jax.training.recolour import recolour
 from bitmoji_jax.training.sample import Pair
 from bitmoji_jax.training.stage import Batch, Stage
 from bitmoji_jax.training.train_state import abstract_train_state
@@ -114,31 +113,73 @@ def test_the_refiner_sees_what_g_draws_of_f_s_roughened_photo_of_the_target(
 
 
 @pytest.mark.usefixtures("cheap_features")
-def test_the_student_s_target_is_made_of_the_photo_without_the_faults_put_into_it(
+def test_a_later_refiner_sees_what_the_student_draws_of_f_s_photo_with_faults(
+    config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught = {**networks, "s": student_of(networks["g"], networks["r"])}
+    stage, batch = refine_stage(config, taught, 12, 2), make_batch()
+    assert stage.frozen.keys() == {"s", "f", "efficientnet"}
+    monkeypatch.setattr(pair_stages, "bend", lambda image, key: image[:, ::-1])  # noqa: ARG005
+    monkeypatch.setattr(pair_stages, "disturb_photo", lambda image, landmarks, key: 0.5 * image)  # noqa: ARG005
+    drawn = draw(stage, batch)
+    photos = avatar_to_photo(config, networks, drawn["target"].image)
+    expected = draw_roughly(config, taught, 0.5 * photos[:, :, ::-1])
+    np.testing.assert_allclose(drawn["x"].image, expected, atol=1e-4)
+
+
+@pytest.mark.usefixtures("cheap_features")
+def test_the_student_learns_from_photos_with_drawn_avatars_and_from_avatars_with_drawn_photos(
     config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, batch = of_64_pixels(config), make_batch(size=64, genders=(1, 2))
     batch["y"]["gender"] = jnp.array([0, 1], jnp.int32)
-    disturbed = draw(teach_stage(config, networks, 12), batch)
-    monkeypatch.setattr(pair_stages, "disturb_photo", lambda image, landmarks, key: image)  # noqa: ARG005
-    stage = teach_stage(config, networks, 12)
-    clean = draw(stage, batch)
+    for share, domain in ((1.0, "x"), (0.0, "y")):
+        with monkeypatch.context() as patch:
+            patch.setattr(pair_stages, "_PHOTO_SHARE", share)
+            disturbed = draw(teach_stage(config, networks, 12), batch)
+            patch.setattr(pair_stages, "disturb_photo", lambda image, landmarks, key: image)  # noqa: ARG005
+            patch.setattr(pair_stages, "bend", lambda image, key: image)  # noqa: ARG005
+            stage = teach_stage(config, networks, 12)
+            clean = draw(stage, batch)
 
-    for name in ("target", "y"):
-        np.testing.assert_allclose(disturbed[name].image, clean[name].image, atol=1e-4)
-    assert all(np.abs(a - b).max() > 0.05 for a, b in zip(disturbed["x"].image, clean["x"].image, strict=True))
-    # Without faults the photo that is seen is the one that the target was made of.
-    photos = clean["x"].image
-    avatars = photo_to_avatar(config, networks, photos)
-    np.testing.assert_allclose(
-        photo_to_avatar(config, stage.start, photos), avatars, atol=1e-4
-    )  # S begins as R after G
-    expected = [recolour(jnp.clip(a, -1, 1), photo) for a, photo in zip(avatars, photos, strict=True)]
-    np.testing.assert_allclose(clean["target"].image, expected, atol=2e-3)
-    assert indices(clean["y"].image) == [1, 2]
-    # The gender to draw is the photo's; a real avatar has its own.
-    np.testing.assert_array_equal(clean["x"].gender, batch["x"]["gender"])
-    np.testing.assert_array_equal(clean["y"].gender, batch["y"]["gender"])
+        for name in ("target", "y"):
+            np.testing.assert_allclose(disturbed[name].image, clean[name].image, atol=1e-4)
+        assert all(np.abs(a - b).max() > 0.05 for a, b in zip(disturbed["x"].image, clean["x"].image, strict=True))
+        # Without faults, what is seen is the photo that the target was made of, or that was made of the target.
+        photos = clean["x"].image
+        if domain == "x":
+            avatars = photo_to_avatar(config, networks, photos)
+            # S begins as R after G.
+            np.testing.assert_allclose(photo_to_avatar(config, stage.start, photos), avatars, atol=1e-4)
+            np.testing.assert_allclose(clean["target"].image, jnp.clip(avatars, -1, 1), atol=2e-3)
+        else:
+            np.testing.assert_allclose(photos, avatar_to_photo(config, networks, clean["target"].image), atol=2e-3)
+            assert indices(clean["target"].image) == [1, 2]
+        assert indices(clean["y"].image) == [1, 2]
+        # The gender to draw is that of the image it is made of; a real avatar has its own.
+        np.testing.assert_array_equal(clean["x"].gender, batch[domain]["gender"])
+        np.testing.assert_array_equal(clean["y"].gender, batch["y"]["gender"])
+
+
+@pytest.mark.usefixtures("cheap_features")
+def test_a_target_of_the_other_gender_teaches_colours_only(config: ExperimentConfig, networks: Any) -> None:
+    stage = refine_stage(config, networks, 12)
+    params = drawing_what_it_sees(stage, "r")
+    female, male, unknown = (GENDERS.index(name) for name in ("female", "male", "unknown"))
+    losses = {}
+    for genders in ((female, female), (male, female), (unknown, female)):
+        drawn = draw(stage, make_batch(genders=genders))
+
+        def seen_as_female(critic: Any, sample: Any) -> Any:
+            del sample
+            return jnp.full(2, 5.0) if critic.name == "gender" else [jnp.zeros((2, 1, 1, 1))]
+
+        terms, _ = stage.generator_terms(params, stage.frozen, drawn, seen_as_female)
+        losses[genders[0]] = {term.name: float(term.value) for term in terms}
+    assert losses[unknown]["pixels_r"] == losses[female]["pixels_r"] > losses[male]["pixels_r"] > 0
+    assert losses[female]["features_r"] > losses[male]["features_r"] > 0
+    assert losses[male]["colours_r"] == losses[female]["colours_r"]
+    assert [losses[gender]["kept_r"] for gender in (female, male, unknown)] == [1, 0.5, 1]
 
 
 def drawing_what_it_sees(stage: Stage, name: str) -> Mapping[str, Any]:
@@ -207,7 +248,7 @@ def test_an_unknown_gender_counts_for_nothing(config: ExperimentConfig, networks
         drawn = draw(stage, make_batch(genders=genders))
         terms, made = stage.generator_terms(params, stage.frozen, drawn, score)
         values = {term.name: term.value for term in terms}
-        assert list(values) == [*NAMES, "adversarial_r", "gender_r"]
+        assert list(values) == [*NAMES, "adversarial_r", "gender_r", "kept_r"]
         np.testing.assert_allclose(values["gender_r"], share * np.log1p(np.exp(-2)), rtol=1e-5)
         critics = {term.name: term.value for term in stage.discriminator_terms(drawn, made, discriminate)}
         np.testing.assert_allclose(critics["loss_gender"], share * np.log1p(np.exp(-2)), rtol=1e-5)

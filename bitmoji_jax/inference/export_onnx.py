@@ -7,6 +7,7 @@ from onnx import TensorProto, helper
 
 from bitmoji_jax.config import ExperimentConfig, GeneratorConfig, RefinerConfig
 from bitmoji_jax.inference.onnx_graph import Graph, Params
+from bitmoji_jax.inference.onnx_recolour import add_recolour
 from bitmoji_jax.inference.weights import Weights, export_metadata
 from bitmoji_jax.models.networks import avatar_size
 from bitmoji_jax.models.unet import GRID
@@ -57,16 +58,18 @@ def to_onnx(weights: Weights) -> bytes:
 
 def _photo_to_avatar(graph: Graph, x: str, config: ExperimentConfig, networks: Params) -> str:
     """Adds `photo_to_avatar` of models/networks.py: from [N, 3, H, H] in [-1, 1] to [N, 3, S, S]."""
-    size, refiner = config.data.image_size, config.refiner
+    photos, size, refiner = x, config.data.image_size, config.refiner
     if "s" in networks:
         x = _generator(graph, x, "s/generator", networks["s"]["generator"], config.generator)
         x = _unet(graph, x, "s/refiner", networks["s"]["refiner"], size, refiner)
     else:
         x = _generator(graph, x, "g", networks["g"], config.generator)
-    if "r" not in networks:
-        return x
-    x = graph.resize(x, avatar_size(config, networks.keys() - {"r"}), size, "r/input")
-    return _unet(graph, x, "r", networks["r"], size, refiner)
+    if "r" in networks:
+        x = graph.resize(x, avatar_size(config, networks.keys() - {"r"}), size, "r/input")
+        x = _unet(graph, x, "r", networks["r"], size, refiner)
+    if "r" in networks or "s" in networks:
+        x = add_recolour(graph, x, photos, refiner.output_size, size)
+    return x
 
 
 def _generator(graph: Graph, x: str, network: str, params: Params, config: GeneratorConfig) -> str:

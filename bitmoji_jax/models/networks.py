@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.generator import Generator
+from bitmoji_jax.models.recolour import recolour
 from bitmoji_jax.models.student import Student
 from bitmoji_jax.models.unet import UNet
 from bitmoji_jax.ops.image import resize
@@ -76,6 +77,8 @@ def refine(config: ExperimentConfig, params: Params, avatars: jax.Array) -> jax.
 def photo_to_avatar(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
     """Translates photos by the last network that a run has: S, else R after G, else G.
 
+    Clean avatars, those of S and of R, are given the colours of the photo's skin and hair.
+
     Args:
       config: the experiment.
       networks: parameters by name.
@@ -85,7 +88,9 @@ def photo_to_avatar(config: ExperimentConfig, networks: Mapping[str, Params], ph
       float32 [N, S, S, 3], mostly in [-1, 1]; S is `avatar_size`.
     """
     avatars = draw_roughly(config, networks, photos)
-    return refine(config, networks["r"], avatars) if "r" in networks else avatars
+    if "r" in networks:
+        avatars = refine(config, networks["r"], avatars)
+    return jax.vmap(recolour)(avatars, photos) if "r" in networks or "s" in networks else avatars
 
 
 def avatar_to_photo(config: ExperimentConfig, networks: Mapping[str, Params], avatars: jax.Array) -> jax.Array:

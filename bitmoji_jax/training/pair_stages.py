@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.augment import place
 from bitmoji_jax.data.builder import GENDERS
-from bitmoji_jax.data.disturb import disturb_photo
+from bitmoji_jax.data.disturb import bend, disturb_photo
 from bitmoji_jax.data.roughen import roughen
 from bitmoji_jax.models import efficientnet
 from bitmoji_jax.models.features import load_params
@@ -50,17 +50,18 @@ from bitmoji_jax.training.losses import (
     hinge_generator_loss,
 )
 from bitmoji_jax.training.objective import Score, Term
-from bitmoji_jax.training.recolour import recolour
 from bitmoji_jax.training.sample import DOMAINS, Pair, Sample, concatenate
 from bitmoji_jax.training.stage import Batch, Columns, Schedule, Stage
 
 _MAPS = 4
 """Feature maps that are compared and judged: strides 2, 4, 8 and 16."""
 _VIEW = 128
-"""Side in pixels of what EfficientNet sees of an avatar: a random window of it, at between this size and its own, so
-that both the whole and its lines are judged, at the cost of one size."""
+"""Side in pixels of what EfficientNet sees of an avatar: half of the time all of it, reduced to this size, else a
+random window of it, less reduced or not, so that both the whole and its lines are judged, at the cost of one size."""
+_PHOTO_SHARE = 0.5  # of what the student learns from, photos; the others are avatars
 _WARM_UP, _DECAY = 400, 0.4  # images at the beginning, and share at the end, in which the step size changes
 _CRITIC_RATE = 0.5
+_CLEARLY = -1.0  # logit of a class, below which an image is of the other
 
 
 Networks = Mapping[str, Params]
@@ -94,9 +95,15 @@ def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int
 
     def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
         del x
-        place_key, rough_key, key = jax.random.split(y.key, 3)
-        real = resize(place(place_key).apply(to_float(y.image))[None], config.refiner.output_size)
-        photo = roughen(avatar_to_photo(config, frozen, real)[0], rough_key)
+        place_key, bend_key, fault_key, key = jax.random.split(y.key, 4)
+        placement = place(place_key)
+        real = resize(placement.apply(to_float(y.image))[None], config.refiner.output_size)
+        photo = avatar_to_photo(config, frozen, real)[0]
+        if source == "g":
+            photo = roughen(photo, fault_key)
+        else:  # s hides nothing, and makes the errors of real photos only where something is wrong
+            landmarks = placement.apply_to_landmarks(y.landmarks)
+            photo = disturb_photo(bend(photo, bend_key), landmarks, fault_key)
         seen = resize(draw_roughly(config, frozen, photo[None]), config.data.image_size)
         return _Drawn(seen[0], real[0], real[0], y.gender, key)
 
@@ -113,29 +120,44 @@ def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int
 
 
 def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int, number: int = 1) -> Stage:
-    """Returns the stage that trains the student s to draw what the refiner r makes of the avatars of an s or G before.
+    """Returns the stage that trains the student s on photos with drawn avatars and on avatars with drawn photos.
 
-    It starts as that s, or as r after G. `networks` are s or g, and f and r; `epoch_images` are the images of an epoch,
-    `number` is that of the round.
+    It starts as the s that `networks` has, or as r after G. `networks` are s or g, and f and r; `epoch_images` are the
+    images of an epoch, `number` is that of the round.
     """
     source = "s" if "s" in networks else "g"
 
-    def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
-        place_key, disturb_key, key = jax.random.split(x.key, 3)
+    def of_photo(frozen: Networks, x: _Row, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        placement = place(key)
+        photo = placement.apply(to_float(x.image))[None]
+        target = resize(photo_to_avatar(config, frozen, photo), config.refiner.output_size)[0]
+        seen, landmarks = resize(photo, config.data.image_size)[0], placement.apply_to_landmarks(x.landmarks)
+        return seen, landmarks, jnp.clip(target, -1, 1), x.gender
+
+    def of_avatar(frozen: Networks, y: _Row, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        place_key, bend_key = jax.random.split(key)
         placement = place(place_key)
-        photo, landmarks = placement.apply(to_float(x.image)), placement.apply_to_landmarks(x.landmarks)
-        target = resize(photo_to_avatar(config, frozen, photo[None]), config.refiner.output_size)[0]
-        seen = disturb_photo(resize(photo[None], config.data.image_size)[0], landmarks, disturb_key)
-        real = resize(place(y.key).apply(to_float(y.image))[None], config.refiner.output_size)
-        return _Drawn(seen, recolour(jnp.clip(target, -1, 1), photo), real[0], x.gender, key)
+        target = resize(placement.apply(to_float(y.image))[None], config.refiner.output_size)
+        photo = bend(avatar_to_photo(config, frozen, target)[0], bend_key)
+        return photo, placement.apply_to_landmarks(y.landmarks), target[0], y.gender
+
+    def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
+        choice_key, pair_key, disturb_key, key = jax.random.split(x.key, 4)
+        seen, landmarks, target, gender = jax.lax.cond(
+            jax.random.bernoulli(choice_key, _PHOTO_SHARE),
+            lambda: of_photo(frozen, x, pair_key),
+            lambda: of_avatar(frozen, y, pair_key),
+        )
+        real = resize(place(y.key).apply(to_float(y.image))[None], config.refiner.output_size)[0]
+        return _Drawn(disturb_photo(seen, landmarks, disturb_key), target, real, gender, key)
 
     def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> Sequence[jax.Array]:
         photos = resize(images["x"], config.data.image_size)
         keys = jax.random.split(jax.random.key(0), len(photos))
         unknown = jnp.full((len(photos), 5, 2), jnp.nan)
         disturbed = map_samples(lambda row: disturb_photo(*row), (photos, unknown, keys))
-        taught = map_samples(lambda pair: recolour(*pair), (photo_to_avatar(config, frozen, photos), photos))
-        fake_y, fake_of_disturbed = (photo_to_avatar(config, trained, seen) for seen in (photos, disturbed))
+        taught, fake_y = (photo_to_avatar(config, networks, photos) for networks in (frozen, trained))
+        fake_of_disturbed = photo_to_avatar(config, trained, disturbed)
         return photos, taught, fake_y, disturbed, fake_of_disturbed, images["y"]
 
     names = ("real_x", "taught_y", "fake_y", "disturbed_x", "fake_of_disturbed", "real_y")
@@ -184,16 +206,24 @@ def _pair_stage(
         assert seen.key is not None
         maps = _features(frozen, avatars, seen.key)
         fake = dataclasses.replace(seen, image=avatars, features=maps)
+        wanted, wanted_maps = target.image, _maps(frozen, target)
+        if genders in critics:
+            # A target of the other gender teaches colours only.
+            right = jax.lax.stop_gradient(_agrees(score(genders, target), *_is_female(seen)))
+            wanted, *wanted_maps = (
+                jnp.where(right[:, None, None, None], a, b)
+                for a, b in zip((wanted, *wanted_maps), (avatars, *maps), strict=True)
+            )
         terms = [
-            Term(f"pixels_{name}", pairs.pixel_weight, absolute_error(avatars, target.image)),
+            Term(f"pixels_{name}", pairs.pixel_weight, absolute_error(avatars, wanted)),
             Term(f"colours_{name}", pairs.colour_weight, colour_distance(avatars, target.image)),
-            Term(f"features_{name}", pairs.feature_weight, feature_distance(maps, _maps(frozen, target))),
+            Term(f"features_{name}", pairs.feature_weight, feature_distance(maps, wanted_maps)),
         ]
         if patches in critics:
             terms.append(Term(patches.metric, patches.weight, hinge_generator_loss(score(patches, fake))))
         if genders in critics:
             loss = binary_cross_entropy(score(genders, fake), *_is_female(seen))
-            terms.append(Term(genders.metric, genders.weight, loss))
+            terms += [Term(genders.metric, genders.weight, loss), Term(f"kept_{name}", 0.0, jnp.mean(right))]
         return terms, {"y": fake}
 
     def discriminator_terms(drawn: Pair, shown: Pair, score: Score) -> list[Term]:
@@ -254,7 +284,8 @@ def _features(frozen: Networks, avatars: jax.Array, keys: jax.Array) -> list[jax
 
     def view(image: jax.Array, key: jax.Array) -> jax.Array:
         scale_key, place_key = jax.random.split(key)
-        scale = jax.random.uniform(scale_key, minval=_VIEW / size, maxval=1.0)
+        least = _VIEW / size  # at which the window is the whole
+        scale = jnp.maximum(least, jax.random.uniform(scale_key, minval=2 * least - 1, maxval=1.0))
         shift = -jax.random.uniform(place_key, (2,)) * (scale * size - _VIEW)
         return jax.image.scale_and_translate(image, (_VIEW, _VIEW, 3), (0, 1), jnp.full(2, scale), shift, "linear")
 
@@ -282,6 +313,11 @@ def _seen(sample: Sample) -> Sample:
 
 def _coarsest_map(frozen: Params, sample: Sample) -> jax.Array:
     return _maps(frozen, sample)[-1]
+
+
+def _agrees(logits: jax.Array, is_class: jax.Array, known: jax.Array) -> jax.Array:
+    """bool [N]: whether the class that logits [N] stand for is not clearly another than the one that is known."""
+    return ~known | (jnp.where(is_class, logits, -logits) > _CLEARLY)
 
 
 def _is_female(sample: Sample) -> tuple[jax.Array, jax.Array]:

@@ -1,0 +1,93 @@
+"""The last step from photo to avatar: skin and hair take the colours of the photo.
+
+Networks learn from unpaired images that nearly everybody has the commonest colours. The framing of photos and avatars
+is the same for all, so that fixed places of the picture are cheeks and hair.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bitmoji_jax.ops.image import resize
+
+SIZE = 64
+"""Side in pixels at which colours are measured."""
+
+# Top, bottom, left and right as fractions of the picture.
+CHEEKS = (0.55, 0.68, 0.33, 0.67)
+HAIR = (0.10, 0.22, 0.35, 0.65)
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+WHITE, WHITE_SLOPE = 0.9, 40.0  # of the darkest channel: half-way from a person's pixels to white ones
+BRIGHT_SLOPE = 2.0  # weight of light pixels, which shadows do not change, by standard deviations of brightness
+NEAR, STEPS = 0.3, 2  # distance of colours that count as one, of a range from -1 to 1; how often their mean is taken
+SMALLEST = 1e-3
+
+# Mean of the cheeks of 800 bitmojis, and how much of a photo's difference from it is that of a person, where its light
+# adds a variance of 0.006 to each channel: C (C + 0.006 I)^-1, with C the covariance of the cheeks.
+USUAL_SKIN = np.array([0.822, 0.35, 0.044], np.float32)
+SKIN_GAIN = np.array([[0.659, 0.269, 0.037], [0.269, 0.404, 0.277], [0.037, 0.277, 0.677]], np.float32)
+
+HAIR_SHARE = 0.75  # of the way from the avatar's colour to the photo's, whose highlights count too
+REACH = 0.25  # distance from the colour at which a pixel takes 60 % of the change
+LEAST = 0.2  # share of a place that must not be white
+UNLIKE_SKIN, ALIKE = 0.35, 0.6  # least distance of hair from skin, or it is a forehead; largest of hair from hair
+
+
+def recolour(avatar: jax.Array, photo: jax.Array) -> jax.Array:
+    """Moves the colours of skin and of hair to those of the photo.
+
+    Skin becomes the likeliest colour of a bitmoji's, given the photo's: light that makes a face grey, red or blue is
+    mostly taken out, how dark it is stays.
+
+    Args:
+      avatar: float32 [S, S, 3] in [-1, 1].
+      photo: float32 [H, H, 3] in [-1, 1], framed like it, any H.
+
+    Returns:
+      float32 [S, S, 3] in [-1, 1]. Pixels change as far as they have the colour of the avatar's cheeks, or of the hair
+      above its forehead; lines, eyes and mouth stay.
+    """
+    small, photo = (resize(image[None], SIZE)[0] for image in (avatar, photo))
+    (skin, has_skin), (hair, has_hair) = (_colour(small, place) for place in (CHEEKS, HAIR))
+    (photo_skin, photo_has_skin), (photo_hair, photo_has_hair) = (_colour(photo, place) for place in (CHEEKS, HAIR))
+    skins = has_skin & photo_has_skin
+    are_hair = (_distance(hair, skin) > UNLIKE_SKIN) & (_distance(photo_hair, photo_skin) > UNLIKE_SKIN)
+    hairs = skins & has_hair & photo_has_hair & are_hair & (_distance(hair, photo_hair) < ALIKE)
+    skin_wanted = USUAL_SKIN + SKIN_GAIN @ (photo_skin - USUAL_SKIN)
+    avatar = _moved(avatar, skin, skins * (skin_wanted - skin))
+    return _moved(avatar, hair, hairs * HAIR_SHARE * (photo_hair - hair))
+
+
+def _moved(avatar: jax.Array, colour: jax.Array, change: jax.Array) -> jax.Array:
+    distance = jnp.sum(jnp.square(avatar - colour), axis=-1, keepdims=True)
+    return jnp.clip(avatar + change * jnp.exp(-distance / (2 * REACH**2)), -1, 1)
+
+
+def _distance(colour: jax.Array, other: jax.Array) -> jax.Array:
+    return jnp.linalg.norm(colour - other)
+
+
+def _colour(image: jax.Array, place: tuple[float, float, float, float]) -> tuple[jax.Array, jax.Array]:
+    """The commonest of the lighter colours [3] of what is not white in a place, and whether that is enough."""
+    pixels = image[box(place)].reshape(-1, 3)
+    person = jax.nn.sigmoid(WHITE_SLOPE * (WHITE - pixels.min(axis=-1)))
+    brightness = pixels @ LUMA
+    brightness -= _mean(person, brightness[:, None])[0]
+    deviation = jnp.sqrt(_mean(person, jnp.square(brightness)[:, None])[0] + SMALLEST)
+    colour = _mean(person * jax.nn.sigmoid(BRIGHT_SLOPE * brightness / deviation), pixels)
+    for _ in range(STEPS):  # mean shift
+        distance = jnp.sum(jnp.square(pixels - colour), axis=-1)
+        colour = _mean(person * jnp.exp(-distance / (2 * NEAR**2)), pixels)
+    return colour, jnp.mean(person) >= LEAST
+
+
+def box(place: tuple[float, float, float, float]) -> tuple[slice, slice]:
+    """Returns the rows and columns of a place in a picture of `SIZE` pixels."""
+    top, bottom, left, right = (round(fraction * SIZE) for fraction in place)
+    return slice(top, bottom), slice(left, right)
+
+
+def _mean(weights: jax.Array, values: jax.Array) -> jax.Array:
+    """The weighted mean [C] of values [N, C]; 0 where no weight is."""
+    return weights @ values / (jnp.sum(weights) + SMALLEST)
