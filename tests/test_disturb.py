@@ -63,7 +63,7 @@ def test_without_landmarks_the_eyes_are_where_alignment_puts_them() -> None:
 
 def test_where_no_coin_falls_the_photo_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = [
-        name for name in vars(disturb) if name.endswith("_SHARE") and not name.startswith(("_WHITE", "_TEX", "_BROW"))
+        name for name in vars(disturb) if name.endswith("_SHARE") and not name.startswith(("_WHITE", "_TEX", "_TIGHT"))
     ]
     assert len(shares) == 13
     for name in shares:
@@ -150,7 +150,7 @@ def test_cuts_are_white_or_grey_strips_at_the_sides() -> None:
     image = np.full((SIZE, SIZE, 3), -0.123, np.float32)
     results = each(lambda key: disturb._cut((image, EYES), key)[0])
     cut = results != image
-    assert not cut[:, 32:48, 20:44].any()  # at most 19 %, and at the top the brows
+    assert not cut[:, 32:48, 20:44].any()  # at most 19 %, or what is around the face
     assert cut.any((1, 2, 3)).mean() > 0.8
     for result, mask in zip(results, cut, strict=True):
         assert len(np.unique(result[mask])) <= 1

@@ -107,6 +107,32 @@ def test_translation_uses_the_last_stage_or_the_one_that_is_named(whole: Path) -
             np.testing.assert_array_equal(frozen[key], trained[key.replace("frozen", "ema")], err_msg=key)
 
 
+def test_a_finished_run_given_a_second_round_goes_on_from_its_student(
+    config: ExperimentConfig, whole: Path, tmp_path: Path
+) -> None:
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, rounds=2))
+    train(config, workdir)
+    assert stage_names(config) == [*STAGES, "refine2", "teach2"]
+    for stage, name, before in (
+        ("refine2", "s", "teach"),
+        ("refine2", "f", "translate"),
+        ("teach2", "s", "teach"),
+        ("teach2", "r", "refine2"),
+    ):
+        frozen, trained = newest_checkpoint(workdir / stage), newest_checkpoint(stage_folder(workdir, before))
+        keys = [key for key in frozen if key.startswith(f"state['frozen']['{name}']")]
+        assert keys
+        for key in keys:
+            np.testing.assert_array_equal(frozen[key], trained[key.replace("frozen", "ema")], err_msg=key)
+    newest = newest_checkpoint(workdir / "teach2")
+    weights, _ = run_weights(workdir, "latest")
+    assert weights.networks.keys() == {"s", "f"}
+    for path, leaf in jax.tree.leaves_with_path(weights.networks["s"]):
+        np.testing.assert_array_equal(newest[f"state['ema']['s']{jax.tree_util.keystr(path)}"], leaf)
+
+
 def test_a_run_given_its_later_stages_afterwards_and_interrupted_in_them_is_the_same_run(
     config: ExperimentConfig, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,9 +13,9 @@ from bitmoji_jax.data.accessories import glasses, hat, held_up
 from bitmoji_jax.data.roughen import add_noise, blur, draw, jpeg, lower_resolution, sometimes
 
 # How often each fault occurs.
-_TILT_SHARE, _GLASSES_SHARE, _HAT_SHARE, _HELD_SHARE = 0.4, 0.15, 0.12, 0.1
-_SHADOW_SHARE, _PATCH_SHADOW_SHARE, _LIGHT_SHARE = 0.4, 0.15, 0.6
-_BACKDROP_SHARE, _CUT_SHARE = 0.25, 0.3
+_TILT_SHARE, _GLASSES_SHARE, _HAT_SHARE, _HELD_SHARE = 0.4, 0.05, 0.12, 0.1
+_SHADOW_SHARE, _PATCH_SHADOW_SHARE, _LIGHT_SHARE = 0.5, 0.15, 0.6
+_BACKDROP_SHARE, _CUT_SHARE = 0.2, 0.35
 _FEW_PIXELS_SHARE, _BLUR_SHARE, _NOISE_SHARE, _JPEG_SHARE = 0.2, 0.3, 0.4, 0.3
 
 # How strong they are.
@@ -23,7 +23,9 @@ _ANGLE, _SCALE = (-8.0, 8.0), (0.9, 1.1)  # degrees; errors of the face finder
 _DEPTH, _TINT = (0.2, 0.7), (0.0, 0.15)  # light that a shadow takes; how much less of it the blue loses
 _EDGE = (-0.1, 0.35)  # of a shadow, from the centre: a part of the face stays lit, or its colour could not be told
 _GAMMA, _GAIN, _BALANCE = (0.8, 1.25), (0.85, 1.15), (0.95, 1.05)  # the gain of all and of each channel
-_CUT, _BROW_CUT_SHARE, _BROW = (-0.19, 0.19), 0.15, (0.08, 0.18)  # of the side; above the eyes
+_CUT = (-0.19, 0.19)  # of the side, at each
+_TIGHT_SHARE = 0.45  # of cuts leave only a face; the others are independent at each side
+_ABOVE, _BESIDE, _BELOW = (0.3, 0.8), (0.9, 1.6), (1.4, 2.2)  # what they leave around the eyes, in eye distances
 _WHITE_FILL_SHARE = 0.7  # of cuts; the others are grey
 _TEXTURE_SHARE = 0.35  # of backdrops are a part of the photo itself, the others colours with noise
 _FEWEST_PIXELS = 48.0
@@ -143,13 +145,17 @@ def _backdrop(image: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def _cut(photo: tuple[jax.Array, jax.Array], key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cuts straight strips off the sides, at the top sometimes down to the brows, and fills them with white or grey."""
+    """Cuts straight strips off the sides, or all around a face as in a tight portrait; fills them with white or grey."""
     image, eyes = photo
-    *cuts, to_brow, brow, fill, grey = draw(key, *[_CUT] * 4, (0, 1), _BROW, (0, 1), (-1, 1))
-    left, right, bottom, top = cuts
-    top = jnp.where(to_brow < _BROW_CUT_SHARE, eyes[:, 1].min() - brow, top)
+    left, right, top, bottom, tight, above, before, beyond, below, fill, grey = draw(
+        key, *[_CUT] * 4, (0, 1), _ABOVE, _BESIDE, _BESIDE, _BELOW, (0, 1), (-1, 1)
+    )
+    (eyes_x, eyes_y), distance = eyes.mean(0), jnp.linalg.norm(eyes[1] - eyes[0])
+    loose = jnp.stack([left, 1 - right, top, 1 - bottom])
+    portrait = jnp.stack([eyes_x, eyes_x, eyes_y, eyes_y]) + distance * jnp.stack([-before, beyond, -above, below])
+    left, right, top, bottom = jnp.where(tight < _TIGHT_SHARE, portrait, loose)
     x, y = _grid(image.shape[0])
-    kept = (x > left) & (x < 1 - right) & (y > top) & (y < 1 - bottom)
+    kept = (x > left) & (x < right) & (y > top) & (y < bottom)
     return jnp.where(kept[..., None], image, jnp.where(fill < _WHITE_FILL_SHARE, 1.0, grey)), eyes
 
 

@@ -1,5 +1,7 @@
 """`models/recolour.py` as ONNX operators. Colours are [N, 3, 1], pixels of a place [N, 3, P], weights [N, 1, P]."""
 
+from typing import Any
+
 import numpy as np
 from onnx import TensorProto
 
@@ -91,6 +93,6 @@ class _Recolour:
     def _number(self, value: float) -> str:
         return self._graph.constant(str(value), value)
 
-    def _do(self, operator: str, *inputs: str, **attributes: object) -> str:
+    def _do(self, operator: str, *inputs: str, **attributes: Any) -> str:
         self._count += 1
         return self._graph.add(operator, *inputs, name=f"recolour/{self._count}/{operator.lower()}", **attributes)

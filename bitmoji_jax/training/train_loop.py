@@ -3,7 +3,7 @@
 import functools
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -109,7 +109,7 @@ def _train(
         stage = make_stage(config, title, networks, dataset.epoch_images)
         if len(titles) > 1:
             console.print(f"Stage {number} of {len(titles)}: {title}")
-        state = _train_stage(config, stage, workdir, dataset, console, profile_steps)
+        state = _train_stage(config, stage, workdir, dataset, console, profile_steps, networks)
         trained = stage.networks_of(local(state.ema), local(state.frozen))
         networks |= trained
     if dataset.paired_test:
@@ -123,8 +123,12 @@ def _train_stage(
     dataset: Dataset,
     console: rich.console.Console,
     profile_steps: int,
+    earlier: Mapping[str, Params],
 ) -> TrainState:
-    """Trains a stage to its end in its folder, continuing what is there; returns its last state."""
+    """Trains a stage to its end in its folder, continuing what is there; returns its last state.
+
+    `earlier` are the networks of the stages before, which `train.init_from` does not replace.
+    """
     log, mesh, folder = config.log, make_mesh(), stage_folder(workdir, stage.name)
     batch_size, total = stage.schedule.batch_size, stage.schedule.total
 
@@ -148,7 +152,8 @@ def _train_stage(
             state, pools = create_train_state(stage, mesh)
             state = start_from(state, stage.start, "the stage before")
             if (source := config.train.init_from) is not None:
-                state = start_from(state, networks_to_start_from(source), source)
+                given = {name: params for name, params in networks_to_start_from(source).items() if name not in earlier}
+                state = start_from(state, given, source)
         else:
             state, pools = restored.state, restored.pools
 
