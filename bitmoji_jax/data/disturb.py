@@ -145,7 +145,7 @@ def _backdrop(image: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def _cut(photo: tuple[jax.Array, jax.Array], key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cuts straight strips off the sides, or all around a face as in a tight portrait; fills them with white or grey."""
+    """Cuts straight strips off the sides, or off all around a face; fills them with white or grey."""
     image, eyes = photo
     left, right, top, bottom, tight, above, before, beyond, below, fill, grey = draw(
         key, *[_CUT] * 4, (0, 1), _ABOVE, _BESIDE, _BESIDE, _BELOW, (0, 1), (-1, 1)
