@@ -91,9 +91,9 @@ def test_equal_configurations_have_no_differences() -> None:
 
 
 def test_differences_names_exactly_the_fields_that_differ_with_both_values() -> None:
-    theirs = changed(ExperimentConfig(), data__dir="there", generator__res_blocks=6, train__seed=1)
+    theirs = changed(ExperimentConfig(), data__flip=False, generator__res_blocks=6, train__seed=1)
     assert differences(ExperimentConfig(), theirs) == [
-        "data.dir: None here, 'there' in the run",
+        "data.flip: True here, False in the run",
         "generator.res_blocks: 5 here, 6 in the run",
         "train.seed: 0 here, 1 in the run",
     ]
@@ -102,6 +102,22 @@ def test_differences_names_exactly_the_fields_that_differ_with_both_values() -> 
 def test_differences_leave_out_logging() -> None:
     log = LogConfig(metrics_every=1, samples_every=2, sample_images=3, checkpoint_every=4, keep_checkpoints=5)
     assert differences(ExperimentConfig(), dataclasses.replace(ExperimentConfig(), log=log)) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("data__dir", "there"), ("data__name", "a/b"), ("data__read_threads", 9), ("train__accumulation_steps", 2)],
+)
+def test_differences_leave_out_where_the_data_is_and_what_changes_speed_alone(field: str, value: object) -> None:
+    assert differences(ExperimentConfig(), changed(ExperimentConfig(), **{field: value})) == []
+
+
+def test_the_weights_that_a_run_began_with_may_lie_elsewhere_and_may_not_be_others() -> None:
+    ours, moved, other = (
+        changed(ExperimentConfig(), train__init_from=path) for path in ("runs/a", "/elsewhere/a/", "runs/b")
+    )
+    assert differences(ours, moved) == []
+    assert differences(ours, other) == ["train.init_from: 'a' here, 'b' in the run"]
 
 
 @pytest.mark.parametrize(

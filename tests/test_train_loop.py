@@ -150,11 +150,41 @@ def test_changed_dataset_is_an_error(config: ExperimentConfig, finished: dict[st
     moved = Path(str(config.data.dir)).rename(tmp_path / "aside")
     try:
         write_dataset(Path(str(config.data.dir)), smaller, size=32, attributes={}, description="")
-        with pytest.raises(InputError, match="dataset has changed"):
+        with pytest.raises(InputError, match=r"another dataset.*: trainA 12 .* then, trainA 1 · .* now"):
             train(config, workdir)
     finally:
         Path(str(config.data.dir)).rename(tmp_path / "smaller")
         moved.rename(str(config.data.dir))
+
+
+def test_a_run_goes_on_with_its_dataset_wherever_it_is_and_with_no_other(
+    config: ExperimentConfig, counting: Callable[..., CountingStep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting()
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(str(config.data.dir), "ds")
+    short = replace(config, data={"dir": "ds/"}, train={"constant_epochs": 0.25, "decay_epochs": 0.25})
+    train(short, "run")
+    Path("ds").rename("moved")
+    for path in ("moved", "./moved/", str(tmp_path / "moved")):
+        again = replace(short, data={"dir": path, "read_threads": 2}, train={"accumulation_steps": 2})
+        train(again, "run")
+        assert from_json(Path("run/config.json").read_text()) == again
+    # Of the same sizes.
+    names = {"trainA": 12, "trainB": 9, "testA": 4, "testB": 3}
+    picture = encode_image(np.zeros((32, 32, 3), np.uint8))
+    other = {split: [Example(id=str(i), image=picture) for i in range(count)] for split, count in names.items()}
+    write_dataset(Path("other"), other, size=32, attributes={}, description="")
+    before = Path("run/config.json").read_text()
+    with pytest.raises(InputError, match=r"another dataset, .*: as many images, but other ones"):
+        train(replace(short, data={"dir": "other"}), "run")
+    assert Path("run/config.json").read_text() == before
+
+
+def test_a_mistyped_dataset_leaves_no_run_behind(config: ExperimentConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot open the dataset"):
+        train(replace(config, data={"dir": "nowhere"}), tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_overwrite_starts_again_and_spares_folders_that_hold_no_run(

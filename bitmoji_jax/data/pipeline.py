@@ -14,6 +14,7 @@ from PIL import Image
 
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.builder import GENDERS, SPLITS
+from bitmoji_jax.data.fingerprint import Contents, fingerprint
 from bitmoji_jax.data.images import central_square, decode_image
 from bitmoji_jax.data.skin_balance import balanced_draws, skin_itas
 from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
@@ -30,6 +31,8 @@ class Dataset:
     """Side in pixels of the images as read."""
     paired_test: bool = False
     """Whether images of testA and testB with the same id are partners, as in the built-in synthetic set."""
+    fingerprint: str | None = None
+    """Of `fingerprint.fingerprint`, or "synthetic"; None where the files are not known."""
 
     @property
     def epoch_images(self) -> int:
@@ -39,6 +42,10 @@ class Dataset:
     def sizes(self) -> dict[str, int]:
         """Number of images in each split."""
         return {name: len(rows) for name, rows in self.splits.items()}
+
+    def contents(self) -> Contents:
+        """What a run keeps of the dataset."""
+        return Contents(self.sizes(), self.fingerprint)
 
     def read(self, split: str, index: int) -> dict[str, Any]:
         """Reads a row: image uint8 [S, S, 3], landmarks float32 [5, 2], id, gender (a name of `GENDERS`), attributes.
@@ -79,7 +86,9 @@ def open_dataset(config: DataConfig) -> Dataset:
     """
     if config.dir is None and config.name is None:
         folder = synthetic_dataset(config.image_size)
-        return dataclasses.replace(open_dataset(dataclasses.replace(config, dir=str(folder))), paired_test=True)
+        opened = open_dataset(dataclasses.replace(config, dir=str(folder)))
+        # Its files depend on the libraries that draw, and it is made anew on every machine.
+        return dataclasses.replace(opened, paired_test=True, fingerprint="synthetic")
     name = config.name or config.dir
     try:
         if config.name is not None:
@@ -111,7 +120,11 @@ def open_dataset(config: DataConfig) -> Dataset:
     shape = builder.info.features["image"].shape
     resized = round((1 + config.crop_margin) * config.image_size)
     stored_size = shape[0] if shape[0] is not None and shape[0] == shape[1] else resized
-    return Dataset(splits, stored_size)
+    try:
+        of_files = fingerprint([path for split in splits for path in builder.info.splits[split].filepaths])
+    except OSError as error:
+        raise InputError(f"cannot read the dataset {name}: {error.filename}: {error.strerror}") from error
+    return Dataset(splits, stored_size, fingerprint=of_files)
 
 
 def read_pair(dataset: Dataset, indices: tuple[int, int]) -> dict[str, dict[str, np.ndarray]]:

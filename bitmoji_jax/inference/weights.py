@@ -120,7 +120,7 @@ def run_weights(run: Path, checkpoint: str | int | None = None) -> tuple[Weights
     Raises:
       InputError: there is no run, or it does not have this checkpoint.
     """
-    config = _run_config(run)
+    config = run_config(run)
     folder = next((f for f in reversed(stage_folders(run)) if (f / BEST).exists() or _steps(f)), run)
     if checkpoint is None:
         checkpoint = "best" if (folder / BEST).exists() else "latest"
@@ -143,10 +143,14 @@ def stage_folders(run: Path) -> list[Path]:
     return [run, *(path for _, path in sorted(later, key=lambda each: (int(each[0][2] or 1), each[0][1])))]
 
 
-def _run_config(run: Path) -> ExperimentConfig:
-    path = run / "config.json"
-    if _STAGE.fullmatch(run.name) and not path.exists():
-        path = run.parent / "config.json"
+def run_of_stage(folder: Path) -> Path:
+    """Returns the folder of the run that a stage's folder is of; a run's own is that of its first stage."""
+    return folder.parent if _STAGE.fullmatch(folder.name) and not (folder / "config.json").exists() else folder
+
+
+def run_config(run: Path) -> ExperimentConfig:
+    """Reads the configuration of a run, or of a stage's folder; InputError if there is none, or it cannot be read."""
+    path = run_of_stage(run) / "config.json"
     try:
         return from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

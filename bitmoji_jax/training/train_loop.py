@@ -38,7 +38,7 @@ from bitmoji_jax.training.train_state import Pools, TrainState, abstract_train_s
 from bitmoji_jax.training.train_step import TrainStep, lower_train_step
 from bitmoji_jax.training.validation import Validation
 from bitmoji_jax.training.warm_start import networks_to_start_from, start_from
-from bitmoji_jax.training.workdir import claimed
+from bitmoji_jax.training.workdir import claimed, record
 
 _COMPILED_MS = 900_000  # for all processes to have compiled the step
 
@@ -81,6 +81,7 @@ def train(
     use_compilation_cache()
     with claimed(workdir, config, overwrite=overwrite):
         dataset = open_dataset(config.data)
+        record(workdir, config, dataset)
         if dataset.paired_test:
             console.print(
                 "Training on the built-in synthetic set: drawn faces, no photos. For your own pictures: python -m "
@@ -137,7 +138,6 @@ def _train_stage(
         start, progress_before = 0, {}
         if restored is not None:
             start, progress_before = int(restored.state.images), restored.progress
-            _check_dataset(dataset, progress_before["sizes"])
             console.print(f"Continuing at {start:,} of {total:,} images")
         if start < total:
             # Compiled in the background, once the checkpoint has been read and agrees.
@@ -178,7 +178,7 @@ def _train_stage(
 
         def save_checkpoint(state: TrainState, pools: Pools, images: int) -> None:
             del images
-            progress = {"sums": metrics_log.sums(), "sizes": dataset.sizes(), "best": validation.best}
+            progress = {"sums": metrics_log.sums(), "best": validation.best}
             checkpoints.save(state, pools, progress)
 
         if start < total:
@@ -288,14 +288,6 @@ def _check_batch(config: ExperimentConfig) -> None:
                 f"{section}.batch_size {batch_size} cannot be shared evenly by {devices} devices{steps}; make it a "
                 f"multiple of {devices * parts}"
             )
-
-
-def _check_dataset(dataset: Dataset, sizes: dict[str, int]) -> None:
-    if dataset.sizes() != sizes:
-        raise InputError(
-            f"the dataset has changed since the run began: {sizes} then, {dataset.sizes()} now; "
-            "put the old one back, use another --workdir, or --overwrite to start again"
-        )
 
 
 def _describe(config: ExperimentConfig, dataset: Dataset, workdir: Path) -> str:

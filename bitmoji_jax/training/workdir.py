@@ -11,6 +11,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from bitmoji_jax.config import ExperimentConfig, differences, from_json, to_json
+from bitmoji_jax.data.fingerprint import keep_contents, kept_contents
+from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.files import write_atomic
 
@@ -19,11 +21,11 @@ _LOCK = ".lock"
 
 @contextlib.contextmanager
 def claimed(workdir: Path, config: ExperimentConfig, *, overwrite: bool) -> Iterator[None]:
-    """Locks `workdir` for this run, and writes its config.json or checks that it agrees with `config`.
+    """Locks `workdir` for this run, and checks that a run in it agrees with `config`.
 
     Args:
       workdir: created where it does not exist.
-      config: may differ from the one in `workdir` in its `log` section only, and then replaces it.
+      config: may differ from the one in `workdir` where `config.differences` allows it.
       overwrite: first remove all that `workdir` holds.
 
     Raises:
@@ -52,7 +54,6 @@ def _claim(stack: contextlib.ExitStack, workdir: Path, config: ExperimentConfig,
         if overwrite:
             _clear(workdir)
         _check_config(workdir, config)
-        write_atomic(workdir / "config.json", to_json(config))
     except BlockingIOError as error:
         raise InputError(f"another process trains in {workdir}; choose another --workdir") from error
     except OSError as error:
@@ -85,3 +86,26 @@ def _check_config(workdir: Path, config: ExperimentConfig) -> None:
             f"{workdir} holds a run with another configuration: {'; '.join(changed)}. "
             "Use its values, another --workdir, or --overwrite to start again"
         )
+
+
+def record(workdir: Path, config: ExperimentConfig, dataset: Dataset) -> None:
+    """Writes the config.json and the dataset.json of a run; to be called while it is claimed.
+
+    Raises:
+      InputError: the run was trained on another dataset, or a file cannot be read or written.
+    """
+    try:
+        before, now = kept_contents(workdir), dataset.contents()
+        if before is not None and not before.agree(now):
+            counts = f"{before} then, {now} now" if before.sizes != now.sizes else "as many images, but other ones"
+            raise InputError(
+                f"{workdir} holds a run on another dataset, or its files have changed since: {counts}. Put the old one "
+                "back, use another --workdir, or --overwrite to start again"
+            )
+        if jax.process_index() == 0:
+            keep_contents(workdir, now)
+            write_atomic(workdir / "config.json", to_json(config))
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"cannot read or write the files of the run in {workdir}: {error}") from error
