@@ -8,7 +8,7 @@ import re
 import pytest
 
 import experiments
-from bitmoji_jax.config import ExperimentConfig, LogConfig, differences, from_json, to_json, without_folders
+from bitmoji_jax.config import ExperimentConfig, LogConfig, differences, from_json, longer, to_json, without_folders
 
 EXPERIMENTS = sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
 
@@ -110,6 +110,23 @@ def test_differences_leave_out_logging() -> None:
 )
 def test_differences_leave_out_where_the_data_is_and_what_changes_speed_alone(field: str, value: object) -> None:
     assert differences(ExperimentConfig(), changed(ExperimentConfig(), **{field: value})) == []
+
+
+def test_a_schedule_may_become_longer_and_not_shorter() -> None:
+    run = changed(ExperimentConfig(), train__decay_epochs=10.0, refine__images=100)
+    ours = changed(run, train__decay_epochs=20.0, train__constant_epochs=200.0, refine__images=1100, teach__images=5)
+    assert differences(ours, run) == []
+    assert longer(ours, run) == {
+        "train": "train.constant_epochs 200.0 instead of 100.0, train.decay_epochs 20.0 instead of 10.0",
+        "refine": "refine.images 1,100 instead of 100",
+    }  # teach is a further stage
+    assert [line.split(":")[0] for line in differences(run, ours)] == [
+        "train.constant_epochs",
+        "train.decay_epochs",
+        "refine.images",
+        "teach.images",
+    ]
+    assert longer(run, ours) == longer(run, run) == {}
 
 
 def test_the_weights_that_a_run_began_with_may_lie_elsewhere_and_may_not_be_others() -> None:

@@ -134,10 +134,20 @@ def test_a_run_given_its_later_stages_afterwards_and_interrupted_in_them_is_the_
             np.testing.assert_array_equal(a[key], b[key], err_msg=f"{stage} {key}")
 
 
-def test_a_stage_of_a_run_cannot_be_changed_later(config: ExperimentConfig, whole: Path) -> None:
-    other = dataclasses.replace(config, refine=dataclasses.replace(config.refine, images=8))
-    with pytest.raises(InputError, match=r"refine\.images: 8 here, 6 in the run"):
+def test_a_stage_of_a_run_cannot_be_changed_later_nor_become_longer_once_the_next_has_begun(
+    config: ExperimentConfig, whole: Path
+) -> None:
+    other = dataclasses.replace(config, refine=dataclasses.replace(config.refine, images=4))
+    with pytest.raises(InputError, match=r"refine\.images: 4 here, 6 in the run"):
         train(other, whole)
+    for longer, stage, following in (
+        (dataclasses.replace(config, train=dataclasses.replace(config.train, decay_epochs=0.5)), "translate", "refine"),
+        (dataclasses.replace(config, refine=dataclasses.replace(config.refine, images=8)), "refine", "teach"),
+    ):
+        begun = f"but {following} has begun with the networks of {stage} as they are.* --init-from {whole}"
+        with pytest.raises(InputError, match=begun):
+            train(longer, whole)
+    assert from_json((whole / "config.json").read_text()) == config
 
 
 def test_a_batch_of_a_later_stage_that_devices_cannot_share_is_refused_at_once(

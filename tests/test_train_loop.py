@@ -157,6 +157,25 @@ def test_changed_dataset_is_an_error(config: ExperimentConfig, finished: dict[st
         moved.rename(str(config.data.dir))
 
 
+def test_a_finished_run_goes_on_with_a_longer_schedule_at_its_learning_rate(
+    config: ExperimentConfig,
+    counting: Callable[..., CountingStep],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    counting()
+    short = replace(config, train={"constant_epochs": 0.25, "decay_epochs": 0.25})
+    train(short, tmp_path)
+    train(replace(short, train={"decay_epochs": 0.5}), tmp_path)
+    output = capsys.readouterr().out
+    assert "learning rate of the longer schedule: train.decay_epochs 0.5 instead of 0.25\n" in output
+    # 3 images at the full rate and 6 in which it falls, of which half are left.
+    assert "Continuing at 6 of 10 images, learning rate 0.0001\n" in output
+    assert max(checkpoints(tmp_path)) == 10
+    with pytest.raises(InputError, match=r"decay_epochs: 0\.25 here, 0\.5 in the run"):
+        train(short, tmp_path)
+
+
 def test_a_run_goes_on_with_its_dataset_wherever_it_is_and_with_no_other(
     config: ExperimentConfig, counting: Callable[..., CountingStep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

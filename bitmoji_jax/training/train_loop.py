@@ -31,7 +31,7 @@ from bitmoji_jax.training.metrics_log import MetricsLog, ProgressLine
 from bitmoji_jax.training.profiler import Profiler
 from bitmoji_jax.training.samples import Sampler
 from bitmoji_jax.training.stage import Batch, Stage
-from bitmoji_jax.training.stages import make_stage, stage_folder, stage_names
+from bitmoji_jax.training.stages import make_stage, stage_folder, stage_names, stage_section
 from bitmoji_jax.training.step_monitor import Step, StepMonitor
 from bitmoji_jax.training.stop_signal import StopSignal
 from bitmoji_jax.training.train_state import Pools, TrainState, abstract_train_state, create_train_state
@@ -79,9 +79,11 @@ def train(
     console = rich.console.Console(quiet=jax.process_index() > 0, highlight=False, soft_wrap=True, markup=False)
     _check_batch(config)
     use_compilation_cache()
-    with claimed(workdir, config, overwrite=overwrite):
+    with claimed(workdir, config, overwrite=overwrite) as longer:
         dataset = open_dataset(config.data)
         record(workdir, config, dataset)
+        if longer:
+            console.print(f"Longer than before, with the learning rate of the longer schedule: {', '.join(longer)}")
         if dataset.paired_test:
             console.print(
                 "Training on the built-in synthetic set: drawn faces, no photos. For your own pictures: python -m "
@@ -138,7 +140,8 @@ def _train_stage(
         start, progress_before = 0, {}
         if restored is not None:
             start, progress_before = int(restored.state.images), restored.progress
-            console.print(f"Continuing at {start:,} of {total:,} images")
+            rate = f", learning rate {float(stage.schedule.rate(restored.state.images)):.3g}" if start < total else ""
+            console.print(f"Continuing at {start:,} of {total:,} images{rate}")
         if start < total:
             # Compiled in the background, once the checkpoint has been read and agrees.
             batch = abstract_batch(dataset, batch_size, mesh)
@@ -280,7 +283,7 @@ def _check_batch(config: ExperimentConfig) -> None:
     sizes = {"train": (train.batch_size, train.accumulation_steps), "refine": (config.refine.batch_size, 1)}
     sizes |= {"teach": (config.teach.batch_size, 1)}
     for name in stage_names(config):
-        section = "train" if name == "translate" else name.rstrip("0123456789")
+        section = stage_section(name)
         batch_size, parts = sizes[section]
         if batch_size % (devices * parts):
             steps = f" × {parts} accumulation steps" if section == "train" else ""

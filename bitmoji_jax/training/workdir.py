@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,17 +11,18 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from bitmoji_jax.config import ExperimentConfig, differences, from_json, to_json
+from bitmoji_jax.config import ExperimentConfig, differences, from_json, longer, to_json
 from bitmoji_jax.data.fingerprint import keep_contents, kept_contents
 from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.files import write_atomic
+from bitmoji_jax.training.stages import stage_folder, stage_names, stage_section
 
 _LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def claimed(workdir: Path, config: ExperimentConfig, *, overwrite: bool) -> Iterator[None]:
+def claimed(workdir: Path, config: ExperimentConfig, *, overwrite: bool) -> Iterator[list[str]]:
     """Locks `workdir` for this run, and checks that a run in it agrees with `config`.
 
     Args:
@@ -28,14 +30,17 @@ def claimed(workdir: Path, config: ExperimentConfig, *, overwrite: bool) -> Iter
       config: may differ from the one in `workdir` where `config.differences` allows it.
       overwrite: first remove all that `workdir` holds.
 
+    Yields:
+      What is longer in the schedule of `config` than in that of the run, in words, on process 0.
+
     Raises:
       InputError: another process trains there, it cannot be written to, or its run has another configuration.
     """
     with contextlib.ExitStack() as stack:
-        problem = None
+        problem, grown = None, list[str]()
         if jax.process_index() == 0:
             try:
-                _claim(stack, workdir, config, overwrite)
+                grown = _claim(stack, workdir, config, overwrite)
             except InputError as error:
                 problem = error
         failed = problem is not None
@@ -43,17 +48,17 @@ def claimed(workdir: Path, config: ExperimentConfig, *, overwrite: bool) -> Iter
             failed = bool(multihost_utils.broadcast_one_to_all(np.array(failed)))
         if failed:
             raise problem or InputError(f"process 0 cannot use the workdir {workdir}; its own message says why")
-        yield
+        yield grown
 
 
-def _claim(stack: contextlib.ExitStack, workdir: Path, config: ExperimentConfig, overwrite: bool) -> None:
+def _claim(stack: contextlib.ExitStack, workdir: Path, config: ExperimentConfig, overwrite: bool) -> list[str]:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = stack.enter_context((workdir / _LOCK).open("w"))
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if overwrite:
             _clear(workdir)
-        _check_config(workdir, config)
+        return _check_config(workdir, config)
     except BlockingIOError as error:
         raise InputError(f"another process trains in {workdir}; choose another --workdir") from error
     except OSError as error:
@@ -73,10 +78,11 @@ def _clear(workdir: Path) -> None:
             path.unlink()
 
 
-def _check_config(workdir: Path, config: ExperimentConfig) -> None:
+def _check_config(workdir: Path, config: ExperimentConfig) -> list[str]:
+    """Returns what is longer than in the run."""
     path = workdir / "config.json"
     if not path.exists():
-        return
+        return []
     try:
         theirs = from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -86,6 +92,16 @@ def _check_config(workdir: Path, config: ExperimentConfig) -> None:
             f"{workdir} holds a run with another configuration: {'; '.join(changed)}. "
             "Use its values, another --workdir, or --overwrite to start again"
         )
+    grown = longer(config, theirs)
+    checkpoints = {name: (stage_folder(workdir, name) / "checkpoints").glob("*") for name in stage_names(config)}
+    begun = [name for name, paths in checkpoints.items() if any(path.name.isdigit() for path in paths)]
+    for name, following in itertools.pairwise(begun):
+        if line := grown.get(stage_section(name)):
+            raise InputError(
+                f"{line}: but {following} has begun with the networks of {name} as they are. For more of {name}, start "
+                f"another run from this one: another --workdir and --init-from {workdir}"
+            )
+    return [*grown.values()]
 
 
 def record(workdir: Path, config: ExperimentConfig, dataset: Dataset) -> None:
