@@ -1,7 +1,6 @@
 """A run from end to end, and everything that may end it early; most with a step that only counts."""
 
 import dataclasses
-import fcntl
 import json
 import shutil
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from bitmoji_jax.data.builder import Example, encode_image, write_dataset
 from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.inference.weights import load_weights
+from bitmoji_jax.lock import hold
 from bitmoji_jax.training import step_monitor, train_loop, validation
 from bitmoji_jax.training.train_loop import train
 from bitmoji_jax.training.train_state import Pools, TrainState
@@ -244,10 +244,13 @@ def test_workdir_that_cannot_be_written_is_one_clear_line(config: ExperimentConf
 
 
 def test_workdir_in_use_is_refused(config: ExperimentConfig, tmp_path: Path) -> None:
-    with (tmp_path / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(InputError, match="another process trains in"):
-            train(config, tmp_path)
+    with (
+        hold(tmp_path / ".lock", print),
+        pytest.raises(
+            InputError, match=r"another process trains in .* \(process \d+ on .*\); choose another --workdir"
+        ),
+    ):
+        train(config, tmp_path)
 
 
 def test_batch_that_cannot_be_shared_is_refused(config: ExperimentConfig, tmp_path: Path) -> None:

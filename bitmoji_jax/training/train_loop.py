@@ -79,11 +79,9 @@ def train(
     console = rich.console.Console(quiet=jax.process_index() > 0, highlight=False, soft_wrap=True, markup=False)
     _check_batch(config)
     use_compilation_cache()
-    with claimed(workdir, config, overwrite=overwrite) as longer:
+    with claimed(workdir, config, overwrite=overwrite, console=console):
         dataset = open_dataset(config.data)
         record(workdir, config, dataset)
-        if longer:
-            console.print(f"Longer than before, with the learning rate of the longer schedule: {', '.join(longer)}")
         if dataset.paired_test:
             console.print(
                 "Training on the built-in synthetic set: drawn faces, no photos. For your own pictures: python -m "

@@ -1,7 +1,6 @@
 """The folder of a run: used by one process at a time, with the configuration it was made from."""
 
 import contextlib
-import fcntl
 import itertools
 import shutil
 from collections.abc import Iterator
@@ -9,6 +8,8 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
+import rich.console
 from jax.experimental import multihost_utils
 
 from bitmoji_jax.config import ExperimentConfig, differences, from_json, longer, to_json
@@ -16,51 +17,61 @@ from bitmoji_jax.data.fingerprint import keep_contents, kept_contents
 from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.files import write_atomic
+from bitmoji_jax.lock import HeldError, hold
 from bitmoji_jax.training.stages import stage_folder, stage_names, stage_section
 
 _LOCK = ".lock"
+_CLAIMED_MS = 300_000  # for process 0 to find out who holds the lock
 
 
 @contextlib.contextmanager
-def claimed(workdir: Path, config: ExperimentConfig, *, overwrite: bool) -> Iterator[list[str]]:
+def claimed(
+    workdir: Path, config: ExperimentConfig, *, overwrite: bool, console: rich.console.Console
+) -> Iterator[None]:
     """Locks `workdir` for this run, and checks that a run in it agrees with `config`.
 
     Args:
       workdir: created where it does not exist.
       config: may differ from the one in `workdir` where `config.differences` allows it.
       overwrite: first remove all that `workdir` holds.
-
-    Yields:
-      What is longer in the schedule of `config` than in that of the run, in words, on process 0.
+      console: for a line where the schedule of `config` is longer than that of the run, and where the lock takes long.
 
     Raises:
       InputError: another process trains there, it cannot be written to, or its run has another configuration.
     """
     with contextlib.ExitStack() as stack:
-        problem, grown = None, list[str]()
+        problem = None
         if jax.process_index() == 0:
             try:
-                grown = _claim(stack, workdir, config, overwrite)
+                _claim(stack, workdir, config, overwrite, console)
             except InputError as error:
                 problem = error
         failed = problem is not None
         if jax.process_count() > 1:  # the other processes would wait for this one otherwise
+            # What follows waits for 30 s only, on CPUs.
+            ocp.multihost.get_barrier_sync_fn()(key="workdir claimed", timeout_ms=_CLAIMED_MS)
             failed = bool(multihost_utils.broadcast_one_to_all(np.array(failed)))
         if failed:
             raise problem or InputError(f"process 0 cannot use the workdir {workdir}; its own message says why")
-        yield grown
+        yield
 
 
-def _claim(stack: contextlib.ExitStack, workdir: Path, config: ExperimentConfig, overwrite: bool) -> list[str]:
+def _claim(
+    stack: contextlib.ExitStack,
+    workdir: Path,
+    config: ExperimentConfig,
+    overwrite: bool,
+    console: rich.console.Console,
+) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        lock = stack.enter_context((workdir / _LOCK).open("w"))
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        stack.enter_context(hold(workdir / _LOCK, console.print))
         if overwrite:
             _clear(workdir)
-        return _check_config(workdir, config)
-    except BlockingIOError as error:
-        raise InputError(f"another process trains in {workdir}; choose another --workdir") from error
+        if grown := _check_config(workdir, config):
+            console.print(f"Longer than before, with the learning rate of the longer schedule: {', '.join(grown)}")
+    except HeldError as error:
+        raise InputError(f"another process trains in {workdir} ({error}); choose another --workdir") from error
     except OSError as error:
         raise InputError(
             f"cannot write to the workdir {workdir} ({error.strerror}); choose another --workdir"
