@@ -200,6 +200,24 @@ def test_a_run_goes_on_with_its_dataset_wherever_it_is_and_with_no_other(
     assert Path("run/config.json").read_text() == before
 
 
+def test_a_record_that_becomes_unreadable_is_named_and_the_last_checkpoint_is_intact(
+    config: ExperimentConfig, counting: Callable[..., CountingStep], tmp_path: Path
+) -> None:
+    counting()
+    shutil.copytree(str(config.data.dir), tmp_path / "ds")
+    shard = next((tmp_path / "ds").glob("*trainA*"))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:3000] + bytes(20) + whole[3020:])
+    damaged = replace(config, data={"dir": str(tmp_path / "ds")}, log={"checkpoint_every": 4})
+    with pytest.raises(RunError, match=rf"record \d+ of {shard} cannot be read: .*Put a good copy in") as error:
+        train(damaged, tmp_path / "run")
+    assert "\n" not in str(error.value)
+    saved = max(checkpoints(tmp_path / "run"), default=0)
+    with pytest.raises(RunError, match="cannot be read"):
+        train(damaged, tmp_path / "run")
+    assert max(checkpoints(tmp_path / "run"), default=0) == saved < 12
+
+
 def test_a_mistyped_dataset_leaves_no_run_behind(config: ExperimentConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot open the dataset"):
         train(replace(config, data={"dir": "nowhere"}), tmp_path / "run")
