@@ -113,7 +113,7 @@ def test_run_folder_holds_what_is_promised(config: ExperimentConfig, finished: d
     assert [row["images"] for row in rows(workdir)] == [4, 8, 12, 16, 20, 24]
     assert rows(workdir)[-1]["epoch"] == 2.0
     assert set(all_rows(workdir)[-1]) == {"images", "kid", "luma_correlation", "output_change"}
-    assert (workdir / "best.safetensors").is_file()
+    assert load_weights(workdir / "best.safetensors").critics.keys() == {"d_x", "d_y"}
     assert list((workdir / "tensorboard").glob("events*"))
     assert list((workdir / "profile").rglob("*.xplane.pb"))
     names = {path.name for path in (workdir / "samples").iterdir()}

@@ -37,7 +37,7 @@ from bitmoji_jax.training.stop_signal import StopSignal
 from bitmoji_jax.training.train_state import Pools, TrainState, abstract_train_state, create_train_state
 from bitmoji_jax.training.train_step import TrainStep, lower_train_step
 from bitmoji_jax.training.validation import Validation
-from bitmoji_jax.training.warm_start import networks_to_start_from, start_from
+from bitmoji_jax.training.warm_start import Start, load_start, start_from
 from bitmoji_jax.training.workdir import claimed, record
 
 _COMPILED_MS = 900_000  # for all processes to have compiled the step
@@ -147,9 +147,12 @@ def _train_stage(
             compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(lowered.compile)
         if restored is None:
             state, pools = create_train_state(stage, mesh)
-            state = start_from(state, stage.start, "the stage before")
+            state = start_from(state, Start(stage.start, {}), "the stage before")
             if (source := config.train.init_from) is not None:
-                state = start_from(state, networks_to_start_from(source), source)
+                begin = load_start(source)
+                state = start_from(state, begin, source)
+                if start < total and (new := sorted(state.discriminators.keys() - begin.critics.keys())):
+                    console.print(f"{source} has no critics {', '.join(new)}: they start from noise")
         else:
             state, pools = restored.state, restored.pools
 

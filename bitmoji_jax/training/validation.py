@@ -111,7 +111,8 @@ class Validation:
             self.best = {"kid": scores["kid"], "images": images}
             cycled = self._avatar_to_photo(networks, avatars)
             guard = fit_guard(self._real_avatars, self._resized_photos, avatars, cycled)
-            save_weights(self._folder / BEST, Weights(self._config, images, jax.device_get(networks), guard))
+            kept = jax.device_get((networks, state.discriminators))
+            save_weights(self._folder / BEST, Weights(self._config, images, kept[0], guard, kept[1]))
         return scores
 
     def _alarm(self, images: int, what: str, remedy: str) -> None:
