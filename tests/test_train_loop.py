@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import re
 import shutil
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -272,8 +274,38 @@ def test_workdir_in_use_is_refused(config: ExperimentConfig, tmp_path: Path) -> 
 
 
 def test_batch_that_cannot_be_shared_is_refused(config: ExperimentConfig, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="make it a multiple of 3"):
+    line = "train.batch_size 2 cannot be shared by 1 devices × 3 accumulation steps: make it 3 or another multiple of 3"
+    with pytest.raises(InputError, match=f"^{re.escape(line)}$"):
         train(replace(config, train={"accumulation_steps": 3}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("devices", "batch_size", "mend"),
+    [
+        (8, 1, "make it 8 or another multiple of 8, or use fewer devices: --devices 1"),
+        (8, 4, "make it 8 or another multiple of 8, or use fewer devices: --devices 4"),
+        (3, 4, "make it 6 or another multiple of 3, or use fewer devices: --devices 2"),
+    ],
+)
+def test_a_batch_that_devices_cannot_share_is_refused_with_both_ways_out(
+    config: ExperimentConfig,
+    devices: int,
+    batch_size: int,
+    mend: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(train_loop, "make_mesh", lambda: types.SimpleNamespace(size=devices))
+    line = f"train.batch_size {batch_size} cannot be shared by {devices} devices: {mend}"
+    with pytest.raises(InputError, match=f"^{re.escape(line)}$"):
+        train(replace(config, train={"batch_size": batch_size}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("devices", [0, 2])
+def test_devices_that_are_not_there_are_refused(config: ExperimentConfig, devices: int, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"--devices {devices}: this machine has 1"):
+        train(config, tmp_path, devices=devices)
 
 
 def test_best_is_the_lowest_kid_in_the_log_also_when_continued(
