@@ -43,6 +43,8 @@ class Arguments:
     """Remove the run in the workdir and start again."""
     profile: int = 0
     """Steps to record with the JAX profiler, into WORKDIR/profile."""
+    devices: _Number = None
+    """Devices of this machine to train on; all of them unless given."""
     distributed: bool = False
     """Train together with the other processes of a job."""
     coordinator: _Text = None
@@ -90,6 +92,7 @@ def _train(arguments: Arguments, joined: Callable[[], None] | None = None) -> in
             arguments.workdir or f"runs/{arguments.exp}",
             overwrite=arguments.overwrite,
             profile_steps=arguments.profile,
+            devices=arguments.devices,
         )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -139,6 +142,8 @@ def _with_later_stages(config: ExperimentConfig) -> ExperimentConfig:
 def _check_distributed(arguments: Arguments) -> None:
     if not arguments.distributed and arguments.process != (None, None, None):
         raise InputError("--coordinator, --num-processes and --process-id need --distributed")
+    if arguments.distributed and arguments.devices is not None:
+        raise InputError("--devices is for a run of one process: without --distributed")
     check_process_flags(*arguments.process)
     if arguments.join_timeout < 1:
         raise InputError(f"--join-timeout {arguments.join_timeout}: it must be at least 1 s")

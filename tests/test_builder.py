@@ -181,6 +181,7 @@ def test_scratch_of_killed_runs_is_swept_and_that_of_live_ones_is_not(tmp_path: 
     dead = tmp_path / ".d.incomplete-dead"
     dead.mkdir()
     (dead / "spool").write_text("x")
+    (dead / ".lock").write_text("")  # killed as it was written
     with scratch_folder(tmp_path / "d") as one, scratch_folder(tmp_path / "d") as other:
         assert one.is_dir()
         assert other.is_dir()

@@ -8,7 +8,7 @@ import re
 import pytest
 
 import experiments
-from bitmoji_jax.config import ExperimentConfig, LogConfig, differences, from_json, to_json, without_folders
+from bitmoji_jax.config import ExperimentConfig, LogConfig, differences, from_json, longer, to_json, without_folders
 
 EXPERIMENTS = sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
 
@@ -91,9 +91,9 @@ def test_equal_configurations_have_no_differences() -> None:
 
 
 def test_differences_names_exactly_the_fields_that_differ_with_both_values() -> None:
-    theirs = changed(ExperimentConfig(), data__dir="there", generator__res_blocks=6, train__seed=1)
+    theirs = changed(ExperimentConfig(), data__flip=False, generator__res_blocks=6, train__seed=1)
     assert differences(ExperimentConfig(), theirs) == [
-        "data.dir: None here, 'there' in the run",
+        "data.flip: True here, False in the run",
         "generator.res_blocks: 5 here, 6 in the run",
         "train.seed: 0 here, 1 in the run",
     ]
@@ -102,6 +102,39 @@ def test_differences_names_exactly_the_fields_that_differ_with_both_values() -> 
 def test_differences_leave_out_logging() -> None:
     log = LogConfig(metrics_every=1, samples_every=2, sample_images=3, checkpoint_every=4, keep_checkpoints=5)
     assert differences(ExperimentConfig(), dataclasses.replace(ExperimentConfig(), log=log)) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("data__dir", "there"), ("data__name", "a/b"), ("data__read_threads", 9), ("train__accumulation_steps", 2)],
+)
+def test_differences_leave_out_where_the_data_is_and_what_changes_speed_alone(field: str, value: object) -> None:
+    assert differences(ExperimentConfig(), changed(ExperimentConfig(), **{field: value})) == []
+
+
+def test_a_schedule_may_become_longer_and_not_shorter() -> None:
+    run = changed(ExperimentConfig(), train__decay_epochs=10.0, refine__images=100)
+    ours = changed(run, train__decay_epochs=20.0, train__constant_epochs=200.0, refine__images=1100, teach__images=5)
+    assert differences(ours, run) == []
+    assert longer(ours, run) == {
+        "train": "train.constant_epochs 200.0 instead of 100.0, train.decay_epochs 20.0 instead of 10.0",
+        "refine": "refine.images 1,100 instead of 100",
+    }  # teach is a further stage
+    assert [line.split(":")[0] for line in differences(run, ours)] == [
+        "train.constant_epochs",
+        "train.decay_epochs",
+        "refine.images",
+        "teach.images",
+    ]
+    assert longer(run, ours) == longer(run, run) == {}
+
+
+def test_the_weights_that_a_run_began_with_may_lie_elsewhere_and_may_not_be_others() -> None:
+    ours, moved, other = (
+        changed(ExperimentConfig(), train__init_from=path) for path in ("runs/a", "/elsewhere/a/", "runs/b")
+    )
+    assert differences(ours, moved) == []
+    assert differences(ours, other) == ["train.init_from: 'a' here, 'b' in the run"]
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_an_earlier_run_opens_and_continues(
     shutil.unpack_archive(Path(__file__).parent / "files" / f"{name}.zip", tmp_path)
     config_file = tmp_path / "config.json"
     values = json.loads(config_file.read_text())
-    values["data"]["dir"] = str(tiny_dataset)
+    values["data"]["dir"] = "/somewhere/else"
     config_file.write_text(json.dumps(values))
 
     weights, which = run_weights(tmp_path, "latest")
@@ -42,7 +42,9 @@ def test_an_earlier_run_opens_and_continues(
         assert best.guard is not None
         assert jax.tree.structure(best.networks) == jax.tree.structure(weights.networks)
 
-    train(weights.config, tmp_path)
+    config = weights.config
+    train(dataclasses.replace(config, data=dataclasses.replace(config.data, dir=str(tiny_dataset))), tmp_path)
+    assert (tmp_path / "dataset.json").exists()  # from now on, the dataset is known by what is in it
     assert run_weights(tmp_path, "latest")[0].images == 24
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["images"] for row in rows if "loss_generators" in row] == [4, 8, 12, 16, 20, 24]

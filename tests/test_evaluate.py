@@ -23,8 +23,10 @@ from bitmoji_jax.config import (
     to_json,
 )
 from bitmoji_jax.data import pipeline
+from bitmoji_jax.data.fingerprint import Contents, keep_contents
 from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.evaluation import evaluate as evaluate_module
 from bitmoji_jax.evaluation.evaluate import evaluate
 from bitmoji_jax.inference.weights import BEST, Weights, save_weights
 from bitmoji_jax.models import features
@@ -162,6 +164,22 @@ def test_bad_usage_is_one_line(
         code = usage.code
     assert code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_run_whose_dataset_was_moved_is_scored_on_it_where_it_is_named(
+    tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "run", 0, str(tmp_path / "gone"))
+    keep_contents(tmp_path / "run", pipeline.open_dataset(DataConfig(dir=str(tiny_dataset))).contents())
+    with pytest.raises(InputError, match="gone, which is not there: say where it is now, --data DIR"):
+        evaluate([tmp_path / "run"], tmp_path / "report")
+    # That far is enough: what follows is as in the other tests.
+    monkeypatch.setattr(evaluate_module, "load_judges", lambda *_: exec("raise KeyboardInterrupt"))
+    for said in ("run was trained on this dataset", "run was trained on another dataset (trainA 1)"):
+        with pytest.raises(KeyboardInterrupt):
+            evaluate([tmp_path / "run"], tmp_path / "report", data=tiny_dataset)
+        assert said in capsys.readouterr().out
+        keep_contents(tmp_path / "run", Contents({"trainA": 1}, "0123"))
 
 
 def test_runs_of_different_datasets_need_one_named(evaluated: Evaluated, tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ def test_a_run_goes_on_with_other_numbers_of_devices_and_processes(tmp_path: Pat
         [launch(changing, tiny_dataset, *slow, *place(coordinator, i), devices=2, **options) for i in range(2)]
     )
     assert "Continuing on 4 devices a run of 2: pools dealt out anew" in output
-    output = finish(launch(changing, tiny_dataset, *slow, devices=1, **options))
+    # Two devices, of which the run takes one.
+    output = finish(launch(changing, tiny_dataset, *slow, "--devices", "1", devices=2, **options))
     assert "Continuing on 1 devices a run of 4: pools dealt out anew" in output
 
     assert_close_runs(changing, whole)

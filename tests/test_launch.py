@@ -121,6 +121,10 @@ def test_bad_usage_exits_2_and_names_the_right_flag(flags: str, named: str, caps
         ("--exp zzzz", f"error: no experiment 'zzzz'. There are: {', '.join(EXPERIMENTS)}\n"),
         ("--exp demo --train.batch-size 0", "error: train.batch_size must be at least 1\n"),
         (
+            "--exp demo --distributed --devices 2",
+            "error: --devices is for a run of one process: without --distributed\n",
+        ),
+        (
             "--exp res5 --refine --data.image-size 96",
             "error: data.image_size must be a power of 2 and at least 32, with a refiner\n",
         ),
@@ -152,10 +156,10 @@ def test_the_launcher_passes_its_arguments_to_train(monkeypatch: pytest.MonkeyPa
     calls: list[tuple] = []
     monkeypatch.setattr(bitmoji_jax, "train", lambda *args, **kwargs: calls.append((args, kwargs)))
     assert launch.main(["--exp", "res3"]) == 0
-    assert launch.main(["--exp", "demo", "--workdir", "w", "--overwrite", "--profile", "5"]) == 0
+    assert launch.main(["--exp", "demo", "--workdir", "w", "--overwrite", "--profile", "5", "--devices", "2"]) == 0
     assert calls == [
-        ((experiment("res3"), "runs/res3"), {"overwrite": False, "profile_steps": 0}),
-        ((experiment("demo"), "w"), {"overwrite": True, "profile_steps": 5}),
+        ((experiment("res3"), "runs/res3"), {"overwrite": False, "profile_steps": 0, "devices": None}),
+        ((experiment("demo"), "w"), {"overwrite": True, "profile_steps": 5, "devices": 2}),
     ]
 
 

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,8 +80,14 @@ def test_names_that_differ_in_suffix_or_folder_alone_are_apart(tmp_path: Path) -
     }  # fmt: skip
 
 
-def test_the_same_bytes_whatever_the_number_of_workers(folders: Folders) -> None:
+def test_the_same_bytes_whatever_the_number_of_workers_and_the_length_of_tmpdir(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     photos, avatars, out = folders
+    long = tmp_path / ("t" * (108 - len(str(tmp_path)) if len(str(tmp_path)) < 100 else 8))
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))  # too long for the name of a socket
+    monkeypatch.setattr(tempfile, "tempdir", None)
     fill(photos, 30, seed=0)
     (photos / "notes.txt").write_text("")
     (photos / "broken.jpg").write_text("")

@@ -2,10 +2,10 @@
 
 import dataclasses
 import shutil
+import types
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 
@@ -160,17 +160,27 @@ def test_a_run_given_its_later_stages_afterwards_and_interrupted_in_them_is_the_
             np.testing.assert_array_equal(a[key], b[key], err_msg=f"{stage} {key}")
 
 
-def test_a_stage_of_a_run_cannot_be_changed_later(config: ExperimentConfig, whole: Path) -> None:
-    other = dataclasses.replace(config, refine=dataclasses.replace(config.refine, images=8))
-    with pytest.raises(InputError, match=r"refine\.images: 8 here, 6 in the run"):
+def test_a_stage_of_a_run_cannot_be_changed_later_nor_become_longer_once_the_next_has_begun(
+    config: ExperimentConfig, whole: Path
+) -> None:
+    other = dataclasses.replace(config, refine=dataclasses.replace(config.refine, images=4))
+    with pytest.raises(InputError, match=r"refine\.images: 4 here, 6 in the run"):
         train(other, whole)
+    for longer, stage, following in (
+        (dataclasses.replace(config, train=dataclasses.replace(config.train, decay_epochs=0.5)), "translate", "refine"),
+        (dataclasses.replace(config, refine=dataclasses.replace(config.refine, images=8)), "refine", "teach"),
+    ):
+        begun = f"but {following} has begun with the networks of {stage} as they are.* --init-from {whole}"
+        with pytest.raises(InputError, match=begun):
+            train(longer, whole)
+    assert from_json((whole / "config.json").read_text()) == config
 
 
 def test_a_batch_of_a_later_stage_that_devices_cannot_share_is_refused_at_once(
     config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jax, "device_count", lambda: 2)
+    monkeypatch.setattr(train_loop, "make_mesh", lambda: types.SimpleNamespace(size=2))
     uneven = dataclasses.replace(config, teach=dataclasses.replace(config.teach, batch_size=3))
-    with pytest.raises(InputError, match=r"teach\.batch_size 3 cannot be shared evenly by 2 devices; make it a mult"):
+    with pytest.raises(InputError, match=r"teach\.batch_size 3 cannot be shared by 2 devices: make it 4 or"):
         train(uneven, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -1,9 +1,10 @@
 """A run from end to end, and everything that may end it early; most with a step that only counts."""
 
 import dataclasses
-import fcntl
 import json
+import re
 import shutil
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from bitmoji_jax.data.builder import Example, encode_image, write_dataset
 from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.inference.weights import load_weights
+from bitmoji_jax.lock import hold
 from bitmoji_jax.training import step_monitor, train_loop, validation
 from bitmoji_jax.training.train_loop import train
 from bitmoji_jax.training.train_state import Pools, TrainState
@@ -113,7 +115,7 @@ def test_run_folder_holds_what_is_promised(config: ExperimentConfig, finished: d
     assert [row["images"] for row in rows(workdir)] == [4, 8, 12, 16, 20, 24]
     assert rows(workdir)[-1]["epoch"] == 2.0
     assert set(all_rows(workdir)[-1]) == {"images", "kid", "luma_correlation", "output_change"}
-    assert (workdir / "best.safetensors").is_file()
+    assert load_weights(workdir / "best.safetensors").critics.keys() == {"d_x", "d_y"}
     assert list((workdir / "tensorboard").glob("events*"))
     assert list((workdir / "profile").rglob("*.xplane.pb"))
     names = {path.name for path in (workdir / "samples").iterdir()}
@@ -150,11 +152,78 @@ def test_changed_dataset_is_an_error(config: ExperimentConfig, finished: dict[st
     moved = Path(str(config.data.dir)).rename(tmp_path / "aside")
     try:
         write_dataset(Path(str(config.data.dir)), smaller, size=32, attributes={}, description="")
-        with pytest.raises(InputError, match="dataset has changed"):
+        with pytest.raises(InputError, match=r"another dataset.*: trainA 12 .* then, trainA 1 · .* now"):
             train(config, workdir)
     finally:
         Path(str(config.data.dir)).rename(tmp_path / "smaller")
         moved.rename(str(config.data.dir))
+
+
+def test_a_finished_run_goes_on_with_a_longer_schedule_at_its_learning_rate(
+    config: ExperimentConfig,
+    counting: Callable[..., CountingStep],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    counting()
+    short = replace(config, train={"constant_epochs": 0.25, "decay_epochs": 0.25})
+    train(short, tmp_path)
+    train(replace(short, train={"decay_epochs": 0.5}), tmp_path)
+    output = capsys.readouterr().out
+    assert "learning rate of the longer schedule: train.decay_epochs 0.5 instead of 0.25\n" in output
+    # 3 images at the full rate and 6 in which it falls, of which half are left.
+    assert "Continuing at 6 of 10 images, learning rate 0.0001\n" in output
+    assert max(checkpoints(tmp_path)) == 10
+    with pytest.raises(InputError, match=r"decay_epochs: 0\.25 here, 0\.5 in the run"):
+        train(short, tmp_path)
+
+
+def test_a_run_goes_on_with_its_dataset_wherever_it_is_and_with_no_other(
+    config: ExperimentConfig, counting: Callable[..., CountingStep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting()
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(str(config.data.dir), "ds")
+    short = replace(config, data={"dir": "ds/"}, train={"constant_epochs": 0.25, "decay_epochs": 0.25})
+    train(short, "run")
+    Path("ds").rename("moved")
+    for path in ("moved", "./moved/", str(tmp_path / "moved")):
+        again = replace(short, data={"dir": path, "read_threads": 2}, train={"accumulation_steps": 2})
+        train(again, "run")
+        assert from_json(Path("run/config.json").read_text()) == again
+    # Of the same sizes.
+    names = {"trainA": 12, "trainB": 9, "testA": 4, "testB": 3}
+    picture = encode_image(np.zeros((32, 32, 3), np.uint8))
+    other = {split: [Example(id=str(i), image=picture) for i in range(count)] for split, count in names.items()}
+    write_dataset(Path("other"), other, size=32, attributes={}, description="")
+    before = Path("run/config.json").read_text()
+    with pytest.raises(InputError, match=r"another dataset, .*: as many images, but other ones"):
+        train(replace(short, data={"dir": "other"}), "run")
+    assert Path("run/config.json").read_text() == before
+
+
+def test_a_record_that_becomes_unreadable_is_named_and_the_last_checkpoint_is_intact(
+    config: ExperimentConfig, counting: Callable[..., CountingStep], tmp_path: Path
+) -> None:
+    counting()
+    shutil.copytree(str(config.data.dir), tmp_path / "ds")
+    shard = next((tmp_path / "ds").glob("*trainA*"))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:3000] + bytes(20) + whole[3020:])
+    damaged = replace(config, data={"dir": str(tmp_path / "ds")}, log={"checkpoint_every": 4})
+    with pytest.raises(RunError, match=rf"record \d+ of {shard} cannot be read: .*Put a good copy in") as error:
+        train(damaged, tmp_path / "run")
+    assert "\n" not in str(error.value)
+    saved = max(checkpoints(tmp_path / "run"), default=0)
+    with pytest.raises(RunError, match="cannot be read"):
+        train(damaged, tmp_path / "run")
+    assert max(checkpoints(tmp_path / "run"), default=0) == saved < 12
+
+
+def test_a_mistyped_dataset_leaves_no_run_behind(config: ExperimentConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot open the dataset"):
+        train(replace(config, data={"dir": "nowhere"}), tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_overwrite_starts_again_and_spares_folders_that_hold_no_run(
@@ -195,15 +264,48 @@ def test_workdir_that_cannot_be_written_is_one_clear_line(config: ExperimentConf
 
 
 def test_workdir_in_use_is_refused(config: ExperimentConfig, tmp_path: Path) -> None:
-    with (tmp_path / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(InputError, match="another process trains in"):
-            train(config, tmp_path)
+    with (
+        hold(tmp_path / ".lock", print),
+        pytest.raises(
+            InputError, match=r"another process trains in .* \(process \d+ on .*\); choose another --workdir"
+        ),
+    ):
+        train(config, tmp_path)
 
 
 def test_batch_that_cannot_be_shared_is_refused(config: ExperimentConfig, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="make it a multiple of 3"):
+    line = "train.batch_size 2 cannot be shared by 1 devices × 3 accumulation steps: make it 3 or another multiple of 3"
+    with pytest.raises(InputError, match=f"^{re.escape(line)}$"):
         train(replace(config, train={"accumulation_steps": 3}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("devices", "batch_size", "mend"),
+    [
+        (8, 1, "make it 8 or another multiple of 8, or use fewer devices: --devices 1"),
+        (8, 4, "make it 8 or another multiple of 8, or use fewer devices: --devices 4"),
+        (3, 4, "make it 6 or another multiple of 3, or use fewer devices: --devices 2"),
+    ],
+)
+def test_a_batch_that_devices_cannot_share_is_refused_with_both_ways_out(
+    config: ExperimentConfig,
+    devices: int,
+    batch_size: int,
+    mend: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(train_loop, "make_mesh", lambda: types.SimpleNamespace(size=devices))
+    line = f"train.batch_size {batch_size} cannot be shared by {devices} devices: {mend}"
+    with pytest.raises(InputError, match=f"^{re.escape(line)}$"):
+        train(replace(config, train={"batch_size": batch_size}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("devices", [0, 2])
+def test_devices_that_are_not_there_are_refused(config: ExperimentConfig, devices: int, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"--devices {devices}: this machine has 1"):
+        train(config, tmp_path, devices=devices)
 
 
 def test_best_is_the_lowest_kid_in_the_log_also_when_continued(

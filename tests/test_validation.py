@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import rich.console
@@ -27,7 +28,7 @@ def _cheap_features(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _networks_are_functions_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Photos are translated by the function in the place of g, avatars by that in the place of f."""
-    monkeypatch.setattr(validation, "make_translate", lambda way: way)
+    monkeypatch.setattr(validation, "make_translate", lambda way, _: way)
     monkeypatch.setattr(validation, "photo_to_avatar", lambda _, networks, photos: networks["g"](photos))
     monkeypatch.setattr(validation, "avatar_to_photo", lambda _, networks, avatars: networks["f"](avatars))
 
@@ -47,7 +48,7 @@ def validate(tiny_config: ExperimentConfig, dataset: Dataset, tmp_path: Path, ou
     """Of a stage that trains g and has f frozen."""
     stage: Any = types.SimpleNamespace(networks_of=lambda trained, frozen: trained | frozen)
     console = rich.console.Console(file=output, width=500)
-    return Validation(tiny_config, stage, dataset, tmp_path, console)
+    return Validation(tiny_config, stage, dataset, tmp_path, console, jax.local_devices())
 
 
 @pytest.fixture(autouse=True)

@@ -58,6 +58,18 @@ def test_the_guard_stays_float32_in_the_file_and_comes_back(weights: Weights, tm
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2), found.networks, weights.networks)
 
 
+def test_critics_are_kept_in_half_precision_and_a_file_without_them_has_none(weights: Weights, tmp_path: Path) -> None:
+    critics = {"d_y": {"params": {"kernel": np.array([1.0, 1 / 3], np.float32)}}}
+    for name, kept in (("with", critics), ("without", {})):
+        save_weights(tmp_path / name, dataclasses.replace(weights, critics=kept))
+    found = load_weights(tmp_path / "with")
+    assert_equal(found, weights)
+    kernel = found.critics["d_y"]["params"]["kernel"]
+    assert kernel.dtype == np.float32
+    np.testing.assert_array_equal(kernel, critics["d_y"]["params"]["kernel"].astype(jnp.bfloat16))
+    assert load_weights(tmp_path / "without").critics == {}
+
+
 def test_bfloat16_halves_the_file_and_reads_as_the_nearest_float32(weights: Weights, tmp_path: Path) -> None:
     whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
     save_weights(whole, weights)

@@ -5,7 +5,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import glob
 import os
 import shutil
@@ -23,8 +22,10 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from bitmoji_jax.data.images import encode_image as encode_image
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.lock import has_ended, hold
 
 SPLITS = ("trainA", "trainB", "testA", "testB")  # A = X = photos, B = Y = bitmojis
+_LOCK = ".lock"
 GENDERS = ("male", "female", "unknown")
 
 
@@ -93,32 +94,17 @@ def check_free(out: Path) -> None:
 def scratch_folder(out: Path) -> Iterator[Path]:
     """Makes a hidden folder beside `out` (on the same file system, so a rename is atomic) and removes it at the end.
 
-    Killed runs leave theirs behind. A live run holds a lock on its own; folders without one are removed here.
+    Killed runs leave theirs behind. A live run holds a lock in its own; those of ended ones are removed here.
     """
     out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{out.name}.incomplete-"
     for left_over in out.parent.glob(f"{glob.escape(prefix)}*"):
-        with _lock(left_over) as locked:
-            if locked:
-                shutil.rmtree(left_over, ignore_errors=True)
+        if (left_over / _LOCK).exists() and has_ended(left_over / _LOCK):
+            shutil.rmtree(left_over, ignore_errors=True)
     temporary = tempfile.TemporaryDirectory(prefix=prefix, dir=out.parent, ignore_cleanup_errors=True)
-    with temporary as folder, _lock(Path(folder)):
+    with temporary as folder, hold(Path(folder) / _LOCK, lambda _: None):
         yield Path(folder)
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
-    """Locks a folder; yields False if another process has locked it or the file system cannot."""
-    with contextlib.ExitStack() as stack:
-        try:
-            descriptor = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            locked = True
-        except OSError:
-            locked = False
-        yield locked
 
 
 @contextlib.contextmanager

@@ -14,7 +14,9 @@ from PIL import Image
 
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.builder import GENDERS, SPLITS
+from bitmoji_jax.data.fingerprint import Contents, fingerprint
 from bitmoji_jax.data.images import central_square, decode_image
+from bitmoji_jax.data.shards import Shards, first_line
 from bitmoji_jax.data.skin_balance import balanced_draws, skin_itas
 from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError
@@ -30,6 +32,8 @@ class Dataset:
     """Side in pixels of the images as read."""
     paired_test: bool = False
     """Whether images of testA and testB with the same id are partners, as in the built-in synthetic set."""
+    fingerprint: str | None = None
+    """Of `fingerprint.fingerprint`, or "synthetic"; None where the files are not known."""
 
     @property
     def epoch_images(self) -> int:
@@ -40,15 +44,27 @@ class Dataset:
         """Number of images in each split."""
         return {name: len(rows) for name, rows in self.splits.items()}
 
+    def contents(self) -> Contents:
+        """What a run keeps of the dataset."""
+        return Contents(self.sizes(), self.fingerprint)
+
     def read(self, split: str, index: int) -> dict[str, Any]:
         """Reads a row: image uint8 [S, S, 3], landmarks float32 [5, 2], id, gender (a name of `GENDERS`), attributes.
 
         `attributes` maps names to numbers (NaN where unknown) or texts; it is empty where the dataset has none.
+
+        Raises:
+          RunError: the row cannot be read; the message names its file.
         """
-        row = self.splits[split][index]
+        rows = self.splits[split]
+        row = rows[index]
+        try:
+            image = _decode(row["image"], self.stored_size)
+        except (OSError, ValueError) as error:
+            raise (rows.damaged(index, error) if isinstance(rows, Shards) else error) from error
         attributes = row.get("attributes", {}).items()
         return {
-            "image": _decode(row["image"], self.stored_size),
+            "image": image,
             "landmarks": np.asarray(row.get("landmarks", np.full((5, 2), np.nan)), np.float32),
             "id": row["id"].decode() if "id" in row else str(index),
             "gender": GENDERS[row["gender"]] if "gender" in row else "unknown",
@@ -69,17 +85,23 @@ class Dataset:
 
 
 def open_dataset(config: DataConfig) -> Dataset:
-    """Opens the dataset at `config.dir`, or the TFDS dataset `config.name`, without reading images.
+    """Opens the dataset at `config.dir`, or the TFDS dataset `config.name`; checks its files, and reads no image.
 
     If neither is given, this is the built-in synthetic set, rendered now if it is not in the cache. Images of a dataset
     that `prepare` did not make are cropped to the central square and resized when read.
 
     Raises:
-      InputError: there is no such dataset, it is not in ArrayRecord files, or it lacks trainA or trainB.
+      InputError: there is no such dataset, it is not in ArrayRecord files, one of them is not whole, or it lacks trainA
+        or trainB.
     """
     if config.dir is None and config.name is None:
         folder = synthetic_dataset(config.image_size)
-        return dataclasses.replace(open_dataset(dataclasses.replace(config, dir=str(folder))), paired_test=True)
+        try:
+            opened = open_dataset(dataclasses.replace(config, dir=str(folder)))
+        except InputError as error:
+            raise InputError(f"{error}: remove {folder}, and the built-in dataset is drawn anew") from error
+        # Its files depend on the libraries that draw, and it is made anew on every machine.
+        return dataclasses.replace(opened, paired_test=True, fingerprint="synthetic")
     name = config.name or config.dir
     try:
         if config.name is not None:
@@ -89,20 +111,23 @@ def open_dataset(config: DataConfig) -> Dataset:
     except Exception as error:
         # TFDS raises types of several libraries, for a folder that does not exist as for a damaged dataset_info.json.
         raise InputError(
-            f"cannot open the dataset {name}: {_one_line(error)}. To make one of two folders of pictures: "
+            f"cannot open the dataset {name}: {first_line(error)}. To make one of two folders of pictures: "
             "python -m bitmoji_jax prepare --photos DIR --avatars DIR --out data/NAME"
         ) from error
 
-    splits = {}
+    splits, files = {}, []
     for split in SPLITS:
-        if split not in builder.info.splits or builder.info.splits[split].num_examples == 0:
+        info = builder.info.splits.get(split)
+        if info is None or info.num_examples == 0:
             continue
         try:
-            splits[split] = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+            rows = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
         except (NotImplementedError, OSError, ValueError) as error:
             raise InputError(
-                f"cannot read split {split} of {name}: {_one_line(error)}. It must be stored as array_record"
+                f"cannot read split {split} of {name}: {first_line(error)}. It must be stored as array_record"
             ) from error
+        splits[split] = Shards(rows, info.filepaths, info.shard_lengths)
+        files += info.filepaths
     for split in ("trainA", "trainB"):
         if split not in splits:
             needed = "it needs trainA (photos) and trainB (avatars), already prepared"
@@ -111,7 +136,11 @@ def open_dataset(config: DataConfig) -> Dataset:
     shape = builder.info.features["image"].shape
     resized = round((1 + config.crop_margin) * config.image_size)
     stored_size = shape[0] if shape[0] is not None and shape[0] == shape[1] else resized
-    return Dataset(splits, stored_size)
+    try:
+        of_files = fingerprint(files)
+    except OSError as error:
+        raise InputError(f"cannot read the dataset {name}: {error.filename}: {error.strerror}") from error
+    return Dataset(splits, stored_size, fingerprint=of_files)
 
 
 def read_pair(dataset: Dataset, indices: tuple[int, int]) -> dict[str, dict[str, np.ndarray]]:
@@ -193,7 +222,3 @@ def _decode(encoded: bytes, size: int) -> np.ndarray:
     left, top, side = central_square(rgb.shape[1], rgb.shape[0])
     box = (left, top, left + side, top + side)
     return np.asarray(Image.fromarray(rgb).resize((size, size), Image.Resampling.BICUBIC, box))
-
-
-def _one_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".:") or type(error).__name__

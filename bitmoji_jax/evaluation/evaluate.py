@@ -16,7 +16,8 @@ import rich.console
 
 from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.config import DataConfig, ExperimentConfig
-from bitmoji_jax.data.pipeline import open_dataset
+from bitmoji_jax.data.fingerprint import Contents, kept_contents
+from bitmoji_jax.data.pipeline import Dataset, open_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation import altered_photos, photo_scores, set_scores
 from bitmoji_jax.evaluation.judges import Judges, load_judges
@@ -26,7 +27,7 @@ from bitmoji_jax.evaluation.results import Evaluation, RunResult, Score
 from bitmoji_jax.evaluation.testset import EFFICIENTNET, SQUEEZENET, Outputs, TestSet, make_test_set, read_split
 from bitmoji_jax.host import available_cores
 from bitmoji_jax.inference.translator import Translator
-from bitmoji_jax.inference.weights import Weights, run_weights
+from bitmoji_jax.inference.weights import Weights, run_config, run_of_stage, run_weights
 from bitmoji_jax.models.efficientnet import load_efficientnet_lite0
 from bitmoji_jax.models.squeezenet import load_squeezenet
 from bitmoji_jax.ops.batching import resized
@@ -54,10 +55,19 @@ def evaluate(
     use_compilation_cache()
     names = _names(runs)
     weights = [run_weights(run, checkpoint) for run in runs]
-    data_config = _data_config(data, names, [w.config for w, _ in weights])
-    dataset = open_dataset(data_config)
+    trained_on = [_contents(run) for run in runs]
+    data_config = _data_config(data, names, [run_config(run) for run in runs], trained_on)
+    dataset = _open(data_config, data, names[0])
     sizes = " · ".join(f"{name} {count:,}" for name, count in dataset.sizes().items())
     console.print(f"{format_count(len(runs), 'run')} on {sizes}")
+    for name, contents in zip(names, trained_on, strict=True):
+        if (
+            contents is not None
+            and contents.fingerprint is not None
+            and (data or not dataset.contents().agree(contents))
+        ):
+            which = "this dataset" if dataset.contents().agree(contents) else f"another dataset ({contents})"
+            console.print(f"{name} was trained on {which}")
     photos, avatars = read_split(dataset, "testA"), read_split(dataset, "testB")
     networks = {SQUEEZENET: load_squeezenet(), EFFICIENTNET: load_efficientnet_lite0()}
     judges = load_judges(dataset, console)
@@ -165,19 +175,50 @@ def _names(runs: Sequence[Path]) -> list[str]:
     return names
 
 
-def _data_config(data: Path | None, names: Sequence[str], configs: Sequence[ExperimentConfig]) -> DataConfig:
+def _contents(run: Path) -> Contents | None:
+    """The dataset that a run was trained on, where it is known."""
+    try:
+        return kept_contents(run_of_stage(run))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the files of {run}: {error}") from error
+
+
+def _data_config(
+    data: Path | None,
+    names: Sequence[str],
+    configs: Sequence[ExperimentConfig],
+    trained_on: Sequence[Contents | None],
+) -> DataConfig:
+    """Where the dataset is that all runs were trained on, by what is in it or, where that is not known, by its path."""
     if data is not None:
         return DataConfig(dir=str(data))
-    first = configs[0].data
-    for name, config in zip(names, configs, strict=True):
+
+    def identity(number: int) -> tuple[Any, ...]:
+        config, contents = configs[number].data, trained_on[number]
         # The synthetic set differs between image sizes.
-        if (config.data.dir, config.data.name) != (first.dir, first.name) or (
-            first.dir is None and first.name is None and config.data.image_size != first.image_size
-        ):
+        synthetic_size = config.image_size if config.dir is None and config.name is None else None
+        known = all(each is not None and each.fingerprint is not None for each in trained_on)
+        if known and contents is not None:
+            return synthetic_size, contents.fingerprint
+        return synthetic_size, config.dir and Path(config.dir).resolve(), config.name
+
+    for number, name in enumerate(names):
+        if identity(number) != identity(0):
             raise InputError(
                 f"{names[0]} and {name} were trained on different datasets: name one to score them on, --data DIR"
             )
-    return first
+    return configs[0].data
+
+
+def _open(config: DataConfig, data: Path | None, name: str) -> Dataset:
+    try:
+        return open_dataset(config)
+    except InputError as error:
+        if data is not None or config.dir is None or Path(config.dir).exists():
+            raise
+        raise InputError(
+            f"{name} was trained on {config.dir}, which is not there: say where it is now, --data DIR"
+        ) from error
 
 
 def _metrics_rows(run: Path) -> list[Mapping[str, float]]:

@@ -203,14 +203,14 @@ class Translator:
 
 
 def make_translate(
-    function: Callable[[Mapping[str, Params], jax.Array], jax.Array],
+    function: Callable[[Mapping[str, Params], jax.Array], jax.Array], devices: Sequence[jax.Device] | None = None
 ) -> Callable[[Mapping[str, Params], np.ndarray], np.ndarray]:
     """Returns translate(networks, images): `function` of any number of images, as in `Translator.x2y`.
 
     `function` maps networks by name and float32 images [N, H, H, 3] in [-1, 1] to avatars or photos. Networks are on
-    all devices of this process, which share each batch; they may be those of `prepare`.
+    all devices of this process, or on `devices` of it, which share each batch; they may be those of `prepare`.
     """
-    mesh = make_mesh(jax.local_devices())
+    mesh = make_mesh(jax.local_devices() if devices is None else devices)
     # Sharded explicitly: `map_images` over a batch on several devices would move every image between them.
 
     @jax.jit

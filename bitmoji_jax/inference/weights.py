@@ -32,7 +32,7 @@ BEST = "best.safetensors"
 _STAGE = re.compile(r"(refine|teach)([1-9][0-9]*)?")
 """Folders of later stages, with the round from the second on; the files of the first stage are in the run's folder."""
 
-_GUARD = "guard/"  # prefix of the names of its arrays
+_GUARD, _CRITICS = "guard/", "critics/"  # prefixes of the names of their arrays
 
 _FOLDER = Path(__file__).parent
 PRETRAINED = {
@@ -53,14 +53,21 @@ class Weights:
     """By name: g or s, perhaps r, and f; float32. `models/networks.py` says what they are."""
     guard: Guard | None = None
     """None for a checkpoint, and for weights of an earlier version."""
+    critics: dict[str, Params] = dataclasses.field(default_factory=dict)
+    """The discriminators of the stage by name, so that fine-tuning does not begin with blind ones; float32.
+
+    Empty for a checkpoint, for the weights in the package, and for weights of an earlier version.
+    """
 
 
 def save_weights(path: Path, weights: Weights, dtype: Any = jnp.float32) -> None:
-    """Writes one file, whole or not at all; the networks as `dtype` (bfloat16 halves the file)."""
+    """Writes one file, whole or not at all; the networks as `dtype` (bfloat16 halves the file), critics as bfloat16."""
     names = flax.traverse_util.flatten_dict(weights.networks, sep="/")
     arrays = {name: np.asarray(array).astype(dtype) for name, array in names.items()}
     if weights.guard is not None:
         arrays |= {_GUARD + name: array for name, array in weights.guard.arrays().items()}
+    critics = flax.traverse_util.flatten_dict(weights.critics, sep="/")
+    arrays |= {_CRITICS + name: np.asarray(array).astype(jnp.bfloat16) for name, array in critics.items()}
     metadata = {"config": to_json(weights.config), "images": str(weights.images)}
     write_atomic(path, safetensors.numpy.save(arrays, metadata))  # save_file would deny all others to read it
 
@@ -90,15 +97,21 @@ def load_weights(path: Path) -> Weights:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         config, images = from_json(metadata["config"]), int(metadata["images"])
-        of_guard = {n.removeprefix(_GUARD): arrays.pop(n) for n in list(arrays) if n.startswith(_GUARD)}
+        of_guard, of_critics = (
+            {n.removeprefix(prefix): arrays.pop(n) for n in list(arrays) if n.startswith(prefix)}
+            for prefix in (_GUARD, _CRITICS)
+        )
         guard = guard_from_arrays(of_guard) if of_guard else None
     except (safetensors.SafetensorError, KeyError, ValueError, json.JSONDecodeError) as error:
         raise InputError(f"{path} holds no weights of this package, or is damaged: {error!r}") from error
-    networks = flax.traverse_util.unflatten_dict({n: a.astype(np.float32) for n, a in arrays.items()}, sep="/")
+    networks, critics = (
+        flax.traverse_util.unflatten_dict({n: a.astype(np.float32) for n, a in named.items()}, sep="/")
+        for named in (arrays, of_critics)
+    )
     known = networks.keys() <= {"g", "f", "r", "s"} and networks.keys() & {"g", "s"}
     if not known or array_shapes(networks) != array_shapes({name: network_shapes(config, name) for name in networks}):
         raise InputError(f"{path} holds other arrays than its configuration: was it made by another version?")
-    return Weights(config, images, networks, guard)
+    return Weights(config, images, networks, guard, critics)
 
 
 def pretrained_weights(name: str | None = None) -> Weights:
@@ -120,8 +133,12 @@ def run_weights(run: Path, checkpoint: str | int | None = None) -> tuple[Weights
     Raises:
       InputError: there is no run, or it does not have this checkpoint.
     """
-    config = _run_config(run)
-    folder = next((f for f in reversed(stage_folders(run)) if (f / BEST).exists() or _steps(f)), run)
+    return stage_weights(next(reversed(begun_stages(run)), run), checkpoint)
+
+
+def stage_weights(folder: Path, checkpoint: str | int | None = None) -> tuple[Weights, str]:
+    """Loads the averaged networks of one stage, as `run_weights` does; of the first where `folder` is a run's."""
+    config = run_config(folder)
     if checkpoint is None:
         checkpoint = "best" if (folder / BEST).exists() else "latest"
     if checkpoint == "best":
@@ -143,10 +160,19 @@ def stage_folders(run: Path) -> list[Path]:
     return [run, *(path for _, path in sorted(later, key=lambda each: (int(each[0][2] or 1), each[0][1])))]
 
 
-def _run_config(run: Path) -> ExperimentConfig:
-    path = run / "config.json"
-    if _STAGE.fullmatch(run.name) and not path.exists():
-        path = run.parent / "config.json"
+def begun_stages(run: Path) -> list[Path]:
+    """Lists those of `stage_folders` that have weights."""
+    return [folder for folder in stage_folders(run) if (folder / BEST).exists() or _steps(folder)]
+
+
+def run_of_stage(folder: Path) -> Path:
+    """Returns the folder of the run that a stage's folder is of; a run's own is that of its first stage."""
+    return folder.parent if _STAGE.fullmatch(folder.name) and not (folder / "config.json").exists() else folder
+
+
+def run_config(run: Path) -> ExperimentConfig:
+    """Reads the configuration of a run, or of a stage's folder; InputError if there is none, or it cannot be read."""
+    path = run_of_stage(run) / "config.json"
     try:
         return from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

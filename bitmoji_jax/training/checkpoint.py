@@ -87,7 +87,7 @@ class Checkpointer:
                 images,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(_fields(state)),
-                    progress=ocp.args.JsonSave({**progress, "devices": jax.device_count()}),
+                    progress=ocp.args.JsonSave({**progress, "devices": _devices(state)}),
                     **_if_any(ocp.args.StandardSave, pools),
                 ),
             )
@@ -129,8 +129,8 @@ class Checkpointer:
 
     def _restore_one(self, images: int, state: TrainState, pools: Pools) -> Restored:
         progress = self._manager.restore(images, args=ocp.args.Composite(progress=ocp.args.JsonRestore())).progress
-        devices = progress["devices"]
-        same = devices == jax.device_count()
+        devices, here = progress["devices"], _devices(state)
+        same = devices == here
         pools_as_saved = _abstract(pools) if same else _on_host(pools, devices)
         restored = self._manager.restore(
             images,
@@ -142,11 +142,11 @@ class Checkpointer:
         stored = restored.pools if pools else {}
         dealt = {domain: dataclasses.replace(pools[domain], **fields) for domain, fields in stored.items()}
         if not same:
-            dealt = {domain: redeal(pool, jax.device_count()) for domain, pool in dealt.items()}
+            dealt = {domain: redeal(pool, here) for domain, pool in dealt.items()}
             dealt = jax.tree.map(
                 lambda new, like: jax.make_array_from_callback(new.shape, like.sharding, new.__getitem__), dealt, pools
             )
-            self._console.print(f"Continuing on {jax.device_count()} devices a run of {devices}: pools dealt out anew")
+            self._console.print(f"Continuing on {here} devices a run of {devices}: pools dealt out anew")
         return Restored(dataclasses.replace(state, **restored.state), dealt, progress)
 
     def _set_aside(self, images: int, error: Exception) -> None:
@@ -171,6 +171,10 @@ class Checkpointer:
             steps = self._manager.all_steps()
             safe = f"the checkpoint at {max(steps)} images is intact" if steps else "there is no checkpoint yet"
             raise RunError(f"cannot write a checkpoint to {self._folder}: {_reason(error)}; {safe}") from error
+
+
+def _devices(state: TrainState) -> int:
+    return len(state.images.sharding.device_set)
 
 
 def redeal(pool: ImagePool, devices: int) -> ImagePool:

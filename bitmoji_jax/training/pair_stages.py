@@ -252,7 +252,7 @@ def _pair_stage(
             epoch_images=epoch_images,
             batch_size=pairs.batch_size,
             # One by one on a CPU, where the feature maps of several images exceed the caches.
-            parts=pairs.batch_size // jax.device_count() if on_cpu() else 1,
+            parts=None if on_cpu() else 1,
             rate=functools.partial(_learning_rate, pairs.learning_rate, total),
             critic_rate=_CRITIC_RATE,
             beta1=0.5,

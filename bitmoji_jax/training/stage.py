@@ -22,7 +22,7 @@ class Schedule(NamedTuple):
     total: int  # images by the end of the stage, whole batches
     epoch_images: int
     batch_size: int  # over all devices
-    parts: int  # a device's batch is cut into; gradients are averaged over them
+    parts: int | None  # a device's batch is cut into, None: single images; gradients are averaged over them
     rate: Callable[[jax.Array], jax.Array]  # images seen -> Adam's step size of the networks
     critic_rate: float  # step size of the critics, over that of the networks
     beta1: float

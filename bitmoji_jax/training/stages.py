@@ -17,6 +17,11 @@ def stage_names(config: ExperimentConfig) -> list[str]:
     return ["translate", *pairs, *later]
 
 
+def stage_section(name: str) -> str:
+    """Returns the section of the configuration that holds the schedule of a stage: train, refine or teach."""
+    return "train" if name == "translate" else name.rstrip("0123456789")
+
+
 def stage_folder(run: Path, name: str) -> Path:
     """Returns where a stage keeps its files: the first in the run's folder, as runs of one stage do."""
     return run if name == "translate" else run / name

@@ -1,6 +1,7 @@
 """The loop: from a configuration and a folder to a finished, interrupted or continued run."""
 
 import functools
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import rich.console
+from jax.sharding import Mesh
 
 from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.config import ExperimentConfig
@@ -31,14 +33,14 @@ from bitmoji_jax.training.metrics_log import MetricsLog, ProgressLine
 from bitmoji_jax.training.profiler import Profiler
 from bitmoji_jax.training.samples import Sampler
 from bitmoji_jax.training.stage import Batch, Stage
-from bitmoji_jax.training.stages import make_stage, stage_folder, stage_names
+from bitmoji_jax.training.stages import make_stage, stage_folder, stage_names, stage_section
 from bitmoji_jax.training.step_monitor import Step, StepMonitor
 from bitmoji_jax.training.stop_signal import StopSignal
 from bitmoji_jax.training.train_state import Pools, TrainState, abstract_train_state, create_train_state
 from bitmoji_jax.training.train_step import TrainStep, lower_train_step
 from bitmoji_jax.training.validation import Validation
-from bitmoji_jax.training.warm_start import networks_to_start_from, start_from
-from bitmoji_jax.training.workdir import claimed
+from bitmoji_jax.training.warm_start import Start, load_start, start_from
+from bitmoji_jax.training.workdir import claimed, record
 
 _COMPILED_MS = 900_000  # for all processes to have compiled the step
 
@@ -56,7 +58,12 @@ class Hook(NamedTuple):
 
 
 def train(
-    config: ExperimentConfig, workdir: str | os.PathLike[str], *, overwrite: bool = False, profile_steps: int = 0
+    config: ExperimentConfig,
+    workdir: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    profile_steps: int = 0,
+    devices: int | None = None,
 ) -> None:
     """Trains to the end of the schedule, continuing the run in `workdir` if there is one.
 
@@ -68,6 +75,7 @@ def train(
       workdir: the run's folder.
       overwrite: remove the run in `workdir` and start again.
       profile_steps: steps to record with the JAX profiler, into `workdir`/profile.
+      devices: how many of this process's devices to train on; None: all, and those of the other processes.
 
     Raises:
       InputError: the configuration contradicts the run in `workdir`, or does not fit the data or the devices.
@@ -77,18 +85,20 @@ def train(
     workdir = Path(workdir)
     # Without markup: text in brackets, as in a path, is shown as it is.
     console = rich.console.Console(quiet=jax.process_index() > 0, highlight=False, soft_wrap=True, markup=False)
-    _check_batch(config)
+    mesh = _mesh(devices)
+    _check_batch(config, mesh.size)
     use_compilation_cache()
-    with claimed(workdir, config, overwrite=overwrite):
+    with claimed(workdir, config, overwrite=overwrite, console=console):
         dataset = open_dataset(config.data)
+        record(workdir, config, dataset)
         if dataset.paired_test:
             console.print(
                 "Training on the built-in synthetic set: drawn faces, no photos. For your own pictures: python -m "
                 "bitmoji_jax prepare --photos DIR --avatars DIR --out data/mine, then add --data.dir data/mine"
             )
-        console.print(_describe(config, dataset, workdir))
+        console.print(_describe(config, dataset, mesh, workdir))
         try:
-            _train(config, workdir, dataset, console, profile_steps)
+            _train(config, workdir, dataset, mesh, console, profile_steps)
         except OSError as error:
             raise RunError(f"the run stopped: {error}. Its newest checkpoint in {workdir} is intact") from error
         except jax.errors.JaxRuntimeError as error:
@@ -101,7 +111,12 @@ def train(
 
 
 def _train(
-    config: ExperimentConfig, workdir: Path, dataset: Dataset, console: rich.console.Console, profile_steps: int
+    config: ExperimentConfig,
+    workdir: Path,
+    dataset: Dataset,
+    mesh: Mesh,
+    console: rich.console.Console,
+    profile_steps: int,
 ) -> None:
     networks: dict[str, Params] = {}
     titles = stage_names(config)
@@ -109,11 +124,11 @@ def _train(
         stage = make_stage(config, title, networks, dataset.epoch_images)
         if len(titles) > 1:
             console.print(f"Stage {number} of {len(titles)}: {title}")
-        state = _train_stage(config, stage, workdir, dataset, console, profile_steps, networks)
+        state = _train_stage(config, stage, workdir, dataset, mesh, console, profile_steps, networks)
         trained = stage.networks_of(local(state.ema), local(state.frozen))
         networks |= trained
     if dataset.paired_test:
-        _print_paired_error(config, trained, dataset, console)
+        _print_paired_error(config, trained, dataset, mesh, console)
 
 
 def _train_stage(
@@ -121,6 +136,7 @@ def _train_stage(
     stage: Stage,
     workdir: Path,
     dataset: Dataset,
+    mesh: Mesh,
     console: rich.console.Console,
     profile_steps: int,
     earlier: Mapping[str, Params],
@@ -129,7 +145,7 @@ def _train_stage(
 
     `earlier` are the networks of the stages before, which `train.init_from` does not replace.
     """
-    log, mesh, folder = config.log, make_mesh(), stage_folder(workdir, stage.name)
+    log, folder = config.log, stage_folder(workdir, stage.name)
     batch_size, total = stage.schedule.batch_size, stage.schedule.total
 
     with ExitStack() as stack:
@@ -141,8 +157,8 @@ def _train_stage(
         start, progress_before = 0, {}
         if restored is not None:
             start, progress_before = int(restored.state.images), restored.progress
-            _check_dataset(dataset, progress_before["sizes"])
-            console.print(f"Continuing at {start:,} of {total:,} images")
+            rate = f", learning rate {float(stage.schedule.rate(restored.state.images)):.3g}" if start < total else ""
+            console.print(f"Continuing at {start:,} of {total:,} images{rate}")
         if start < total:
             # Compiled in the background, once the checkpoint has been read and agrees.
             batch = abstract_batch(dataset, batch_size, mesh)
@@ -150,10 +166,13 @@ def _train_stage(
             compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(lowered.compile)
         if restored is None:
             state, pools = create_train_state(stage, mesh)
-            state = start_from(state, stage.start, "the stage before")
+            state = start_from(state, Start(stage.start, {}), "the stage before")
             if (source := config.train.init_from) is not None:
-                given = {name: params for name, params in networks_to_start_from(source).items() if name not in earlier}
-                state = start_from(state, given, source)
+                begin = load_start(source)
+                new = {name: params for name, params in begin.networks.items() if name not in earlier}
+                state = start_from(state, Start(new, begin.critics), source)
+                if start < total and (missing := sorted(state.discriminators.keys() - begin.critics.keys())):
+                    console.print(f"{source} has no critics {', '.join(missing)}: they start from noise")
         else:
             state, pools = restored.state, restored.pools
 
@@ -169,7 +188,8 @@ def _train_stage(
             )
         )
         sampler = Sampler(config, stage, dataset, folder / "samples")
-        validation = Validation(config, stage, dataset, folder, console, best=progress_before.get("best"))
+        best = progress_before.get("best")
+        validation = Validation(config, stage, dataset, folder, console, mesh.local_devices, best=best)
 
         def save_samples(state: TrainState, pools: Pools, images: int) -> None:
             del pools
@@ -183,7 +203,7 @@ def _train_stage(
 
         def save_checkpoint(state: TrainState, pools: Pools, images: int) -> None:
             del images
-            progress = {"sums": metrics_log.sums(), "sizes": dataset.sizes(), "best": validation.best}
+            progress = {"sums": metrics_log.sums(), "best": validation.best}
             checkpoints.save(state, pools, progress)
 
         if start < total:
@@ -280,42 +300,45 @@ def run_steps(
     return state, None
 
 
-def _check_batch(config: ExperimentConfig) -> None:
-    devices, train = jax.device_count(), config.train
+def _mesh(devices: int | None) -> Mesh:
+    if devices is None:
+        return make_mesh()
+    if jax.process_count() > 1:
+        raise InputError("--devices is for a run of one process: start fewer processes, or hide devices from them")
+    if not 1 <= devices <= jax.device_count():
+        raise InputError(f"--devices {devices}: this machine has {jax.device_count()}")
+    return make_mesh(jax.devices()[:devices])
+
+
+def _check_batch(config: ExperimentConfig, devices: int) -> None:
+    train = config.train
     sizes = {"train": (train.batch_size, train.accumulation_steps), "refine": (config.refine.batch_size, 1)}
     sizes |= {"teach": (config.teach.batch_size, 1)}
-    for name in stage_names(config):
-        section = "train" if name == "translate" else name.rstrip("0123456789")
-        batch_size, parts = sizes[section]
+    used = {stage_section(name): sizes[stage_section(name)] for name in stage_names(config)}
+    for section, (batch_size, parts) in used.items():
         if batch_size % (devices * parts):
-            steps = f" × {parts} accumulation steps" if section == "train" else ""
-            raise InputError(
-                f"{section}.batch_size {batch_size} cannot be shared evenly by {devices} devices{steps}; make it a "
-                f"multiple of {devices * parts}"
-            )
+            steps = f" × {parts} accumulation steps" if parts > 1 else ""
+            larger = math.ceil(batch_size / (devices * parts)) * devices * parts
+            mend = f"make it {larger} or another multiple of {devices * parts}"
+            fewer = (n for n in range(devices - 1, 0, -1) if not any(size % (n * of) for size, of in used.values()))
+            if jax.process_count() == 1 and (enough := next(fewer, None)):
+                mend += f", or use fewer devices: --devices {enough}"
+            raise InputError(f"{section}.batch_size {batch_size} cannot be shared by {devices} devices{steps}: {mend}")
 
 
-def _check_dataset(dataset: Dataset, sizes: dict[str, int]) -> None:
-    if dataset.sizes() != sizes:
-        raise InputError(
-            f"the dataset has changed since the run began: {sizes} then, {dataset.sizes()} now; "
-            "put the old one back, use another --workdir, or --overwrite to start again"
-        )
-
-
-def _describe(config: ExperimentConfig, dataset: Dataset, workdir: Path) -> str:
+def _describe(config: ExperimentConfig, dataset: Dataset, mesh: Mesh, workdir: Path) -> str:
     sizes = " · ".join(f"{name} {count:,}" for name, count in dataset.sizes().items())
-    devices = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
+    devices = f"{mesh.size} × {mesh.devices[0].device_kind}"
     return f"{sizes} · {config.data.image_size} px · {devices} · {workdir}"
 
 
 def _print_paired_error(
-    config: ExperimentConfig, networks: dict[str, Params], dataset: Dataset, console: rich.console.Console
+    config: ExperimentConfig, networks: dict[str, Params], dataset: Dataset, mesh: Mesh, console: rich.console.Console
 ) -> None:
     pairs = dataset.test_pairs()
     photos = np.stack([dataset.read("testA", i)["image"] for i, _ in pairs])
     avatars = np.stack([dataset.read("testB", i)["image"] for _, i in pairs])
-    translated = make_translate(functools.partial(photo_to_avatar, config))(networks, photos)
+    translated = make_translate(functools.partial(photo_to_avatar, config), mesh.local_devices)(networks, photos)
     size = translated.shape[1]
     mean_avatar = resized(np.rint(dataset.mean_image("trainB"))[None].astype(np.uint8), size)[0]
     error = paired_error(translated, resized(photos, size), resized(avatars, size), mean_avatar)

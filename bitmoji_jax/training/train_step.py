@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from bitmoji_jax.models.networks import Params
 from bitmoji_jax.ops.platform import on_cpu
@@ -24,8 +25,8 @@ from bitmoji_jax.training.train_state import Pools, TrainState, average, make_op
 TrainStep = Callable[[TrainState, Pools, Batch], tuple[TrainState, Pools, Metrics]]
 
 
-def make_train_step(stage: Stage) -> TrainStep:
-    """Returns train_step(state, pools, batch) -> (state, pools, metrics), compiled for every device.
+def make_train_step(stage: Stage, mesh: Mesh | None = None) -> TrainStep:
+    """Returns train_step(state, pools, batch) -> (state, pools, metrics), compiled for all devices or those of `mesh`.
 
     `pools` and the uint8 `batch` have a leading axis of devices; state and pools are donated. Metrics are float32
     scalars, means over the global batch, taken before the update.
@@ -41,7 +42,7 @@ def make_train_step(stage: Stage) -> TrainStep:
     return jax.jit(
         jax.shard_map(
             step,
-            mesh=make_mesh(),
+            mesh=make_mesh() if mesh is None else mesh,
             in_specs=(REPLICATED, SHARDED, SHARDED),
             out_specs=(REPLICATED, SHARDED, REPLICATED),
             # With it, gradients of what is replicated would be summed over the devices before `pmean` sees them.
@@ -52,8 +53,9 @@ def make_train_step(stage: Stage) -> TrainStep:
 
 
 def lower_train_step(stage: Stage, batch: Any, state: TrainState, pools: Pools) -> jax.stages.Lowered:
-    """Traces the step, so that it can be compiled before there is anything to call it with; all may be abstract."""
-    step: Any = make_train_step(stage)
+    """Traces the step for the devices of the state, so that it can be compiled early; all may be abstract."""
+    placed: Any = state.images.sharding
+    step: Any = make_train_step(stage, placed.mesh)
     return step.lower(state, pools, batch)
 
 
@@ -81,7 +83,8 @@ def _make_device_step(stage: Stage) -> TrainStep:
     def gradients(loss: Callable, params: Params, state: TrainState, *samples: Pair) -> tuple[Params, Any, Metrics]:
         """Gradients, the images that the loss made, and its metrics; means over this device's batch."""
         grad_fn = jax.grad(loss, has_aux=True)
-        return _accumulate(lambda part: grad_fn(params, state, *part), samples, schedule.parts)
+        parts = schedule.parts or len(jax.tree.leaves(samples)[0])
+        return _accumulate(lambda part: grad_fn(params, state, *part), samples, parts)
 
     def descend(params: Params, opt_state: optax.OptState, grads: Params, rate: jax.Array) -> tuple:
         """New parameters, the new state of the optimizer, and the norm of the gradients over all devices."""

@@ -1,6 +1,7 @@
 """Scores taken while a run trains: a cheap KID, and alarms for two ways of failing that losses do not show."""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -40,6 +41,7 @@ class Validation:
         dataset: Dataset,
         folder: Path,
         console: rich.console.Console,
+        devices: Sequence[jax.Device],
         *,
         best: dict[str, float] | None = None,
     ) -> None:
@@ -51,6 +53,7 @@ class Validation:
           dataset: its images are read at the first call.
           folder: the stage's, for the best weights.
           console: for alarms.
+          devices: of this process, those that train.
           best: of a run that is continued.
         """
         self.best = best
@@ -58,8 +61,8 @@ class Validation:
         self._dataset = dataset
         self._stage = stage
         self._folder = folder
-        self._photo_to_avatar = make_translate(functools.partial(photo_to_avatar, config))
-        self._avatar_to_photo = make_translate(functools.partial(avatar_to_photo, config))
+        self._photo_to_avatar = make_translate(functools.partial(photo_to_avatar, config), devices)
+        self._avatar_to_photo = make_translate(functools.partial(avatar_to_photo, config), devices)
         self._console = console
 
     @functools.cached_property
@@ -111,7 +114,8 @@ class Validation:
             self.best = {"kid": scores["kid"], "images": images}
             cycled = self._avatar_to_photo(networks, avatars)
             guard = fit_guard(self._real_avatars, self._resized_photos, avatars, cycled)
-            save_weights(self._folder / BEST, Weights(self._config, images, jax.device_get(networks), guard))
+            kept = jax.device_get((networks, state.discriminators))
+            save_weights(self._folder / BEST, Weights(self._config, images, kept[0], guard, kept[1]))
         return scores
 
     def _alarm(self, images: int, what: str, remedy: str) -> None:
