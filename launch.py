@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import difflib
 import importlib
-import logging
 import pkgutil
 import sys
 from collections.abc import Callable
@@ -13,9 +12,10 @@ from typing import Annotated
 import tyro
 
 import experiments
+from bitmoji_jax.command import run_command
 from bitmoji_jax.config import REFINE_IMAGES, TEACH_IMAGES, ExperimentConfig
 from bitmoji_jax.distributed import check_process_flags, join, supervise
-from bitmoji_jax.errors import InputError, RunError
+from bitmoji_jax.errors import InputError
 
 _Text = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint="")]
 _Number = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
@@ -62,45 +62,35 @@ class Arguments:
 
 def main(argv: list[str]) -> int:
     """Runs the launcher; returns the exit code."""
-    # Orbax logs a failed write many times with tracebacks; the error that ends the run reports it once.
-    for library in ("absl", "asyncio"):
-        logging.getLogger(library).setLevel(logging.CRITICAL)
-    try:
-        arguments = parse(argv)
-        _check_distributed(arguments)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if arguments.distributed:
-        return supervise(lambda joined: _train(arguments, joined), timeout=arguments.join_timeout)
-    return _train(arguments)
+    return run_command(lambda: _run(argv))
 
 
-def _train(arguments: Arguments, joined: Callable[[], None] | None = None) -> int:
-    """Trains and returns the exit code; calls `joined` when all processes of a distributed run have joined."""
-    try:
-        if joined is not None:
-            join(*arguments.process, timeout=arguments.join_timeout)
-            joined()
-        # Imported after the processes have joined, because this uses devices.
-        import bitmoji_jax
+def _run(argv: list[str]) -> int:
+    arguments = parse(argv)
+    _check_distributed(arguments)
+    if not arguments.distributed:
+        _train(arguments)
+        return 0
+    return supervise(
+        lambda joined: run_command(lambda: _train(arguments, joined)),
+        timeout=arguments.join_timeout,
+    )
 
-        bitmoji_jax.train(
-            arguments.config,
-            arguments.workdir or f"runs/{arguments.exp}",
-            overwrite=arguments.overwrite,
-            profile_steps=arguments.profile,
-        )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as interrupt:
-        print(f"interrupted: {interrupt}" if str(interrupt) else "interrupted", file=sys.stderr)
-        return 130
-    return 0
+
+def _train(arguments: Arguments, joined: Callable[[], None] | None = None) -> None:
+    """Trains; calls `joined` when all processes of a distributed run have joined."""
+    if joined is not None:
+        join(*arguments.process, timeout=arguments.join_timeout)
+        joined()
+    # Imported after the processes have joined, because this uses devices.
+    import bitmoji_jax
+
+    bitmoji_jax.train(
+        arguments.config,
+        arguments.workdir or f"runs/{arguments.exp}",
+        overwrite=arguments.overwrite,
+        profile_steps=arguments.profile,
+    )
 
 
 def parse(argv: list[str]) -> Arguments:

@@ -1,21 +1,20 @@
 """The commands of `python -m bitmoji_jax`, also installed as `bitmoji`.
 
-Exit codes: 0 done; 2 bad usage or input, with one line on stderr that says what is wrong and how to mend it; 130
-interrupted.
+`command.run_command` gives the exit codes, and one line on stderr for every error.
 """
 
 import functools
-import io
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import rich.console
 import tyro
 
 from bitmoji_jax.cache import use_compilation_cache
+from bitmoji_jax.command import run_command
+from bitmoji_jax.console import make_console
 from bitmoji_jax.data.images import quiet_decoders
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.files import write_atomic
@@ -190,8 +189,7 @@ def translate(
     if not photos:
         raise InputError("name at least one photo or folder of photos")
     options = Options(direction, aligned, all_faces, force, format, transparent, grid)
-    console = rich.console.Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-    summary = translate_files(photos, out, _translator(run, checkpoint, weights), options, console)
+    summary = translate_files(photos, out, _translator(run, checkpoint, weights), options, make_console(stderr=True))
     print(f"{summary} -> {out}")
 
 
@@ -303,17 +301,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
       The exit code. Bad usage raises SystemExit(2), --help SystemExit(0).
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # for file names that are not UTF-8
+    return run_command(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(arguments: Sequence[str]) -> None:
     quiet_decoders()
-    try:
-        prog = "bitmoji" if Path(sys.argv[0]).stem == "bitmoji" else "python -m bitmoji_jax"
-        tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog=prog, args=arguments)
-    except (InputError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 0
+    prog = "bitmoji" if Path(sys.argv[0]).stem == "bitmoji" else "python -m bitmoji_jax"
+    tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog=prog, args=arguments)

@@ -12,10 +12,10 @@ from typing import Any
 
 import jax
 import numpy as np
-import rich.console
 
 from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.config import DataConfig, ExperimentConfig
+from bitmoji_jax.console import make_console
 from bitmoji_jax.data.pipeline import open_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation import altered_photos, photo_scores, set_scores
@@ -50,7 +50,7 @@ def evaluate(
       InputError: a run, checkpoint or dataset does not exist or cannot be read.
     """
     started = time.perf_counter()
-    console = rich.console.Console(highlight=False, soft_wrap=True, markup=False)
+    console = make_console()
     use_compilation_cache()
     names = _names(runs)
     weights = [run_weights(run, checkpoint) for run in runs]

@@ -12,6 +12,7 @@ import rich.console
 from aiohttp import web
 
 from bitmoji_jax.cache import use_compilation_cache
+from bitmoji_jax.console import make_console
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.web.app import make_app
@@ -33,7 +34,7 @@ def serve(translator: Translator, *, host: str, port: int, pretrained: bool) -> 
     Raises:
       InputError: the server cannot listen at this address.
     """
-    console = rich.console.Console(highlight=False, soft_wrap=True, markup=False)
+    console = make_console()
     use_compilation_cache()
     with _bind(host, port) as listener:
         console.print("Getting ready: compiling takes a minute the first time")

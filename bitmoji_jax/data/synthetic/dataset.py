@@ -13,9 +13,10 @@ import importlib.metadata
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
+import rich.console
 
 from bitmoji_jax.cache import cache_folder
+from bitmoji_jax.console import make_console
 from bitmoji_jax.data.builder import SPLITS, Example, write_dataset
 from bitmoji_jax.data.workers import map_in_workers
 from bitmoji_jax.errors import InputError
@@ -67,7 +68,7 @@ def synthetic_dataset(
     except OSError as error:
         failed = f"cannot keep the synthetic dataset in {cache} ({error.strerror})"
         raise InputError(f"{failed}: set XDG_CACHE_HOME to a writable folder") from error
-    console = Console(stderr=True, markup=False)
+    console = make_console(stderr=True)
     console.print(
         f"The built-in dataset is synthetic, drawn heads and not photos of people: "
         f"rendering {2 * (train_images + test_images):,} images of {size} px, once, into {cache}"
@@ -82,7 +83,7 @@ def synthetic_dataset(
 
 
 def _render(
-    size: int, train_images: int, test_images: int, seed: int, workers: int, console: Console
+    size: int, train_images: int, test_images: int, seed: int, workers: int, console: rich.console.Console
 ) -> dict[str, list[Example]]:
     """Renders the examples of each split."""
     # 0.7 s of imports that a set in the cache does not need.
