@@ -114,7 +114,12 @@ def prepare(
     print(report.summary(out))
     # Photos that were framed here are cut out or not, which a run has to know; others are as the user made them.
     not_cut_out = " --data.no-cut-out" if align and not cut_out else ""
-    print(f"next: python launch.py --exp res5 --data.dir {shlex.quote(str(out))}{not_cut_out}")
+    print(f"next: {_prog()} train --exp res5 --data.dir {shlex.quote(str(out))}{not_cut_out}")
+
+
+def train() -> None:
+    """Train an experiment, or continue its run: `train --exp NAME`; `train --help` lists the flags."""
+    # For the list of commands only: `_run` gives the words after it to the launcher, which parses them in two steps.
 
 
 def evaluate(
@@ -285,6 +290,7 @@ def _checkpoint(name: str | None) -> str | int | None:
 # Each command imports what it needs when it runs, so that --help and usage errors come at once.
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "prepare": prepare,
+    "train": train,
     "translate": translate,
     "evaluate": evaluate,
     "serve": serve,
@@ -301,10 +307,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
       The exit code. Bad usage raises SystemExit(2), --help SystemExit(0).
     """
-    return run_command(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+    return run_command(lambda: _run(sys.argv[1:] if arguments is None else list(arguments)))
 
 
-def _run(arguments: Sequence[str]) -> None:
+def _run(arguments: list[str]) -> int:
     quiet_decoders()
-    prog = "bitmoji" if Path(sys.argv[0]).stem == "bitmoji" else "python -m bitmoji_jax"
-    tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog=prog, args=arguments)
+    if arguments[:1] == ["train"]:
+        from bitmoji_jax import experiments, launcher
+
+        return launcher.main(arguments[1:], experiments, prog=f"{_prog()} train")
+    tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog=_prog(), args=arguments)
+    return 0
+
+
+def _prog() -> str:
+    """What the user typed to start this program."""
+    return "bitmoji" if Path(sys.argv[0]).stem == "bitmoji" else "python -m bitmoji_jax"

@@ -246,7 +246,7 @@ def test_long_run_on_a_cpu_is_announced(
     counting()
     monkeypatch.setattr(step_monitor, "_LONG_RUN", limit)
     train(config, tmp_path)
-    assert ("launch.py --exp demo" in capsys.readouterr().out) == said
+    assert ("--exp demo" in capsys.readouterr().out) == said
 
 
 def test_without_data_the_synthetic_set_is_used_and_the_paired_error_printed(
