@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from bitmoji_jax.cache import use_compilation_cache
-from bitmoji_jax.command import run_command
+from bitmoji_jax.command import expand_home, run_command
 from bitmoji_jax.console import make_console
 from bitmoji_jax.data.images import quiet_decoders
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.files import write_atomic
+from bitmoji_jax.files import make_folder, write_atomic
 
 if TYPE_CHECKING:
     from bitmoji_jax.data.framing import Frame, MeasureIta
@@ -170,12 +170,14 @@ def translate(
     format: Literal["png", "webp"] = "png",
     transparent: _Flag = False,
     grid: _Flag = False,
+    skip_existing: _Flag = False,
 ) -> None:
     """Turn photos into avatars.
 
     Reads photos of people (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC) and folders of them with all subfolders. Faces
     are found, turned upright, framed and cut out like the training photos. A file that cannot be used is skipped with a
-    line that says why. Existing files are never overwritten.
+    line that says why. Existing files are never overwritten. Avatars that this command made are left out of folders, so
+    --out may be among the photos.
 
     Args:
         photos: Files and folders.
@@ -188,13 +190,17 @@ def translate(
         format: File format of the avatars.
         transparent: Make the white background transparent.
         grid: Also write sheets of the faces beside their avatars: grid.png, grid-2.png and so on.
+        skip_existing: Leave out photos whose avatar is in --out already, to go on where a command was stopped.
     """
     from bitmoji_jax.inference.translate_files import Options, translate_files
 
     if not photos:
         raise InputError("name at least one photo or folder of photos")
-    options = Options(direction, aligned, all_faces, force, format, transparent, grid)
-    summary = translate_files(photos, out, _translator(run, checkpoint, weights), options, make_console(stderr=True))
+    make_folder(out, "--out")  # before the networks are loaded
+    options = Options(direction, aligned, all_faces, force, format, transparent, grid, skip_existing)
+    console = make_console(stderr=True)
+    console.print("Getting ready: compiling takes up to a minute the first time")
+    summary = translate_files(photos, out, _translator(run, checkpoint, weights), options, console)
     print(f"{summary} -> {out}")
 
 
@@ -208,7 +214,7 @@ def serve(
     """Serve a web page that turns photos into avatars.
 
     Needs the extra `web`: pip install 'bitmoji-jax[web]'. Photos are not kept, and the page loads nothing from other
-    servers. Ctrl-C or SIGTERM stops the server after the photos in progress.
+    servers. Ctrl-C or SIGTERM stops the server within 2 s, in which photos in progress are finished.
 
     Args:
         run: Folder of a run, or file of weights; by default the package's weights, which are for research only.
@@ -245,6 +251,7 @@ def export(
         raise InputError(f"{out} exists already: remove it first, or choose another name")
     if not out.parent.is_dir():
         raise InputError(f"there is no folder {out.parent} for {out.name}: create it first")
+    make_folder(out.parent, "the folder of --out,")
     from bitmoji_jax.models.networks import avatar_size
 
     try:
@@ -316,7 +323,7 @@ def _run(arguments: list[str]) -> int:
         from bitmoji_jax import experiments, launcher
 
         return launcher.main(arguments[1:], experiments, prog=f"{_prog()} train")
-    tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog=_prog(), args=arguments)
+    tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog=_prog(), args=expand_home(arguments))
     return 0
 
 

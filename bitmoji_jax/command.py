@@ -3,11 +3,12 @@
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bitmoji_jax.console import steady_streams
 from bitmoji_jax.errors import InputError, RunError
@@ -38,6 +39,14 @@ def run_command(command: Callable[[], int | None]) -> int:
             code, line = _explain(error)
             print(_printable(line), file=sys.stderr)
             return code
+
+
+def expand_home(words: Sequence[str]) -> list[str]:
+    """Replaces ~ where a word or the value of a flag (`--out=~/x`) begins with it, as shells do for words alone."""
+    return [
+        re.sub(r"^(--[\w.-]+=)?(~.*)$", lambda found: (found[1] or "") + os.path.expanduser(found[2]), word, flags=re.S)
+        for word in words
+    ]
 
 
 def _explain(error: BaseException) -> tuple[int, str]:

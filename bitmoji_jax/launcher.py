@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from bitmoji_jax.command import run_command
+from bitmoji_jax.command import expand_home, run_command
 from bitmoji_jax.config import REFINE_IMAGES, TEACH_IMAGES, ExperimentConfig
 from bitmoji_jax.distributed import check_process_flags, join, supervise
 from bitmoji_jax.errors import InputError
@@ -74,7 +74,7 @@ def main(argv: Sequence[str], experiments: ModuleType, *, prog: str) -> int:
 
 
 def _run(argv: Sequence[str], experiments: ModuleType, prog: str) -> int:
-    arguments = parse(argv, experiments, prog=prog)
+    arguments = parse(expand_home(argv), experiments, prog=prog)
     _check_distributed(arguments)
     if not arguments.distributed:
         _train(arguments)

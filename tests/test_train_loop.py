@@ -197,7 +197,7 @@ def test_loss_that_is_not_finite_stops_saves_the_batch_and_keeps_the_last_good_c
 
 def test_workdir_that_cannot_be_written_is_one_clear_line(config: ExperimentConfig, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot write to the workdir .*; choose another --workdir"):
+    with pytest.raises(InputError, match=r"--workdir .*: Not a directory. Choose another place"):
         train(config, tmp_path / "file" / "run")
 
 

@@ -24,6 +24,7 @@ from bitmoji_jax.evaluation.report.page import write_report
 from bitmoji_jax.evaluation.report.tables import format_count
 from bitmoji_jax.evaluation.results import Evaluation, RunResult, Score
 from bitmoji_jax.evaluation.testset import EFFICIENTNET, SQUEEZENET, Outputs, TestSet, make_test_set, read_split
+from bitmoji_jax.files import make_folder
 from bitmoji_jax.host import available_cores
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import Weights, run_weights
@@ -47,7 +48,7 @@ def evaluate(
       checkpoint: of every run: "best", "latest" or the number of images seen; None is the best if there is one.
 
     Raises:
-      InputError: a run, checkpoint or dataset does not exist or cannot be read.
+      InputError: a run, checkpoint or dataset does not exist or cannot be read, or `out` cannot be written to.
     """
     started = time.perf_counter()
     console = make_console()
@@ -56,6 +57,7 @@ def evaluate(
     weights = [run_weights(run, checkpoint) for run in runs]
     data_config = _data_config(data, names, [w.config for w, _ in weights])
     dataset = open_dataset(data_config)
+    make_folder(out, "--out")
     sizes = " · ".join(f"{name} {count:,}" for name, count in dataset.sizes().items())
     console.print(f"{format_count(len(runs), 'run')} on {sizes}")
     photos, avatars = read_split(dataset, "testA"), read_split(dataset, "testB")

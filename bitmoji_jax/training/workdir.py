@@ -12,7 +12,7 @@ from jax.experimental import multihost_utils
 
 from bitmoji_jax.config import ExperimentConfig, differences, from_json, to_json
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.files import write_atomic
+from bitmoji_jax.files import make_folder, write_atomic
 
 _LOCK = ".lock"
 
@@ -46,7 +46,7 @@ def claimed(workdir: Path, config: ExperimentConfig, *, overwrite: bool) -> Iter
 
 def _claim(stack: contextlib.ExitStack, workdir: Path, config: ExperimentConfig, overwrite: bool) -> None:
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
+        make_folder(workdir, "--workdir")
         lock = stack.enter_context((workdir / _LOCK).open("w"))
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if overwrite:
