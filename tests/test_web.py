@@ -537,6 +537,8 @@ def test_serving_ends_on_a_signal_after_the_requests_in_progress(
     number: signal.Signals, translator: Translator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "warm_up", lambda _: None)
+    monkeypatch.setattr(server, "_GRACE", 600)
+    monkeypatch.setattr(server, "_LAST", 600)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
@@ -578,7 +580,8 @@ def test_the_command_serves_the_weights_of_the_package_until_it_is_interrupted()
         lines = [process.stdout.readline() for _ in range(3)]
         address = re.match(r"http://127[.]0[.]0[.]1:(\d+) ", lines[2])
         assert address, lines
-        stop_during_a_request(int(address[1]), lambda: process.send_signal(signal.SIGINT))
+        assert ask(int(address[1]), "GET", "/")[0] == 200
+        process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         assert process.communicate()[1] == "interrupted\n"
     finally:

@@ -3,8 +3,10 @@
 import asyncio
 import functools
 import ipaddress
+import os
 import signal
 import socket
+import threading
 import time
 
 import numpy as np
@@ -12,12 +14,14 @@ import rich.console
 from aiohttp import web
 
 from bitmoji_jax.cache import use_compilation_cache
+from bitmoji_jax.console import make_console
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.web.app import make_app
 from bitmoji_jax.web.page import EXAMPLES, read_file
 
-_GRACE = 10.0  # seconds for the requests under way when it stops
+_GRACE = 1.5  # seconds for the requests under way when it stops
+_LAST = 2.0  # seconds after which it has stopped: a photo at work, which nothing can interrupt, is given up
 _IDLE = 30.0  # seconds that a connection may be idle
 
 
@@ -33,7 +37,7 @@ def serve(translator: Translator, *, host: str, port: int, pretrained: bool) -> 
     Raises:
       InputError: the server cannot listen at this address.
     """
-    console = rich.console.Console(highlight=False, soft_wrap=True, markup=False)
+    console = make_console()
     use_compilation_cache()
     with _bind(host, port) as listener:
         console.print("Getting ready: compiling takes a minute the first time")
@@ -69,10 +73,13 @@ async def _serve(
     """Serves until a signal comes; returns its number."""
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[int] = loop.create_future()
+    last: list[threading.Timer] = []
 
     def stop(number: int) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):  # a second one has its usual effect
             loop.remove_signal_handler(each)
+        last.append(threading.Timer(_LAST, os._exit, [130 if number == signal.SIGINT else 0]))
+        last[0].start()
         stopped.set_result(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -89,6 +96,8 @@ async def _serve(
         return await stopped
     finally:
         await runner.cleanup()
+        for timer in last:
+            timer.cancel()
 
 
 def _bind(host: str, port: int) -> socket.socket:
