@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import rich.console
 import tyro
 
-from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.data.images import quiet_decoders
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.files import write_atomic
@@ -262,7 +261,6 @@ def _translator(run: Path | None, checkpoint: str | None, weights: str | None) -
     """Loads the translator that --run, --checkpoint and --weights name."""
     from bitmoji_jax.inference.translator import Translator
 
-    use_compilation_cache()
     if run is not None and run.is_file() and checkpoint is None and weights is None:
         return Translator.from_file(run)
     return Translator.from_weights(_weights(run, checkpoint, weights))

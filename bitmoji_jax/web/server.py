@@ -11,7 +11,6 @@ import numpy as np
 import rich.console
 from aiohttp import web
 
-from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.web.app import make_app
@@ -34,7 +33,6 @@ def serve(translator: Translator, *, host: str, port: int, pretrained: bool) -> 
       InputError: the server cannot listen at this address.
     """
     console = rich.console.Console(highlight=False, soft_wrap=True, markup=False)
-    use_compilation_cache()
     with _bind(host, port) as listener:
         console.print("Getting ready: compiling takes a minute the first time")
         started = time.perf_counter()
