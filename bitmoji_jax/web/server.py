@@ -6,6 +6,8 @@ import ipaddress
 import signal
 import socket
 import time
+from collections.abc import Sequence
+from urllib.parse import SplitResult
 
 import numpy as np
 import rich.console
@@ -20,7 +22,9 @@ _GRACE = 10.0  # seconds for the requests under way when it stops
 _IDLE = 30.0  # seconds that a connection may be idle
 
 
-def serve(translator: Translator, *, host: str, port: int, pretrained: bool) -> None:
+def serve(
+    translator: Translator, *, host: str, port: int, pretrained: bool, public: Sequence[SplitResult] = ()
+) -> None:
     """Serves the page until SIGTERM or SIGINT; after SIGINT raises KeyboardInterrupt when all is closed.
 
     Args:
@@ -28,6 +32,7 @@ def serve(translator: Translator, *, host: str, port: int, pretrained: bool) -> 
       host: name or address of this machine; other machines can reach it unless it is a loopback address.
       port: 0 takes a free one.
       pretrained: whether the weights are those of the package, whose terms the page states.
+      public: addresses at which proxies show the page, of `parse_public_url`.
 
     Raises:
       InputError: the server cannot listen at this address.
@@ -38,7 +43,7 @@ def serve(translator: Translator, *, host: str, port: int, pretrained: bool) -> 
         started = time.perf_counter()
         warm_up(translator)
         console.print(f"Ready after {time.perf_counter() - started:.0f} s")
-        number = asyncio.run(_serve(translator, listener, pretrained, console))
+        number = asyncio.run(_serve(translator, listener, pretrained, public, console))
     if number == signal.SIGINT:
         raise KeyboardInterrupt
 
@@ -62,7 +67,11 @@ def warm_up(translator: Translator) -> None:
 
 
 async def _serve(
-    translator: Translator, listener: socket.socket, pretrained: bool, console: rich.console.Console
+    translator: Translator,
+    listener: socket.socket,
+    pretrained: bool,
+    public: Sequence[SplitResult],
+    console: rich.console.Console,
 ) -> int:
     """Serves until a signal comes; returns its number."""
     loop = asyncio.get_running_loop()
@@ -77,12 +86,14 @@ async def _serve(
         loop.add_signal_handler(number, functools.partial(stop, number))
     address, port = listener.getsockname()[:2]
     local = ipaddress.ip_address(address).is_loopback
-    runner = make_runner(make_app(translator, local=local, pretrained=pretrained))
+    runner = make_runner(make_app(translator, local=local, pretrained=pretrained, public=public))
     await runner.setup()
     try:
         await web.SockSite(runner, listener).start()
         if not local:
             console.print("Others in this network can reach it, and what they send is not encrypted")
+        for url in public:
+            console.print(f"{url.geturl()}, through your proxy")
         console.print(f"http://{_name(address)}:{port}  (Ctrl-C stops it)")
         return await stopped
     finally:
