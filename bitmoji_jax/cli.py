@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.command import expand_home, run_command
 from bitmoji_jax.console import make_console
 from bitmoji_jax.data.images import quiet_decoders
@@ -210,6 +209,11 @@ def serve(
     weights: _Packaged = None,
     host: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "127.0.0.1",
     port: Annotated[int, tyro.conf.arg(metavar="PORT")] = 7860,
+    public_url: Annotated[
+        tuple[str, ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(metavar="URL", help_behavior_hint="(optional, repeatable)"),
+    ] = (),
 ) -> None:
     """Serve a web page that turns photos into avatars.
 
@@ -220,14 +224,18 @@ def serve(
         run: Folder of a run, or file of weights; by default the package's weights, which are for research only.
         host: Address to listen at; by default only this computer can reach it. 0.0.0.0 opens it to the network.
         port: Port to listen at; 0 takes a free one.
+        public_url: Address of the page behind a reverse proxy, such as https://avatars.example.
     """
     try:
+        from bitmoji_jax.web.origin import parse_public_url
         from bitmoji_jax.web.server import serve as serve_page
     except ModuleNotFoundError as error:
         if error.name != "aiohttp":
             raise
         raise InputError("the web page needs the extra `web`: pip install 'bitmoji-jax[web]'") from error
-    serve_page(_translator(run, checkpoint, weights), host=host, port=port, pretrained=run is None)
+    public = [parse_public_url(url) for url in public_url]
+    translator = _translator(run, checkpoint, weights)
+    serve_page(translator, host=host, port=port, pretrained=run is None, public=public)
 
 
 def export(
@@ -272,7 +280,6 @@ def _translator(run: Path | None, checkpoint: str | None, weights: str | None) -
     """Loads the translator that --run, --checkpoint and --weights name."""
     from bitmoji_jax.inference.translator import Translator
 
-    use_compilation_cache()
     if run is not None and run.is_file() and checkpoint is None and weights is None:
         return Translator.from_file(run)
     return Translator.from_weights(_weights(run, checkpoint, weights))

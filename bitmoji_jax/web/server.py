@@ -8,12 +8,13 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Sequence
+from urllib.parse import SplitResult
 
 import numpy as np
 import rich.console
 from aiohttp import web
 
-from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.console import make_console
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.translator import Translator
@@ -25,7 +26,9 @@ _LAST = 2.0  # seconds after which it has stopped: a photo at work, which nothin
 _IDLE = 30.0  # seconds that a connection may be idle
 
 
-def serve(translator: Translator, *, host: str, port: int, pretrained: bool) -> None:
+def serve(
+    translator: Translator, *, host: str, port: int, pretrained: bool, public: Sequence[SplitResult] = ()
+) -> None:
     """Serves the page until SIGTERM or SIGINT; after SIGINT raises KeyboardInterrupt when all is closed.
 
     Args:
@@ -33,18 +36,18 @@ def serve(translator: Translator, *, host: str, port: int, pretrained: bool) -> 
       host: name or address of this machine; other machines can reach it unless it is a loopback address.
       port: 0 takes a free one.
       pretrained: whether the weights are those of the package, whose terms the page states.
+      public: addresses at which proxies show the page, of `parse_public_url`.
 
     Raises:
       InputError: the server cannot listen at this address.
     """
     console = make_console()
-    use_compilation_cache()
     with _bind(host, port) as listener:
         console.print("Getting ready: compiling takes a minute the first time")
         started = time.perf_counter()
         warm_up(translator)
         console.print(f"Ready after {time.perf_counter() - started:.0f} s")
-        number = asyncio.run(_serve(translator, listener, pretrained, console))
+        number = asyncio.run(_serve(translator, listener, pretrained, public, console))
     if number == signal.SIGINT:
         raise KeyboardInterrupt
 
@@ -68,7 +71,11 @@ def warm_up(translator: Translator) -> None:
 
 
 async def _serve(
-    translator: Translator, listener: socket.socket, pretrained: bool, console: rich.console.Console
+    translator: Translator,
+    listener: socket.socket,
+    pretrained: bool,
+    public: Sequence[SplitResult],
+    console: rich.console.Console,
 ) -> int:
     """Serves until a signal comes; returns its number."""
     loop = asyncio.get_running_loop()
@@ -86,12 +93,14 @@ async def _serve(
         loop.add_signal_handler(number, functools.partial(stop, number))
     address, port = listener.getsockname()[:2]
     local = ipaddress.ip_address(address).is_loopback
-    runner = make_runner(make_app(translator, local=local, pretrained=pretrained))
+    runner = make_runner(make_app(translator, local=local, pretrained=pretrained, public=public))
     await runner.setup()
     try:
         await web.SockSite(runner, listener).start()
         if not local:
             console.print("Others in this network can reach it, and what they send is not encrypted")
+        for url in public:
+            console.print(f"{url.geturl()}, through your proxy")
         console.print(f"http://{_name(address)}:{port}  (Ctrl-C stops it)")
         return await stopped
     finally:
