@@ -64,7 +64,8 @@ def prepare(
     truncated, too small, too large and duplicate images are left out and listed in prepare_report.json, with --align
     also photos without a usable face.
 
-    A table of labels has a column `file`, the path below the folder, and any of these: `gender` is male, female or
+    A table of labels has a column `file`, the path below the folder (in any case, and with folders in front, where that
+    can mean one file only), and any of these: `gender` is male, female or
     blank; `eyeL_x`, `eyeL_y` and the same for eyeR, nose, mouthL and mouthR are fractions of the image's width and
     height; any other column becomes an attribute. `ita` is the lightness of the skin, an angle in degrees; it is
     measured where it is not given and the face's landmarks are known or found.
