@@ -1,24 +1,22 @@
 """The commands of `python -m bitmoji_jax`, also installed as `bitmoji`.
 
-Exit codes: 0 done; 2 bad usage or input, with one line on stderr that says what is wrong and how to mend it; 130
-interrupted.
+`command.run_command` gives the exit codes, and one line on stderr for every error.
 """
 
 import functools
-import io
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import rich.console
 import tyro
 
-from bitmoji_jax.cache import use_compilation_cache
+from bitmoji_jax.command import expand_home, run_command
+from bitmoji_jax.console import make_console
 from bitmoji_jax.data.images import quiet_decoders
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.files import write_atomic
+from bitmoji_jax.files import make_folder, write_atomic
 
 if TYPE_CHECKING:
     from bitmoji_jax.data.framing import Frame, MeasureIta
@@ -66,7 +64,8 @@ def prepare(
     truncated, too small, too large and duplicate images are left out and listed in prepare_report.json, with --align
     also photos without a usable face.
 
-    A table of labels has a column `file`, the path below the folder, and any of these: `gender` is male, female or
+    A table of labels has a column `file`, the path below the folder (in any case, and with folders in front, where that
+    can mean one file only), and any of these: `gender` is male, female or
     blank; `eyeL_x`, `eyeL_y` and the same for eyeR, nose, mouthL and mouthR are fractions of the image's width and
     height; any other column becomes an attribute. `ita` is the lightness of the skin, an angle in degrees; it is
     measured where it is not given and the face's landmarks are known or found.
@@ -115,7 +114,12 @@ def prepare(
     print(report.summary(out))
     # Photos that were framed here are cut out or not, which a run has to know; others are as the user made them.
     not_cut_out = " --data.no-cut-out" if align and not cut_out else ""
-    print(f"next: python launch.py --exp res5 --data.dir {shlex.quote(str(out))}{not_cut_out}")
+    print(f"next: {_prog()} train --exp res5 --data.dir {shlex.quote(str(out))}{not_cut_out}")
+
+
+def train() -> None:
+    """Train an experiment, or continue its run: `train --exp NAME`; `train --help` lists the flags."""
+    # For the list of commands only: `_run` gives the words after it to the launcher, which parses them in two steps.
 
 
 def evaluate(
@@ -166,12 +170,14 @@ def translate(
     format: Literal["png", "webp"] = "png",
     transparent: _Flag = False,
     grid: _Flag = False,
+    skip_existing: _Flag = False,
 ) -> None:
     """Turn photos into avatars.
 
     Reads photos of people (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC) and folders of them with all subfolders. Faces
     are found, turned upright, framed and cut out like the training photos. A file that cannot be used is skipped with a
-    line that says why. Existing files are never overwritten.
+    line that says why. Existing files are never overwritten. Avatars that this command made are left out of folders, so
+    --out may be among the photos.
 
     Args:
         photos: Files and folders.
@@ -184,13 +190,16 @@ def translate(
         format: File format of the avatars.
         transparent: Make the white background transparent.
         grid: Also write sheets of the faces beside their avatars: grid.png, grid-2.png and so on.
+        skip_existing: Leave out photos whose avatar is in --out already, to go on where a command was stopped.
     """
     from bitmoji_jax.inference.translate_files import Options, translate_files
 
     if not photos:
         raise InputError("name at least one photo or folder of photos")
-    options = Options(direction, aligned, all_faces, force, format, transparent, grid)
-    console = rich.console.Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    make_folder(out, "--out")  # before the networks are loaded
+    options = Options(direction, aligned, all_faces, force, format, transparent, grid, skip_existing)
+    console = make_console(stderr=True)
+    console.print("Getting ready: compiling takes up to a minute the first time")
     summary = translate_files(photos, out, _translator(run, checkpoint, weights), options, console)
     print(f"{summary} -> {out}")
 
@@ -201,24 +210,33 @@ def serve(
     weights: _Packaged = None,
     host: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "127.0.0.1",
     port: Annotated[int, tyro.conf.arg(metavar="PORT")] = 7860,
+    public_url: Annotated[
+        tuple[str, ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(metavar="URL", help_behavior_hint="(optional, repeatable)"),
+    ] = (),
 ) -> None:
     """Serve a web page that turns photos into avatars.
 
     Needs the extra `web`: pip install 'bitmoji-jax[web]'. Photos are not kept, and the page loads nothing from other
-    servers. Ctrl-C or SIGTERM stops the server after the photos in progress.
+    servers. Ctrl-C or SIGTERM stops the server within 2 s, in which photos in progress are finished.
 
     Args:
         run: Folder of a run, or file of weights; by default the package's weights, which are for research only.
         host: Address to listen at; by default only this computer can reach it. 0.0.0.0 opens it to the network.
         port: Port to listen at; 0 takes a free one.
+        public_url: Address of the page behind a reverse proxy, such as https://avatars.example.
     """
     try:
+        from bitmoji_jax.web.origin import parse_public_url
         from bitmoji_jax.web.server import serve as serve_page
     except ModuleNotFoundError as error:
         if error.name != "aiohttp":
             raise
         raise InputError("the web page needs the extra `web`: pip install 'bitmoji-jax[web]'") from error
-    serve_page(_translator(run, checkpoint, weights), host=host, port=port, pretrained=run is None)
+    public = [parse_public_url(url) for url in public_url]
+    translator = _translator(run, checkpoint, weights)
+    serve_page(translator, host=host, port=port, pretrained=run is None, public=public)
 
 
 def export(
@@ -242,6 +260,7 @@ def export(
         raise InputError(f"{out} exists already: remove it first, or choose another name")
     if not out.parent.is_dir():
         raise InputError(f"there is no folder {out.parent} for {out.name}: create it first")
+    make_folder(out.parent, "the folder of --out,")
     from bitmoji_jax.models.networks import avatar_size
 
     try:
@@ -262,7 +281,6 @@ def _translator(run: Path | None, checkpoint: str | None, weights: str | None) -
     """Loads the translator that --run, --checkpoint and --weights name."""
     from bitmoji_jax.inference.translator import Translator
 
-    use_compilation_cache()
     if run is not None and run.is_file() and checkpoint is None and weights is None:
         return Translator.from_file(run)
     return Translator.from_weights(_weights(run, checkpoint, weights))
@@ -287,6 +305,7 @@ def _checkpoint(name: str | None) -> str | int | None:
 # Each command imports what it needs when it runs, so that --help and usage errors come at once.
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "prepare": prepare,
+    "train": train,
     "translate": translate,
     "evaluate": evaluate,
     "serve": serve,
@@ -303,17 +322,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
       The exit code. Bad usage raises SystemExit(2), --help SystemExit(0).
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # for file names that are not UTF-8
+    return run_command(lambda: _run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def _run(arguments: list[str]) -> int:
     quiet_decoders()
-    try:
-        prog = "bitmoji" if Path(sys.argv[0]).stem == "bitmoji" else "python -m bitmoji_jax"
-        tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog=prog, args=arguments)
-    except (InputError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    if arguments[:1] == ["train"]:
+        from bitmoji_jax import experiments, launcher
+
+        return launcher.main(arguments[1:], experiments, prog=f"{_prog()} train")
+    tyro.extras.subcommand_cli_from_dict(_COMMANDS, prog=_prog(), args=expand_home(arguments))
     return 0
+
+
+def _prog() -> str:
+    """What the user typed to start this program."""
+    return "bitmoji" if Path(sys.argv[0]).stem == "bitmoji" else "python -m bitmoji_jax"

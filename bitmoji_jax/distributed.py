@@ -15,7 +15,9 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from typing import TextIO, cast
 
+from bitmoji_jax.console import SteadyStream
 from bitmoji_jax.errors import InputError, RunError
 
 HEARTBEAT_TIMEOUT = 40
@@ -103,7 +105,7 @@ def supervise(train: Callable[[Callable[[], None]], int], *, timeout: int) -> in
         ours.close()
         os.close(read_end)
         # Python writes to stderr directly, C++ through the parent.
-        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+        sys.stderr = cast(TextIO, SteadyStream(os.fdopen(os.dup(2), "w", buffering=1)))
         os.dup2(write_end, 2)
         os.close(write_end)
         threading.Thread(target=_end_with_parent, args=(theirs,), daemon=True).start()
@@ -116,9 +118,11 @@ def supervise(train: Callable[[Callable[[], None]], int], *, timeout: int) -> in
         return code
     theirs.close()
     os.close(write_end)
-    # Ctrl-C in a terminal reaches the child too; SIGTERM may reach this process only.
+    # Ctrl-C in a terminal reaches the child too; SIGTERM and SIGHUP may reach this process only.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, lambda number, _: os.kill(child, number))
     _forward_stderr(read_end)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code >= 0:
@@ -147,8 +151,8 @@ def _forward_stderr(read_end: int) -> None:
         for line in lines:
             aborting = aborting or _ABORT_LOG.match(line) is not None
             if not aborting:  # the stack trace follows
-                sys.stderr.buffer.write(line)
-                sys.stderr.buffer.flush()
+                sys.stderr.write(line.decode(errors="backslashreplace"))
+                sys.stderr.flush()
 
 
 def _reason(signal_number: int, *, joined: bool, timeout: int) -> str:

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import os
 import stat
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -112,6 +113,30 @@ def _mode(path: Path) -> int | str:
         return "no permission"
     except OSError:  # also for a link to itself
         return "broken link"
+
+
+def make_folder(folder: Path, name: str) -> None:
+    """Makes a folder, unless it is there, and tries that files can be written into it.
+
+    Raises:
+        InputError: it cannot be made or written to. The message begins with `name`, such as "--out".
+    """
+    try:
+        check_link(folder, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        # What mkdir says of a file in the way is "File exists".
+        reason = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
+        raise InputError(f"{name} {folder}: {reason}. Choose another place") from error
+
+
+def check_link(path: Path, name: str) -> None:
+    """Raises InputError, beginning with `name`, where the path or a folder above it is a link to nothing."""
+    for each in (path, *path.parents):
+        if each.is_symlink() and not each.exists():
+            raise InputError(f"{name} {path}: {each} is a link to {os.readlink(each)}, which does not exist")
 
 
 def write_atomic(path: Path, contents: bytes | str) -> None:

@@ -8,12 +8,15 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from bitmoji_jax.forks import check_not_forked
+
 DATA_AXIS = "data"
 REPLICATED, SHARDED = PartitionSpec(), PartitionSpec(DATA_AXIS)
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """All devices of the run, those of other processes too, or `devices`, in one row."""
+    check_not_forked()
     return Mesh(np.array(jax.devices() if devices is None else devices), (DATA_AXIS,))
 
 

@@ -8,7 +8,8 @@ experiments/results/depth.json).
 """
 
 from bitmoji_jax.config import ExperimentConfig
-from experiments import res5
+
+from . import res5
 
 
 def get_experiment() -> ExperimentConfig:

@@ -1,5 +1,7 @@
 import functools
 import os
+import sys
+import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +57,13 @@ def _fast_networks() -> Iterator[None]:
         for module in (networks, features):
             patch.setattr(module, "jax", types.SimpleNamespace(**(vars(jax) | {"jit": jit})))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _own_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts back what a command sets for its whole process."""
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
 
 
 @pytest.fixture(scope="session")

@@ -91,3 +91,9 @@ def test_look_hides_avatars_among_real_ones(tiny_dataset: Path, tmp_path: Path) 
         assert files[0].read_bytes() == files[1].read_bytes()
         with Image.open(files[0]) as sheet:
             assert sheet.size == size
+
+
+def test_kill_soak(tiny_dataset: Path) -> None:
+    result = run("kill_soak", "--data", str(tiny_dataset), "--epochs", "8")
+    assert len(result["kills"]) == 3
+    assert result["different"] == []

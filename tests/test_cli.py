@@ -26,7 +26,7 @@ def test_prepare_prints_its_result_and_the_next_command(tmp_path: Path, capsys: 
     assert printed.splitlines() == [
         f"prepared {out}: " + " ".join(f"{split} {counts[split]}" for split in SPLITS) + " · dropped 1 (unreadable 1)"
         f", see {out}/prepare_report.json",
-        f"next: python launch.py --exp res5 --data.dir {out}",
+        f"next: python -m bitmoji_jax train --exp res5 --data.dir {out}",
     ]
     assert errors == ""
     assert cli.main(arguments) == 2

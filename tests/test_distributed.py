@@ -10,7 +10,8 @@ import psutil
 import pytest
 import rich.console
 
-import launch as launcher
+import experiments
+from bitmoji_jax import launcher
 from bitmoji_jax.distributed import check_process_flags
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.training.stop_signal import SAME_SIGNAL, StopSignal
@@ -54,7 +55,7 @@ def test_a_place_that_can_be_is_none(given: tuple[str | None, int | None, int | 
 def test_flags_that_contradict_each_other_exit_2_with_one_line(
     flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert launcher.main(["--exp", "demo", *flags]) == 2
+    assert launcher.main(["--exp", "demo", *flags], experiments, prog="launch.py") == 2
     printed = capsys.readouterr().err
     assert said in printed
     assert printed.count("\n") == 1

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bitmoji_jax.cache import cache_folder
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.augment import MIRRORED_LANDMARKS
 from bitmoji_jax.data.builder import Example, encode_image, write_dataset
@@ -180,7 +179,7 @@ def test_a_damaged_file_is_replaced(
     monkeypatch.setattr(judges_module, "train_judges", lambda *_, **__: trained.append(1) or judges)
     console = Console(record=True, width=200)
     load_judges(dataset, console)
-    (path,) = cache_folder().iterdir()
+    (path,) = (tmp_path / "bitmoji_jax").iterdir()
     content = path.read_bytes()
     path.write_bytes(
         {"cut": content[:-1000], "changed": content[:-8] + bytes(8), "text": b"not a tensor in it"}[damage]
@@ -193,12 +192,16 @@ def test_a_damaged_file_is_replaced(
     assert len(trained) == 2
 
 
+def full_disk(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
 def test_a_cache_that_cannot_be_written_is_reported_and_no_error(
     dataset: Dataset, judges: Judges, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(judges_module, "train_judges", lambda *_, **__: judges)
+    monkeypatch.setattr(judges_module, "_write", full_disk)
     console = Console(record=True, width=200)
     assert load_judges(dataset, console) is judges
     assert "could not be saved" in console.export_text()
@@ -212,10 +215,10 @@ def test_changed_labels_train_new_judges(
     load_judges(dataset, quiet)
     rows = [dict(dataset.splits["trainB"][i]) for i in range(240)]
     load_judges(Dataset({**dataset.splits, "trainB": rows}, SIZE), quiet)
-    assert len(list(cache_folder().iterdir())) == 1
+    assert len(list((tmp_path / "bitmoji_jax").iterdir())) == 1
     rows[7]["gender"] = 1 - rows[7]["gender"]
     load_judges(Dataset({**dataset.splits, "trainB": rows}, SIZE), quiet)
-    assert len(list(cache_folder().iterdir())) == 2
+    assert len(list((tmp_path / "bitmoji_jax").iterdir())) == 2
 
 
 def test_any_number_of_images_is_compiled_once(judges: Judges) -> None:

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from bitmoji_jax.data.images import decode_image
+from bitmoji_jax.data.labels import match_names
 from bitmoji_jax.data.prepare import prepare
 from bitmoji_jax.errors import InputError
 from tests.hostile_images import SIZE, orientation_exif, stored
@@ -94,7 +95,8 @@ def test_a_landmark_that_is_half_known(folders: Folders, tmp_path: Path) -> None
         (b"name,gender\n000.png,male\n", "no column `file`"),
         (b"", "no column `file`"),
         (b"file;gender\n000.png;male\n", "no column `file`"),
-        (b"file,gender\nx.png,male\n", "none of its 1 rows names a file"),
+        (b"file,gender\n0_1.png,male\n", "none of its 1 rows names a file in"),
+        (b"file,gender\n0_1.png,male\n", "such as 0_1.png; the nearest name of a file is 001.png"),
         (b"file,gender\n000.png,man\n", "line 2: gender is man"),
         (b"file,eyeL_x\n000.png,left\n", "line 2: eyeL_x is left"),
         (b"file,eyeL_x\n001.png,0.5\n000.png,64\n", "line 3: eyeL_x is 64, want a fraction"),
@@ -137,6 +139,54 @@ def test_what_is_odd_in_a_table_is_a_warning(folders: Folders, tmp_path: Path) -
     path.write_text("file,hat\n000.png,1\n001.png,1O\nx.png,1\ny.png,1\n")
     report = prepare([photos], avatars, out, size=SIZE, labels_photos=[path], workers=1)
     assert report.warnings == [
-        f"{path}: 2 rows name no file in {photos}, the first is x.png",
+        f"{path}: 2 rows name no file in {photos}, the first is x.png; the nearest name of a file is 005.png",
         "column hat becomes text: 1O (001.png) is no number",
+    ]
+
+
+NFC, NFD = "caf\u00e9.png", "cafe\u0301.png"
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "file"),
+    [
+        ({NFD}, NFC, NFD),
+        ({NFC}, NFD, NFC),
+        ({NFC, NFD}, NFC, NFC),
+        ({"sub/a.png"}, "sub\\a.png", "sub/a.png"),
+        ({"a.png"}, "./a.png", "a.png"),
+        ({"a.PNG", "b.png"}, "A.png", "a.PNG"),
+        ({"a.png", "A.png"}, "A.PNG", None),
+        ({"a.png", "A.png"}, "photos/A.png", "A.png"),
+        ({"a.png"}, "/home/me/photos/a.png", "a.png"),
+        ({"a.png"}, "C:\\Photos\\A.png", "a.png"),
+        ({"sub/a.png", "a.png"}, "photos/sub/a.png", "sub/a.png"),
+        ({"sub/a.png"}, "a.png", None),
+        ({"a.png"}, "ba.png", None),
+        ({"a\\b.png", "a/b.png"}, "a\\b.png", "a\\b.png"),
+    ],
+)
+def test_a_name_means_the_one_file_that_it_can_mean(files: set[str], name: str, file: str | None) -> None:
+    assert match_names({name}, files)[0].get(name) == file
+
+
+def test_a_guess_stands_for_one_name_only() -> None:
+    files = {"a.png", "b.png"}
+    meant, guessed = match_names({"one/a.png", "two/a.png", "one/b.png", "b.png"}, files)
+    assert (meant, guessed) == ({"b.png": "b.png"}, [])
+    meant, guessed = match_names({"one/a.png", "B.png"}, files)
+    assert (meant, guessed) == ({"one/a.png": "a.png", "B.png": "b.png"}, ["B.png", "one/a.png"])
+
+
+def test_labels_written_otherwise_are_used_and_guesses_are_said(folders: Folders, tmp_path: Path) -> None:
+    photos, avatars, out = folders
+    (photos / "000.png").rename(photos / NFD)
+    path = tmp_path / "labels.csv"
+    path.write_text(f"file,gender\n{NFC},male\nPhotos\\001.PNG,female\n", encoding="utf-8")
+    report = prepare([photos], avatars, out, size=SIZE, labels_photos=[path], workers=1)
+    splits = read(out)
+    rows = splits["trainA"] | splits["testA"]
+    assert (rows[NFD].gender, rows["001.png"].gender) == ("male", "female")
+    assert report.warnings == [
+        f"{path}: 1 names are written otherwise than the files: the first is Photos\\001.PNG, taken for 001.png"
     ]

@@ -6,7 +6,8 @@ import pytest
 
 import bitmoji_jax
 import experiments
-import launch
+from bitmoji_jax import cli, launcher
+from bitmoji_jax import experiments as packaged
 from bitmoji_jax.config import REFINE_IMAGES, TEACH_IMAGES, ExperimentConfig, GeneratorConfig
 from bitmoji_jax.errors import InputError, RunError
 
@@ -18,6 +19,14 @@ def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
 
 
+def parse(argv: list[str]) -> launcher.Arguments:
+    return launcher.parse(argv, experiments, prog="launch.py")
+
+
+def main(argv: list[str]) -> int:
+    return launcher.main(argv, experiments, prog="launch.py")
+
+
 def experiment(name: str) -> ExperimentConfig:
     return importlib.import_module(f"experiments.{name}").get_experiment()
 
@@ -25,14 +34,14 @@ def experiment(name: str) -> ExperimentConfig:
 def exit_of(argv: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
     """Exit code, and the output as one line without the frame around it."""
     with pytest.raises(SystemExit) as exit_:
-        launch.main(argv)
+        main(argv)
     printed = capsys.readouterr()
     return exit_.value.code, " ".join((printed.out + printed.err).replace("│", " ").split())
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_without_flags_the_experiment_is_that_of_its_file(name: str) -> None:
-    arguments = launch.parse(["--exp", name])
+    arguments = parse(["--exp", name])
     assert arguments.config == experiment(name)
     assert (arguments.exp, arguments.workdir, arguments.overwrite, arguments.profile) == (name, None, False, 0)
     assert not arguments.distributed
@@ -43,7 +52,7 @@ def test_flags_override_the_experiment_and_nothing_else() -> None:
         "--exp demo --workdir w --overwrite --data.dir d --data.no-flip --generator.upsample subpixel "
         "--train.batch-size 6 --train.learning_rate 1e-3 --log.metrics-every 10"
     )
-    arguments = launch.parse(flags.split())
+    arguments = parse(flags.split())
     demo = experiment("demo")
     assert arguments.config == dataclasses.replace(
         demo,
@@ -70,7 +79,7 @@ def test_flags_override_the_experiment_and_nothing_else() -> None:
     ],
 )
 def test_refine_adds_the_later_stages_and_flags_say_how_long_they_are(flags: str, refine: int, teach: int) -> None:
-    config = launch.parse(flags.split()).config
+    config = parse(flags.split()).config
     assert (config.refine.images, config.teach.images) == (refine, teach)
     of_the_file = experiment(next(word for word in flags.split() if word in EXPERIMENTS))
     assert dataclasses.replace(config.refine, images=0) == dataclasses.replace(of_the_file.refine, images=0)
@@ -84,8 +93,8 @@ def test_refine_adds_the_later_stages_and_flags_say_how_long_they_are(flags: str
 
 def test_init_from_is_short_for_the_field() -> None:
     flags = "--exp bitmoji --init-from pretrained --train.constant-epochs 0 --train.decay-epochs 0"
-    assert launch.parse(flags.split()).config.train.init_from == "pretrained"
-    assert launch.parse(["--exp", "bitmoji"]).config.train.init_from is None
+    assert parse(flags.split()).config.train.init_from == "pretrained"
+    assert parse(["--exp", "bitmoji"]).config.train.init_from is None
 
 
 def test_the_help_says_what_refine_adds(capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,7 +140,7 @@ def test_bad_usage_exits_2_and_names_the_right_flag(flags: str, named: str, caps
     ],
 )
 def test_bad_input_exits_2_with_one_line(flags: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert launch.main(flags.split()) == 2
+    assert main(flags.split()) == 2
     assert capsys.readouterr() == ("", line)
 
 
@@ -155,8 +164,8 @@ def test_help_lists_every_flag_with_the_defaults_of_the_experiment(
 def test_the_launcher_passes_its_arguments_to_train(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple] = []
     monkeypatch.setattr(bitmoji_jax, "train", lambda *args, **kwargs: calls.append((args, kwargs)))
-    assert launch.main(["--exp", "res3"]) == 0
-    assert launch.main(["--exp", "demo", "--workdir", "w", "--overwrite", "--profile", "5", "--devices", "2"]) == 0
+    assert main(["--exp", "res3"]) == 0
+    assert main(["--exp", "demo", "--workdir", "w", "--overwrite", "--profile", "5", "--devices", "2"]) == 0
     assert calls == [
         ((experiment("res3"), "runs/res3"), {"overwrite": False, "profile_steps": 0, "devices": None}),
         ((experiment("demo"), "w"), {"overwrite": True, "profile_steps": 5, "devices": 2}),
@@ -183,7 +192,7 @@ def test_an_error_is_an_exit_code_and_one_line_on_stderr(
         raise raised
 
     monkeypatch.setattr(bitmoji_jax, "train", train)
-    assert launch.main(["--exp", "demo"]) == code
+    assert main(["--exp", "demo"]) == code
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", line)
 
@@ -226,3 +235,22 @@ def test_demo_runs_on_the_built_in_data() -> None:
     demo = experiment("demo")
     assert (demo.data.dir, demo.data.name) == (None, None)
     assert demo.data.image_size == 64
+
+
+def test_a_checkout_and_the_package_have_the_same_experiments() -> None:
+    assert sorted(module.name for module in pkgutil.iter_modules(packaged.__path__)) == EXPERIMENTS
+    for name in EXPERIMENTS:
+        assert importlib.import_module(f"bitmoji_jax.experiments.{name}").get_experiment() == experiment(name)
+
+
+def test_the_command_train_is_the_launcher(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    calls: list[tuple] = []
+    monkeypatch.setattr(bitmoji_jax, "train", lambda *args, **kwargs: calls.append((args, kwargs)))
+    assert cli.main(["train", "--exp", "res3", "--workdir", "w"]) == 0
+    assert calls == [((experiment("res3"), "w"), {"overwrite": False, "profile_steps": 0, "devices": None})]
+    assert cli.main(["train", "--exp", "rez5"]) == 2
+    assert "did you mean res5?" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["train", "--exp", "demo", "--help"])
+    assert exit_.value.code == 0
+    assert "--train.batch-size" in capsys.readouterr().out

@@ -21,7 +21,8 @@ BLOCK = re.compile(r'^```(\w+) title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.D
 CHECK = """
 import json, sys, types
 import jax, numpy as np, onnxruntime
-import bitmoji_jax, launch
+import bitmoji_jax, experiments
+from bitmoji_jax import launcher
 from bitmoji_jax.config import ADDED_FIELDS, from_json, to_json
 from bitmoji_jax.evaluation import evaluate, set_scores
 from bitmoji_jax.inference.export_onnx import to_onnx
@@ -37,7 +38,7 @@ from bitmoji_jax.training.translate_stage import translate_stage
 words = "--exp mine --data.image-size 32 --generator.features 4 --generator.res-blocks 0 --discriminator.features 4"
 words += " --train.batch-size 1 --train.palette-weight 2 --discriminator.features-weight 0.5"
 words += " --data.landmark-maps"
-config = launch.parse(words.split()).config
+config = launcher.parse(words.split(), experiments, prog="launch.py").config
 mesh = make_mesh(jax.devices()[:1])
 stage = translate_stage(config, 12)
 state, pools = create_train_state(stage, mesh)
@@ -63,7 +64,7 @@ half = np.concatenate([black, white])
 outputs = types.SimpleNamespace(fake_y=half, test_set=types.SimpleNamespace(images={"y": black}))
 print(json.dumps({
     "package": bitmoji_jax.__file__,
-    "config": [config.data.image_size, launch.parse(["--exp", "mine"]).config.train.batch_size],
+    "config": [config.data.image_size, launcher.parse(["--exp", "mine"], experiments, prog="").config.train.batch_size],
     "round trip": from_json(to_json(config)) == config,
     "added": ADDED_FIELDS,
     "pretrained": pretrained_weights().config.train.palette_weight,

@@ -1,9 +1,13 @@
 """A run from end to end, and everything that may end it early; most with a step that only counts."""
 
+import contextlib
 import dataclasses
 import json
+import os
 import re
 import shutil
+import signal
+import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +27,7 @@ from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.inference.weights import load_weights
 from bitmoji_jax.lock import hold
 from bitmoji_jax.training import step_monitor, train_loop, validation
-from bitmoji_jax.training.train_loop import train
+from bitmoji_jax.training.train_loop import Interrupted, train
 from bitmoji_jax.training.train_state import Pools, TrainState
 from bitmoji_jax.training.train_step import Batch
 
@@ -54,8 +58,9 @@ def _cheap_features(monkeypatch: pytest.MonkeyPatch) -> None:
 class CountingStep:
     """A step that changes the averaged weights and counts; compiled, in the loop's eyes, by `compile`."""
 
-    def __init__(self, diverges_at: int | None = None) -> None:
+    def __init__(self, diverges_at: int | None = None, signal_at: int | None = None) -> None:
         self.diverges_at = diverges_at
+        self.signal_at = signal_at
         self.calls = 0
 
     def compile(self) -> "CountingStep":
@@ -63,6 +68,8 @@ class CountingStep:
 
     def __call__(self, state: TrainState, pools: Pools, batch: Batch) -> tuple[TrainState, Pools, dict[str, Any]]:
         self.calls += 1
+        if self.calls == self.signal_at:
+            signal.raise_signal(signal.SIGHUP)
         images = int(state.images) + batch["x"]["image"].shape[1]
         names = ("loss_generators", "loss_d_x", "loss_d_y", "cycle_x", "cycle_y")
         metrics = dict.fromkeys(names, np.float32(np.nan if images == self.diverges_at else 1 / images))
@@ -259,7 +266,7 @@ def test_loss_that_is_not_finite_stops_saves_the_batch_and_keeps_the_last_good_c
 
 def test_workdir_that_cannot_be_written_is_one_clear_line(config: ExperimentConfig, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot write to the workdir .*; choose another --workdir"):
+    with pytest.raises(InputError, match=r"--workdir .*: Not a directory. Choose another place"):
         train(config, tmp_path / "file" / "run")
 
 
@@ -341,7 +348,7 @@ def test_long_run_on_a_cpu_is_announced(
     counting()
     monkeypatch.setattr(step_monitor, "_LONG_RUN", limit)
     train(config, tmp_path)
-    assert ("launch.py --exp demo" in capsys.readouterr().out) == said
+    assert ("--exp demo" in capsys.readouterr().out) == said
 
 
 def test_without_data_the_synthetic_set_is_used_and_the_paired_error_printed(
@@ -362,3 +369,37 @@ def test_without_data_the_synthetic_set_is_used_and_the_paired_error_printed(
     assert "built-in synthetic set" in output
     assert "bitmoji_jax prepare" in output
     assert "3 test faces" in output
+
+
+@pytest.mark.parametrize("output", ["closed pipe", "full disk", "ASCII terminal"])
+def test_a_run_whose_terminal_is_closed_is_saved_whatever_becomes_of_its_output(
+    config: ExperimentConfig,
+    counting: Callable[..., CountingStep],
+    tmp_path: Path,
+    output: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counting(signal_at=3)
+    reader, writer = os.pipe()
+    os.close(reader)
+    if output != "closed pipe":
+        os.close(writer)
+    target = {"closed pipe": writer, "full disk": "/dev/full", "ASCII terminal": os.devnull}[output]
+    with contextlib.suppress(OSError), open(target, "w", encoding="ascii") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises(Interrupted, match="saved at 6 images"):
+            train(config, tmp_path)
+    assert checkpoints(tmp_path) == {6}
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+
+
+def test_under_nohup_a_run_goes_on_when_its_terminal_is_closed(
+    config: ExperimentConfig, counting: Callable[..., CountingStep], tmp_path: Path
+) -> None:
+    counting(signal_at=3)
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        train(config, tmp_path)
+    finally:
+        signal.signal(signal.SIGHUP, former)
+    assert checkpoints(tmp_path) == {12, 24}

@@ -58,10 +58,49 @@ def test_a_photo_becomes_its_avatar_under_a_free_name(
         assert avatar.size == (SIZE, SIZE)
         np.testing.assert_array_equal(np.asarray(avatar), np.asarray(translator.photo(photo)))
     # Again, from and to the same folder: nothing is overwritten, and what was made is not taken for a photo.
-    again, _ = run([tmp_path, photo], tmp_path, translator)
+    again, _ = run([tmp_path], tmp_path, translator)
     assert tree(tmp_path) == {"me.jpg", "me.png", "me-2.png"}
     assert again.written == [tmp_path / "me-2.png"]
+    assert "1 under another name, as theirs exists: --skip-existing leaves those photos out" in str(again)
     assert photo.read_bytes() == before
+
+
+@pytest.mark.parametrize("format", ["png", "webp"])
+def test_what_was_made_is_no_photo_the_next_time_wherever_it_goes(
+    astronaut: Image.Image, translator: Translator, tmp_path: Path, format: str
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    astronaut.save(photos / "me.webp")
+    (tmp_path / "link").symlink_to(photos)
+    options = Options(format=format, grid=True)  # type: ignore[arg-type]
+    for number, folder in enumerate((photos, tmp_path / "link", photos)):
+        summary, lines = run([folder], photos / f"out{number}", translator, options)
+        assert (summary.photos, summary.skipped, lines) == (1, {}, [])
+    # But as a picture to make a photo of, and where it is named itself.
+    avatar = photos / "out0" / f"me.{format}"
+    back = Options(direction="y2x")
+    assert run([photos / "out0"], tmp_path / "back", translator, back)[0].photos == 2
+    assert run([avatar], tmp_path / "named", translator, Options(aligned=True))[0].photos == 1
+
+
+def test_photos_whose_avatar_exists_are_left_out_on_request(translator: Translator, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8))
+    for name in ("a.jpg", "a.png", "b.png"):
+        picture.save(photos / name)
+    options = Options(aligned=True, skip_existing=True)
+    out.mkdir()
+    (out / "b.png").touch()  # begun by a process that was killed
+    assert [path.name for path in run([photos], out, translator, options)[0].written] == ["a.png", "a-2.png", "b-2.png"]
+    (out / "b.png").unlink()
+    (out / "a-2.png").unlink()
+    again, _ = run([photos], out, translator, options)
+    assert [path.name for path in again.written] == ["a-2.png", "b.png"]
+    assert "left out 1 whose avatar exists" in str(again)
+    nothing, _ = run([photos], out, translator, options)
+    assert (nothing.written, nothing.existing, nothing.renamed) == ([], 3, 0)
 
 
 def test_folders_keep_their_shape_and_one_bad_file_stops_nothing(
@@ -247,7 +286,9 @@ def test_the_command(astronaut: Image.Image, tmp_path: Path, capsys: pytest.Capt
     output, errors = capsys.readouterr()
     assert output.startswith("1 avatars of 1 photos in ")
     assert output.endswith(f"skipped 1 (unreadable 1) -> {tmp_path}/out\n")
-    assert errors.startswith(f"skipped {tmp_path}/none.jpg: unreadable")
+    ready, skipped = errors.splitlines()
+    assert ready.startswith("Getting ready")
+    assert skipped.startswith(f"skipped {tmp_path}/none.jpg: unreadable")
     assert Image.open(tmp_path / "out" / "me.png").size == (64, 64)
 
 

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 
 from bitmoji_jax.config import RefinerConfig
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.faces import networks
 from bitmoji_jax.inference.guard import fit_guard
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import save_weights
@@ -166,3 +168,94 @@ np.savez("found.npz", many=translator(photos), one=translator(photos[:1]), back=
     ):
         assert found[name].shape == expected.shape
         assert np.abs(found[name].astype(int) - expected).max() <= 1
+
+
+def test_threads_that_call_a_cold_translator_trace_each_program_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    traces = []
+    apply, detector = Generator.__call__, networks.detector
+
+    def counted(self: Generator, x: jax.Array, condition: jax.Array | None = None) -> jax.Array:
+        traces.append("generator")
+        return apply(self, x, condition)
+
+    def counted_detector(params: networks.Params, images: jax.Array) -> jax.Array:
+        traces.append("detector")
+        return detector(params, images)
+
+    monkeypatch.setattr(Generator, "__call__", counted)
+    monkeypatch.setattr(networks, "detector", counted_detector)
+    networks._compiled.cache_clear()
+    cold = Translator.from_weights(random_weights())
+    traces.clear()
+    photos, together = images(1), threading.Barrier(8)
+
+    def call() -> None:
+        together.wait()
+        cold.x2y(photos)
+        networks.run_network("detector", np.zeros((128, 128, 3), np.uint8))
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    networks._compiled.cache_clear()
+    assert sorted(traces) == ["detector", "generator"]
+
+
+_PROCESSES = """
+import multiprocessing, sys
+import jax, numpy as np
+import bitmoji_jax as bj
+
+photos = np.zeros((1, 32, 32, 3), np.uint8)
+
+def load():
+    global translator
+    translator = bj.Translator.from_file("w.safetensors")
+
+def translate(_):
+    return translator(photos).shape
+
+def work(call):
+    try:
+        return call()
+    except bj.InputError as error:
+        return str(error)
+
+def again():
+    load()
+
+def shared():
+    return translate(0)
+
+def faces():
+    return translator.align(np.zeros((90, 90, 3), np.uint8))
+
+if __name__ == "__main__":
+    with multiprocessing.get_context("fork").Pool(1, load) as early:  # before JAX has started
+        print(early.map_async(translate, [0]).get(100))
+    load()
+    translate(0)
+    assert jax.config.values["jax_compilation_cache_dir"] == sys.argv[1]
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        for call in (again, shared, faces):
+            print(pool.map_async(work, [call]).get(100))
+    with multiprocessing.get_context("spawn").Pool(1, load) as pool:
+        print(pool.map_async(translate, [0]).get(100))
+"""
+
+
+@pytest.mark.slow
+def test_forks_get_an_error_and_other_processes_avatars_and_the_cache_is_that_of_the_commands(tmp_path: Path) -> None:
+    save_weights(tmp_path / "w.safetensors", random_weights())
+    (tmp_path / "script.py").write_text(_PROCESSES)
+    environment = os.environ | {"PYTHONPATH": os.getcwd(), "XDG_CACHE_HOME": str(tmp_path)}
+    environment.pop("JAX_COMPILATION_CACHE_DIR")
+    cache = tmp_path / "bitmoji_jax" / "xla"
+    command = [sys.executable, "-W", "ignore", "script.py", str(cache)]
+    done = subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=environment, text=True)
+    lines = done.stdout.splitlines()
+    assert lines[0] == lines[4] == "[(1, 32, 32, 3)]"
+    assert all("JAX had started when this process was forked" in line for line in lines[1:4])
+    assert list(cache.iterdir())

@@ -64,7 +64,7 @@ def read(dataset: Dataset, split: str) -> np.ndarray:
 
 
 def state(x2y: Callable[[np.ndarray], np.ndarray]) -> Any:
-    return types.SimpleNamespace(ema={"g": x2y}, frozen={"f": lambda images: images})
+    return types.SimpleNamespace(ema={"g": x2y}, frozen={"f": lambda images: images}, discriminators={})
 
 
 def test_kid_is_that_of_translated_training_photos_against_training_avatars(

@@ -26,6 +26,7 @@ from bitmoji_jax.web import app as web_app
 from bitmoji_jax.web import server, upload
 from bitmoji_jax.web.app import make_app
 from bitmoji_jax.web.errors import MAX_BYTES, MAX_PIXELS, RequestError
+from bitmoji_jax.web.origin import parse_public_url
 from bitmoji_jax.web.page import EXAMPLES, load_page, read_file
 from bitmoji_jax.web.queue import RequestQueue
 from tests.html_tree import Node, Tree
@@ -120,6 +121,12 @@ def translator() -> Translator:
 @pytest.fixture(scope="module")
 def port(translator: Translator) -> Iterator[int]:
     with running(make_app(translator, local=True, pretrained=True)) as number:
+        yield number
+
+
+@pytest.fixture(scope="module")
+def public_port(translator: Translator) -> Iterator[int]:
+    with running(make_app(translator, local=True, pretrained=True, public=PUBLIC)) as number:
         yield number
 
 
@@ -380,6 +387,63 @@ def test_other_sites_and_other_hosts_are_refused(port: int, headers: dict[str, s
         assert ask(port, "GET", "/page.js", headers=headers)[0] == status
 
 
+PUBLIC = [parse_public_url("https://Avatars.example"), parse_public_url("https://example.org:8443/some/faces/")]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "avatars.example", "Origin": "https://avatars.example"}, ACCEPTED),  # proxy_set_header Host $host
+        ({"Host": "127.0.0.1:7860", "Origin": "https://avatars.example"}, ACCEPTED),  # as any nginx sends it
+        ({"Host": "AVATARS.example", "Origin": "https://avatars.example:443"}, ACCEPTED),
+        ({"Host": "example.org", "Origin": "https://example.org:8443", "Sec-Fetch-Site": "same-origin"}, ACCEPTED),
+        ({"Origin": "http://localhost:7860", "Host": "localhost:7860"}, ACCEPTED),
+        ({"Host": "avatars.example"}, ACCEPTED),
+        ({"Host": "127.0.0.1", "Origin": "http://avatars.example"}, 403),  # not encrypted: anyone between may be it
+        ({"Host": "127.0.0.1", "Origin": "https://example.org"}, 403),
+        ({"Host": "127.0.0.1", "Origin": "https://evil.example"}, 403),
+        ({"Host": "127.0.0.1", "Origin": "https://[evil"}, 403),
+        ({"Host": "avatars.example", "Origin": "https://avatars.example", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Host": "evil.example", "Origin": "https://evil.example"}, 421),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "/some/faces"])
+def test_behind_a_proxy_the_page_answers_at_its_public_addresses(
+    public_port: int, prefix: str, headers: dict[str, str], status: int
+) -> None:
+    found, _, answer = ask(public_port, "POST", f"{prefix}/api/avatar", b"text", headers)
+    assert found == status
+    if status != ACCEPTED:
+        assert "--public-url" in json.loads(answer)["error"]["message"]
+    body, form_headers = form([("photo", b"text")])
+    assert ask(public_port, "POST", f"{prefix}/", body, headers | form_headers)[0] == status
+    for path in ("/", "/page.js", "/examples/0.jpg"):
+        assert ask(public_port, "GET", prefix + path, headers=headers)[0] == (421 if status == 421 else 200)
+
+
+def test_a_public_page_does_not_say_that_photos_stay_on_this_computer(public_port: int) -> None:
+    assert b"the program on this computer" not in ask(public_port, "GET", "/")[2]
+
+
+@pytest.mark.parametrize("field", ["file", "photo", "me"])
+def test_a_form_with_a_file_gets_an_avatar_from_the_api_and_the_page(port: int, field: str) -> None:
+    def curl(path: str, *options: tuple[str, bytes]) -> tuple[int, bytes]:
+        body, headers = form([("photo", PHOTO), *options])
+        status, _, answer = ask(port, "POST", path, body.replace(b'name="photo"', f'name="{field}"'.encode()), headers)
+        return status, answer
+
+    status, answer = curl("/api/avatar")
+    assert (status, json.loads(answer)) == post(port, PHOTO)
+    status, answer = curl("/")
+    assert status == 200
+    assert b"Download the avatar" in answer
+    body, headers = form([("photo", NO_FACE), ("force", b"0")])
+    assert ask(port, "POST", "/api/avatar", body, headers)[0] == 422
+    assert ask(port, "POST", "/api/avatar?force=1", body, headers)[0] == 200
+    body, headers = form([("photo", NO_FACE), ("force", b"1")])
+    assert ask(port, "POST", "/api/avatar", body, headers)[0] == 200
+
+
 def test_in_a_network_any_host_name_is_accepted_but_not_other_sites(translator: Translator) -> None:
     with running(make_app(translator, local=False, pretrained=False)) as port:
         status, _, page = ask(port, "GET", "/", headers={"Host": "family.lan"})
@@ -483,6 +547,12 @@ def test_text_from_outside_the_page_is_escaped() -> None:
         (["--port", "70000"], "--port 70000: want 0 to 65535"),
         (["--host", "no.such.host.invalid"], "--host no.such.host.invalid: there is no such address"),
         (["--host", "192.0.2.1"], "cannot listen at 192.0.2.1 port 7860: "),
+        (["--public-url", "avatars.example"], "--public-url avatars.example: want an address as browsers show it"),
+        (["--public-url", "https://a:b"], "--public-url https://a:b: want an address"),
+        (
+            ["--public-url", "https://a.example", "--public-url", "https://b.example/?c"],
+            "--public-url https://b.example/?c",
+        ),
         (["--checkpoint", "best"], "--checkpoint is one of a run's: name the run's folder with --run"),
         (["--run", "nowhere"], "nowhere holds no run"),
         (["--weights", "rse5"], "the package has no weights 'rse5'; the nearest name is 'res5'"),
@@ -537,6 +607,8 @@ def test_serving_ends_on_a_signal_after_the_requests_in_progress(
     number: signal.Signals, translator: Translator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "warm_up", lambda _: None)
+    monkeypatch.setattr(server, "_GRACE", 600)
+    monkeypatch.setattr(server, "_LAST", 600)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
@@ -578,7 +650,8 @@ def test_the_command_serves_the_weights_of_the_package_until_it_is_interrupted()
         lines = [process.stdout.readline() for _ in range(3)]
         address = re.match(r"http://127[.]0[.]0[.]1:(\d+) ", lines[2])
         assert address, lines
-        stop_during_a_request(int(address[1]), lambda: process.send_signal(signal.SIGINT))
+        assert ask(int(address[1]), "GET", "/")[0] == 200
+        process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         assert process.communicate()[1] == "interrupted\n"
     finally:

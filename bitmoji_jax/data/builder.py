@@ -22,6 +22,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from bitmoji_jax.data.images import encode_image as encode_image
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.files import check_link, make_folder
 from bitmoji_jax.lock import has_ended, hold
 
 SPLITS = ("trainA", "trainB", "testA", "testB")  # A = X = photos, B = Y = bitmojis
@@ -85,8 +86,10 @@ def write_dataset(
 
 def check_free(out: Path) -> None:
     """Raises InputError unless a dataset can be written to `out`."""
-    empty = out.is_dir() and not any(out.iterdir())
-    if not empty and (out.exists() or out.is_symlink()):
+    check_link(out, "--out")
+    if os.path.ismount(out):
+        raise InputError(f"{out} is where a disk is mounted, which a new folder cannot replace: name a folder in it")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(f"{out} is already there: remove it first, or choose another place")
 
 
@@ -97,7 +100,7 @@ def scratch_folder(out: Path) -> Iterator[Path]:
     Killed runs leave theirs behind. A live run holds a lock in its own; those of ended ones are removed here.
     """
     out = out.resolve()
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent, "the folder of --out,")
     prefix = f".{out.name}.incomplete-"
     for left_over in out.parent.glob(f"{glob.escape(prefix)}*"):
         if (left_over / _LOCK).exists() and has_ended(left_over / _LOCK):

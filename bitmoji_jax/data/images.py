@@ -5,6 +5,8 @@ import dataclasses
 import functools
 import io
 import math
+import struct
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pi_heif
 import simplejpeg
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from bitmoji_jax.errors import InputError
 
@@ -27,6 +29,12 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b
 _JPEG: dict[str, Any] = {"format": "JPEG", "quality": 90, "subsampling": 0, "optimize": True}
 
 _PHOTO_SIDE = 2000  # longer side of a decoded photo: half of what phones take, so that JPEGs are decoded at half size
+
+MAX_PIXELS = 300_000_000
+"""Of a picture: the largest cameras of phones take 200 million. Pillow refuses a WebP of more than 178 million."""
+_LARGE = 50_000_000  # pixels above which a picture is reduced while it is decoded, and has the memory to itself
+_large_pictures = threading.Lock()
+_BAND = 1 << 22  # pixels converted and reduced at a time
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -111,14 +119,16 @@ def load_square(path: Path, size: int) -> tuple[np.ndarray, Framing]:
     """Decodes the central square of an image file: upright, in sRGB, alpha on white, the first frame.
 
     Returns uint8 [size, size, 3], and how it was cut out of the file's image. Raises UnusableImageError where there is
-    no usable image, or it has more pixels than `Image.MAX_IMAGE_PIXELS`, 89 million.
+    no usable image, or it has more than `MAX_PIXELS`.
     """
     with _opened(path) as image:
         if 2 * min(image.size) < size:
             detail = f"{image.width}x{image.height}, want at least {math.ceil(size / 2)} a side"
             raise UnusableImageError("too small", detail)
         orientation = _orientation(image)
-        upright, icc = _upright(image)
+        if _is_large(image):
+            image.draft(None, (3 * size, 3 * size))
+        upright, icc = _upright(image, min(image.size) / (3 * size))
         left, top, side = central_square(*upright.size)
         box = (left, top, left + side, top + side)
         # Colours are converted after resizing, where there are few pixels.
@@ -133,7 +143,7 @@ def load_photo(source: Path | bytes | Image.Image, *, max_pixels: int | None = N
 
     Args:
         source: A file, its contents, or an image that is open already.
-        max_pixels: A limit below `Image.MAX_IMAGE_PIXELS` (89 million), which always holds.
+        max_pixels: A limit below `MAX_PIXELS`, which always holds.
 
     Returns:
         uint8 [H, W, 3]; a longer side of more than 2,000 pixels is reduced to that.
@@ -143,7 +153,7 @@ def load_photo(source: Path | bytes | Image.Image, *, max_pixels: int | None = N
     """
     with _opened(source, max_pixels) as image:
         image.draft(None, (_PHOTO_SIDE, _PHOTO_SIDE))  # decodes a JPEG at a half or a quarter of its size, if large
-        upright, icc = _upright(image)
+        upright, icc = _upright(image, max(image.size) / (2 * _PHOTO_SIDE))
         # Not `thumbnail`, which changes an image that may be the caller's.
         if (scale := _PHOTO_SIDE / max(upright.size)) < 1:
             size = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
@@ -166,7 +176,7 @@ def quiet_decoders() -> None:
 def _opened(source: Path | bytes | Image.Image, max_pixels: int | None = None) -> Iterator[Image.Image]:
     """Opens an image; any error of opening or decoding it becomes an `UnusableImageError`."""
     file = None
-    limit = min(max_pixels or math.inf, Image.MAX_IMAGE_PIXELS or math.inf)
+    limit = min(max_pixels or MAX_PIXELS, MAX_PIXELS)
     with contextlib.ExitStack() as stack:
         try:
             if isinstance(source, Image.Image):
@@ -175,40 +185,87 @@ def _opened(source: Path | bytes | Image.Image, max_pixels: int | None = None) -
                 contents: BinaryIO = source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
                 file = stack.enter_context(contents)
                 image = stack.enter_context(_open(file))
-            # Pillow only warns up to twice its limit, and a warning cannot be caught in one thread alone.
             if image.width * image.height > limit:
-                raise Image.DecompressionBombError
+                raise UnusableImageError("too large", f"more than {limit:,} pixels")
+            if _is_large(image):
+                stack.enter_context(_large_pictures)
             yield image
         except UnusableImageError:
             raise
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            raise UnusableImageError("too large", f"more than {limit:,} pixels") from None
+        except Image.DecompressionBombError as error:  # Pillow's own, of a WebP
+            raise UnusableImageError("too large", str(error)) from None
         except Exception as error:  # decoders raise anything on broken files
             raise _unusable(error, file, source) from None
 
 
+def _is_large(image: Image.Image) -> bool:
+    return image.width * image.height > _LARGE
+
+
 def _open(file: BinaryIO) -> Image.Image:
-    image = Image.open(file, formats=_FORMATS)
+    image = _identified(file)
     if image.format == "PNG":
         image.verify()  # checksums, which decoding ignores; then the image has to be opened again
-        file.seek(0)
-        image = Image.open(file, formats=_FORMATS)
+        image = _identified(file)
     return image
 
 
-def _upright(image: Image.Image) -> tuple[Image.Image, bytes | None]:
-    """Returns the image decoded, upright, with 8 bits per channel, as L, RGB, RGBA or CMYK; and its ICC profile."""
+def _identified(file: BinaryIO) -> ImageFile.ImageFile:
+    """Does what `Image.open` does, whose limit of pixels is the whole process's."""
+    file.seek(0)
+    head = file.read(16)
+    for name in _FORMATS:
+        if name not in Image.OPEN:
+            Image.init()
+        factory, accept = Image.OPEN[name]
+        if accept is None or accept(head) is True:  # it may be a text that says why not
+            file.seek(0)
+            try:
+                return factory(file, "")
+            except (SyntaxError, IndexError, TypeError, struct.error):
+                continue
+    raise UnidentifiedImageError("of no known format")
+
+
+def _upright(image: Image.Image, by: float) -> tuple[Image.Image, bytes | None]:
+    """Returns the image decoded, upright, with 8 bits per channel, as L, RGB, RGBA or CMYK; and its ICC profile.
+
+    A large one is reduced by 2, 3 or 4, but not more than `by`; that loses at most 3 columns and rows at its edges.
+    """
     image.load()
     icc = image.info.get("icc_profile")
-    if (orientation := _orientation(image)) != 1:  # 1 after loading a TIFF, which Pillow turns itself
+    orientation = _orientation(image)  # 1 after loading a TIFF, which Pillow turns itself
+    factor = min(4, int(by)) if _is_large(image) else 1
+    image = _plain(image) if factor < 2 else _reduced(image, factor)
+    if orientation != 1:
         image = image.transpose(_UPRIGHT[orientation])
-    if image.mode.startswith(("I", "F")):
-        image = _eight_bit(image)
-    elif image.has_transparency_data:
-        image = image.convert("RGBA")
-    elif image.mode not in ("L", "RGB", "CMYK"):
-        image = image.convert("RGB")
     return image, icc
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Converts to 8 bits per channel: L, RGB, RGBA or CMYK."""
+    if image.mode.startswith(("I", "F")):
+        return _eight_bit(image)
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
+
+
+def _reduced(image: Image.Image, factor: int) -> Image.Image:
+    """Averages squares of `factor` pixels a side, band by band: a whole copy would take as much memory again."""
+    if image.mode.startswith(("I", "F")):
+        image = _eight_bit(image)  # by the maximum of the whole
+    width, height = image.width // factor, image.height // factor
+    rows = max(1, _BAND // image.width // factor)
+    reduced = None
+    for top in range(0, height, rows):
+        below = min(top + rows, height)
+        band = _plain(image.crop((0, factor * top, factor * width, factor * below))).reduce(factor)
+        if reduced is None:
+            reduced = Image.new(band.mode, (width, height))
+        reduced.paste(band, (0, top))
+    assert reduced is not None
+    return reduced
 
 
 def _in_srgb(image: Image.Image, icc: bytes | None) -> np.ndarray:

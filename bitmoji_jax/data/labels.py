@@ -1,15 +1,19 @@
 """Label CSVs: what is known about the images of a folder, by file name.
 
 Under a header, a row for each file. `file` is the path below the folder, with the folder's name in front where several
-folders have that path; `gender` is male, female, unknown or blank; the ten landmark columns (`eyeL_x`, `eyeL_y`,
+folders have that path; another form of Unicode, backslashes, other case and folders in front are understood where they
+can mean one file only. `gender` is male, female, unknown or blank; the ten landmark columns (`eyeL_x`, `eyeL_y`,
 `eyeR_x` to `mouthR_y`) are fractions of the stored image, where L is the left of the image. Every other column is an
 attribute. A blank means unknown.
 """
 
+import collections
 import csv
 import dataclasses
+import difflib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +40,7 @@ def read_labels(paths: Sequence[Path], files: Set[str], folder: str) -> tuple[di
     """Reads and merges the CSVs of one domain; `files` are the names of its files, `folder` says where they are.
 
     Returns:
-        The labels by file, and warnings, a line each.
+        The labels by file as in `files`, and warnings, a line each.
 
     Raises:
         InputError: a CSV cannot be read, has no `file` column, names none of `files`, has an invalid gender or
@@ -46,14 +50,16 @@ def read_labels(paths: Sequence[Path], files: Set[str], folder: str) -> tuple[di
     warnings = []
     for path in paths:
         known, unknown, outside = [], [], []
-        for where, cells in _rows(path):
-            file = cells.pop("file")
+        rows = [(where, cells, cells.pop("file")) for where, cells in _rows(path)]
+        meant, guessed = match_names({name for *_, name in rows}, files)
+        for where, cells, name in rows:
             if "gender" in cells:
                 cells["gender"] = cells["gender"].lower()
             _check(where, cells)
-            if file not in files:
-                unknown.append(file)
+            if name not in meant:
+                unknown.append(name)
                 continue
+            file = meant[name]
             known.append(file)
             if any(value < 0 or value > 1 for value in _landmarks(cells)):
                 outside.append(file)
@@ -62,18 +68,67 @@ def read_labels(paths: Sequence[Path], files: Set[str], folder: str) -> tuple[di
                 if row.setdefault(column, value) != value:
                     raise InputError(f"{where}: {column} of {file} is {value}, but elsewhere it is {row[column]}")
         if not known:
-            raise InputError(f"{path}: none of its {len(unknown)} rows names a file in {folder}")
+            example = f", such as {_nearest(unknown[0], files)}" if unknown else ""
+            raise InputError(f"{path}: none of its {len(unknown)} rows names a file in {folder}{example}")
+        if guessed:
+            first = f"the first is {guessed[0]}, taken for {meant[guessed[0]]}"
+            warnings.append(f"{path}: {len(guessed)} names are written otherwise than the files: {first}")
         if outside:
             where = f"{len(outside)} files have landmarks outside of the image, the first is {outside[0]}"
             warnings.append(f"{path}: {where}: are they fractions of its width and height?")
         if unknown:
-            warnings.append(f"{path}: {len(unknown)} rows name no file in {folder}, the first is {unknown[0]}")
+            nearest = _nearest(unknown[0], files)
+            warnings.append(f"{path}: {len(unknown)} rows name no file in {folder}, the first is {nearest}")
     labels = {}
     for file, cells in merged.items():
         landmarks = np.array(_landmarks(cells), np.float32).reshape(5, 2)
         attributes = {name: value for name, value in cells.items() if name not in {*_LANDMARKS, "gender"}}
         labels[file] = Label(cells.get("gender", "unknown"), landmarks, attributes)
     return labels, warnings
+
+
+def match_names(names: Set[str], files: Set[str]) -> tuple[dict[str, str], list[str]]:
+    """Finds the files that names mean.
+
+    Unicode in another form (macOS decomposes the names of files) and backslashes (Windows) mean the same. Other case
+    and folders in front are a guess: it stands where one file only can be meant, and by one name only.
+
+    Returns:
+        The file by name, where there is one, and the names for which it is a guess, sorted.
+    """
+    same, folded = _unique(files, _plain), _unique(files, lambda file: _plain(file).casefold())
+    certain: dict[str, str] = {}
+    guesses: dict[str, str] = {}
+    for name in names:
+        plain = _plain(name)
+        if name in files or plain in same:
+            certain[name] = name if name in files else same[plain]
+            continue
+        parts = plain.split("/")
+        ends = ["/".join(parts[i:]) for i in range(len(parts))]
+        found = [same[end] for end in ends if end in same]
+        found += [folded[end.casefold()] for end in ends if end.casefold() in folded]
+        if found:
+            guesses[name] = found[0]
+    claims = collections.Counter([*set(certain.values()), *guesses.values()])
+    guesses = {name: file for name, file in guesses.items() if claims[file] == 1}
+    return certain | guesses, sorted(guesses)
+
+
+def _plain(name: str) -> str:
+    parts = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
+    return "/".join(part for part in parts if part not in {"", "."})
+
+
+def _unique(files: Set[str], form: Callable[[str], str]) -> dict[str, str]:
+    """The files by their form, without those that share it."""
+    counts = collections.Counter(map(form, files))
+    return {form(file): file for file in files if counts[form(file)] == 1}
+
+
+def _nearest(name: str, files: Set[str]) -> str:
+    (nearest,) = difflib.get_close_matches(name, sorted(files), n=1, cutoff=0)
+    return f"{name}; the nearest name of a file is {nearest}"
 
 
 def attribute_types(labels: Iterable[tuple[str, Label]]) -> tuple[dict[str, type], list[str]]:

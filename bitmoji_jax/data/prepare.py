@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from rich.console import Console
 
+from bitmoji_jax.console import make_console
 from bitmoji_jax.data.builder import SPLITS, Example, check_free, scratch_folder, write_dataset
 from bitmoji_jax.data.framing import Frame, Job, MeasureIta, central_frame, encode
 from bitmoji_jax.data.images import UnusableImageError
@@ -197,7 +197,7 @@ def _decode_files(
     left_out: list[LeftOut] = []
     first: dict[bytes, str] = {}
     results = map_in_workers(functools.partial(encode, size=size), [job for *_, job in each], workers)
-    with contextlib.closing(results), progress_bar("decoding", len(each), Console(stderr=True)) as advance:
+    with contextlib.closing(results), progress_bar("decoding", len(each), make_console(stderr=True)) as advance:
         for (folder, name, _), result in zip(each, results, strict=True):
             advance()
             if isinstance(result, UnusableImageError):

@@ -12,10 +12,10 @@ from typing import Any
 
 import jax
 import numpy as np
-import rich.console
 
 from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.config import DataConfig, ExperimentConfig
+from bitmoji_jax.console import make_console
 from bitmoji_jax.data.fingerprint import Contents, kept_contents
 from bitmoji_jax.data.pipeline import Dataset, open_dataset
 from bitmoji_jax.errors import InputError
@@ -25,6 +25,7 @@ from bitmoji_jax.evaluation.report.page import write_report
 from bitmoji_jax.evaluation.report.tables import format_count
 from bitmoji_jax.evaluation.results import Evaluation, RunResult, Score
 from bitmoji_jax.evaluation.testset import EFFICIENTNET, SQUEEZENET, Outputs, TestSet, make_test_set, read_split
+from bitmoji_jax.files import make_folder
 from bitmoji_jax.host import available_cores
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import Weights, run_config, run_of_stage, run_weights
@@ -48,16 +49,17 @@ def evaluate(
       checkpoint: of every run: "best", "latest" or the number of images seen; None is the best if there is one.
 
     Raises:
-      InputError: a run, checkpoint or dataset does not exist or cannot be read.
+      InputError: a run, checkpoint or dataset does not exist or cannot be read, or `out` cannot be written to.
     """
     started = time.perf_counter()
-    console = rich.console.Console(highlight=False, soft_wrap=True, markup=False)
+    console = make_console()
     use_compilation_cache()
     names = _names(runs)
     weights = [run_weights(run, checkpoint) for run in runs]
     trained_on = [_contents(run) for run in runs]
     data_config = _data_config(data, names, [run_config(run) for run in runs], trained_on)
     dataset = _open(data_config, data, names[0])
+    make_folder(out, "--out")
     sizes = " · ".join(f"{name} {count:,}" for name, count in dataset.sizes().items())
     console.print(f"{format_count(len(runs), 'run')} on {sizes}")
     for name, contents in zip(names, trained_on, strict=True):

@@ -87,8 +87,9 @@ def load_judges(dataset: Dataset, console: Console, *, steps: int = STEPS) -> Ju
 
     The file is named by a digest of the dataset's rows and of the code that trains them. A damaged one is replaced.
     """
-    path = cache_folder() / f"judges-{_dataset_digest(dataset, steps)}.safetensors"
-    if path.exists():
+    cache = cache_folder()
+    path = None if cache is None else cache / f"judges-{_dataset_digest(dataset, steps)}.safetensors"
+    if path is not None and path.exists():
         try:
             return _read(path)
         except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
@@ -96,7 +97,8 @@ def load_judges(dataset: Dataset, console: Console, *, steps: int = STEPS) -> Ju
     console.print("Training the judges on the dataset's labels: about a minute, once for each dataset")
     judges = train_judges(dataset, steps=steps)
     try:
-        _write(path, judges)
+        if path is not None:
+            _write(path, judges)
     except OSError as error:
         console.print(f"The judges could not be saved: {error}")
     return judges
@@ -152,7 +154,6 @@ def _write(path: Path, judges: Judges) -> None:
     tensors = flax.traverse_util.flatten_dict(judges.params, sep="/")
     accuracies = [dataclasses.asdict(accuracy) for accuracy in judges.accuracies]
     record = {"accuracies": accuracies, "missing": judges.missing, "sha256": _tensor_digest(tensors)}
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, safetensors.numpy.save(tensors, {"judges": json.dumps(record)}))
 
 

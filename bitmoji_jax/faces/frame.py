@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.data.framing import Framed
 from bitmoji_jax.data.images import Framing, UnusableImageError, load_photo, load_square, read_orientation
 from bitmoji_jax.faces.align import FaceError, align, five_points
@@ -22,7 +21,6 @@ def aligned_frame(path: Path, size: int, *, cut_out: bool) -> Framed:
       UnusableImageError: there is no image, no face or none without faults (`FaceError`), or the crop is less than half
         as large as `size`.
     """
-    use_compilation_cache()  # this may be a process that has just started
     photo = load_photo(path)
     try:
         (face,) = align(photo, size=size, cut_out=cut_out)
@@ -48,7 +46,6 @@ def cut_out_frame(path: Path, size: int) -> Framed:
     Raises:
       UnusableImageError: there is no image, or no person in the middle of it.
     """
-    use_compilation_cache()
     image, framing = load_square(path, size)
     if not white_border(image):
         matte = person_matte(image, np.eye(2, 3), size)

@@ -5,6 +5,7 @@ block by block, not interpreted from TFLite graphs: that is shorter, and shows w
 """
 
 import functools
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.files import read_weights
+from bitmoji_jax.forks import check_not_forked
 from bitmoji_jax.ops.conv import depthwise_conv, patch_conv, xla_conv
 from bitmoji_jax.ops.platform import on_cpu
 
@@ -47,11 +50,18 @@ def load_params(network: str) -> Params:
 
 def run_network(name: str, image: np.ndarray) -> np.ndarray:
     """Applies "detector", "mesh" or "segmentation" to one image, uint8 [size, size, 3] of the side in `SIZES`."""
-    return np.asarray(_compiled(name)(load_params(name), image))
+    check_not_forked()
+    with _loading:
+        compiled, params = _compiled(name), load_params(name)
+    return np.asarray(compiled(params, image))
+
+
+_loading = threading.Lock()  # `functools.cache` alone lets threads that come at the same time each compile their own
 
 
 @functools.cache
 def _compiled(name: str) -> Callable[..., jax.Array]:
+    use_compilation_cache()
     network = {"detector": detector, "mesh": mesh, "segmentation": segmentation}[name]
     return jax.jit(lambda params, image: network(params, image[None].astype(jnp.float32) / 255)[0])
 

@@ -16,9 +16,9 @@ import rich.console
 from PIL import Image
 
 from bitmoji_jax.data.images import UnusableImageError, load_photo, load_square
-from bitmoji_jax.errors import InputError
+from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.faces.align import FaceError
-from bitmoji_jax.files import list_files
+from bitmoji_jax.files import list_files, make_folder, write_atomic
 from bitmoji_jax.host import available_cores
 from bitmoji_jax.inference.picture import before_after, transparent
 from bitmoji_jax.inference.translator import Portrait, Translator
@@ -27,6 +27,8 @@ from bitmoji_jax.progress import progress_bar
 _BATCH = 8  # faces translated together: one of the sizes that the translator is compiled for
 _MIN_QUALITY = 0.5  # of an avatar that is not reported as unusual
 _SHEET = 30  # portraits on a sheet; more would be hard to look at, and take memory
+_MADE_BY = "bitmoji-jax"  # in the metadata of what is written here, so that it is not taken for a photo later
+_SOFTWARE = 305  # the EXIF tag for it
 _ENCODERS: dict[str, dict[str, Any]] = {"png": {"optimize": True}, "webp": {"lossless": True}}
 
 
@@ -41,6 +43,7 @@ class Options:
     format: Literal["png", "webp"] = "png"
     transparent: bool = False
     grid: bool = False
+    skip_existing: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +58,10 @@ class Summary:
     """Why the other files have none, by name."""
     unusual: int
     """Number of avatars with a quality under 0.5, those of forced photos not counted."""
+    existing: int
+    """Number of photos that were left out because their avatar was there."""
+    renamed: int
+    """Number of avatars with another name because a file of theirs was there."""
     seconds: float
 
     def __str__(self) -> str:
@@ -65,6 +72,10 @@ class Summary:
             text += f" · skipped {len(self.skipped)} ({', '.join(f'{reason} {count}' for reason, count in counts)})"
         if self.unusual:
             text += f" · unusual {self.unusual}: check them"
+        if self.existing:
+            text += f" · left out {self.existing} whose avatar exists"
+        if self.renamed:
+            text += f" · {self.renamed} under another name, as theirs exists: --skip-existing leaves those photos out"
         return text
 
 
@@ -78,20 +89,18 @@ def translate_files(
     memory does not depend on their number.
 
     Args:
-      inputs: files and folders; files in `out` are left out.
+      inputs: files and folders; of folders, what this function has written is left out.
       out: a folder, created if necessary.
       console: for lines about single files, and a progress bar where it is a terminal.
 
     Raises:
       InputError: `out` cannot be written to, or no avatar was made.
+      RunError: an avatar cannot be written; those before it are kept.
     """
     started = time.perf_counter()
     out = Path(os.path.abspath(out))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {out}: {error.strerror}") from None
-    files, skipped = _list_inputs(inputs, out)
+    make_folder(out, "--out")
+    files, skipped = _list_inputs(inputs, with_avatars=options.direction == "y2x")
     for name, reason in skipped.items():
         console.print(f"skipped {_printable(name)}: {reason}")
     framed = options.aligned or options.direction == "y2x"
@@ -99,6 +108,10 @@ def translate_files(
         translator = Translator({"x2y": translator.y2x}, size=translator.input_size, cut_out=False)
     translate: Callable[[Any], list[Portrait]] = translator.translate_crops if framed else translator.translate_faces
     writer = _Writer(out, options)
+    listed = len(files)
+    if options.skip_existing:
+        files = writer.without_avatar(files)
+    existing = listed - len(files)
     photos: set[str] = set()
     unusual = 0
 
@@ -130,8 +143,9 @@ def translate_files(
                     unusual += 1
                     console.print(f"unusual {_printable(str(path))}: quality {portrait.quality:.2f} of 1")
         writer.finish()
-    summary = Summary(writer.written, len(photos), skipped, unusual, time.perf_counter() - started)
-    if not writer.written:
+    seconds = time.perf_counter() - started
+    summary = Summary(writer.written, len(photos), skipped, unusual, existing, writer.renamed, seconds)
+    if not writer.written and not existing:
         raise InputError(f"no avatar was made: {summary}")
     return summary
 
@@ -144,7 +158,7 @@ class _File(NamedTuple):
     target: Path
 
 
-def _list_inputs(inputs: Sequence[Path], out: Path) -> tuple[list[_File], dict[str, str]]:
+def _list_inputs(inputs: Sequence[Path], *, with_avatars: bool) -> tuple[list[_File], dict[str, str]]:
     """Lists the files to translate; and why others are skipped, by name."""
     files: list[_File] = []
     skipped: dict[str, str] = {}
@@ -155,13 +169,26 @@ def _list_inputs(inputs: Sequence[Path], out: Path) -> tuple[list[_File], dict[s
             files += [
                 _File(str(path / name), file, Path(name).with_suffix(""))
                 for name, file in listing.files.items()
-                if not Path(os.path.abspath(file)).is_relative_to(out)
+                if with_avatars or not _made_here(file)
             ]
         elif path.exists() and not path.is_file():  # reading a FIFO would block, and some devices have no end
             skipped[str(path)] = "not a file"
         else:
             files.append(_File(str(path), path, Path(path.stem)))
     return files, skipped
+
+
+def _made_here(path: Path) -> bool:
+    """Whether an image says that this module wrote it; a file that cannot be read does not."""
+    if path.suffix.lower().removeprefix(".") not in _ENCODERS:
+        return False
+    try:
+        with Image.open(path, formats=[name.upper() for name in _ENCODERS]) as image:
+            exif = Image.Exif()
+            exif.load(image.info.get("exif", b""))  # not getexif(), which decodes a PNG without one
+            return exif.get(_SOFTWARE) == _MADE_BY
+    except Exception:  # Pillow raises many kinds for a damaged file, which is reported when it is decoded
+        return False
 
 
 def _decoded_ahead(
@@ -186,7 +213,20 @@ class _Writer:
     def __init__(self, out: Path, options: Options) -> None:
         self._out, self._options = out, options
         self.written: list[Path] = []
+        self.renamed = 0
         self._sheet: list[Portrait] = []
+        self._names: set[Path] = set()
+
+    def without_avatar(self, files: Sequence[_File]) -> list[_File]:
+        """Returns the files whose avatar, under the name that `write` gives, is not there yet."""
+        counts: collections.Counter[Path] = collections.Counter()
+        left = []
+        for file in files:
+            counts[file.target] += 1
+            path = self._path(file.target, counts[file.target])
+            if not (path.is_file() and path.stat().st_size):
+                left.append(file)
+        return left
 
     def write(self, target: Path, portrait: Portrait) -> Path:
         avatar = Image.fromarray(portrait.avatar)
@@ -206,22 +246,41 @@ class _Writer:
 
     def _save(self, image: Image.Image, target: Path) -> Path:
         encoded = io.BytesIO()
-        image.save(encoded, self._options.format, **_ENCODERS[self._options.format])
-        folder = self._out / target.parent
-        path, number = folder / f"{target.name}.{self._options.format}", 1
+        exif = Image.Exif()
+        exif[_SOFTWARE] = _MADE_BY
+        image.save(encoded, self._options.format, exif=exif, **_ENCODERS[self._options.format])
+        path, number, before = self._path(target, 1), 1, False
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            while True:
-                try:
-                    with path.open("xb") as file:  # fails where the file exists
-                        file.write(encoded.getbuffer())
-                    return path
-                except FileExistsError:
-                    number += 1
-                    path = folder / f"{target.name}-{number}.{self._options.format}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            while not _taken(path):
+                before |= path not in self._names
+                number += 1
+                path = self._path(target, number)
+            self._names.add(path)
+            self.renamed += before
+            try:
+                write_atomic(path, encoded.getvalue())
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
+            return path
         except OSError as error:
             done = f"{len(self.written)} avatars are in {self._out}"
-            raise InputError(f"cannot write {path}: {error.strerror}; {done}") from error
+            raise RunError(f"cannot write {path}: {error.strerror}; {done}") from error
+
+    def _path(self, target: Path, number: int) -> Path:
+        """The path of the first, second, ... avatar of a name."""
+        name = target.name if number == 1 else f"{target.name}-{number}"
+        return self._out / target.parent / f"{name}.{self._options.format}"
+
+
+def _taken(path: Path) -> bool:
+    """Takes a name, with an empty file; returns False where there is a file already."""
+    try:
+        path.open("xb").close()
+    except FileExistsError:
+        return False
+    return True
 
 
 def _printable(name: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from PIL import Image
 
+from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.images import load_photo
 from bitmoji_jax.errors import InputError
@@ -66,7 +67,8 @@ class Translator:
 
     Made by `from_run`, `from_file`, `pretrained` or `from_weights`; InputError where they find no weights. `photo` and
     `portraits` take any photo of a person, `x2y` takes faces framed like those of training. A large batch is shared by
-    the devices of this process.
+    the devices of this process. Threads may share a translator. A forked process may not, where JAX had started before
+    the fork: InputError.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Translator:
     @classmethod
     def from_weights(cls, weights: Weights) -> "Translator":
         """Uses weights in memory, on all devices of this process."""
+        use_compilation_cache()
         config, networks = weights.config, weights.networks
         everywhere = NamedSharding(make_mesh(jax.local_devices()), REPLICATED)
         prepared = {name: _prepared(config, name, params, everywhere) for name, params in networks.items()}
@@ -118,6 +121,7 @@ class Translator:
         """Loads a file of weights, such as a run's best.safetensors, or an exported StableHLO file, which has no F."""
         if not zipfile.is_zipfile(path):
             return cls.from_weights(load_weights(Path(path)))
+        use_compilation_cache()
         config, images, photo_size, size, x2y = load_exported(path)
         return cls({"x2y": x2y}, size=size, input_size=photo_size, cut_out=config.data.cut_out, images=images)
 

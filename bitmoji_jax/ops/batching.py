@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from bitmoji_jax.forks import check_not_forked
 from bitmoji_jax.ops.image import check_images, resize, to_float, to_uint8
 from bitmoji_jax.ops.platform import on_cpu
 
@@ -38,6 +39,7 @@ def in_batches(function: Callable[[np.ndarray], Any], images: np.ndarray, batche
     `function` maps [B, H, W, C] to an array [B, ...] or a tree of them, `images` are [N, H, W, C], N may be 0, and
     `batches` are the values of B, descending. Returns NumPy arrays [N, ...] in the structure of `function`'s results.
     """
+    check_not_forked()
     parts: list[Any] = []
     start = 0
     while start < len(images) or not parts:

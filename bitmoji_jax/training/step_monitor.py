@@ -86,8 +86,7 @@ class StepMonitor:
         left = (end - start) / (last - first) * (self._progress.total - last)
         if left > _LONG_RUN and on_cpu():
             self._console.print(
-                f"This will take about {format_duration(left)} on this CPU. For a first result in minutes: "
-                "python launch.py --exp demo"
+                f"This will take about {format_duration(left)} on this CPU. For a first result in minutes: --exp demo"
             )
 
 

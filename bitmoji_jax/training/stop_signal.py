@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM ask a run to save and stop; all of its processes stop at the same step."""
+"""SIGINT, SIGTERM and SIGHUP ask a run to save and stop; all of its processes stop at the same step."""
 
 import os
 import signal
@@ -18,7 +18,10 @@ SAME_SIGNAL = 1.0
 
 
 class StopSignal:
-    """Records the first SIGINT or SIGTERM while it is entered; a later second one has its usual effect."""
+    """Records the first SIGINT, SIGTERM or SIGHUP while it is entered; a later second one has its usual effect.
+
+    A SIGHUP, of a terminal that is closed, is left alone where it is ignored, as under nohup.
+    """
 
     def __init__(self, console: rich.console.Console, clock: Callable[[], float] = time.monotonic) -> None:
         """Prints on `console` when a signal arrives; `clock` returns seconds."""
@@ -29,8 +32,9 @@ class StopSignal:
 
     def __enter__(self) -> "StopSignal":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._former[number] = signal.signal(number, self._note)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._former[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *exception: object) -> None:

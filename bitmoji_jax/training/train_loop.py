@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 
 from bitmoji_jax.cache import use_compilation_cache
 from bitmoji_jax.config import ExperimentConfig
+from bitmoji_jax.console import make_console
 from bitmoji_jax.data.pipeline import Dataset, abstract_batch, open_dataset, train_batches
 from bitmoji_jax.distributed import CONTINUE
 from bitmoji_jax.errors import InputError, RunError
@@ -46,7 +47,7 @@ _COMPILED_MS = 900_000  # for all processes to have compiled the step
 
 
 class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM came, and the run was saved."""
+    """SIGINT, SIGTERM or SIGHUP came, and the run was saved."""
 
 
 class Hook(NamedTuple):
@@ -83,8 +84,7 @@ def train(
       Interrupted: a signal came, and the run was saved.
     """
     workdir = Path(workdir)
-    # Without markup: text in brackets, as in a path, is shown as it is.
-    console = rich.console.Console(quiet=jax.process_index() > 0, highlight=False, soft_wrap=True, markup=False)
+    console = make_console(quiet=jax.process_index() > 0)
     mesh = _mesh(devices)
     _check_batch(config, mesh.size)
     use_compilation_cache()

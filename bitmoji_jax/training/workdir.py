@@ -16,7 +16,7 @@ from bitmoji_jax.config import ExperimentConfig, differences, from_json, longer,
 from bitmoji_jax.data.fingerprint import keep_contents, kept_contents
 from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.files import write_atomic
+from bitmoji_jax.files import make_folder, write_atomic
 from bitmoji_jax.lock import HeldError, hold
 from bitmoji_jax.training.stages import stage_folder, stage_names, stage_section
 
@@ -64,7 +64,7 @@ def _claim(
     console: rich.console.Console,
 ) -> None:
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
+        make_folder(workdir, "--workdir")
         stack.enter_context(hold(workdir / _LOCK, console.print))
         if overwrite:
             _clear(workdir)

@@ -4,11 +4,10 @@ Nothing is written: a photo stays in memory until its request is answered, and n
 """
 
 import asyncio
-import ipaddress
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult
 
 import jinja2
 from aiohttp import web
@@ -18,6 +17,7 @@ from bitmoji_jax.data.images import UnusableImageError, load_photo
 from bitmoji_jax.faces.align import FaceError
 from bitmoji_jax.inference.translator import Portrait, Translator
 from bitmoji_jax.web.errors import MAX_PIXELS, RequestError, unusable_photo
+from bitmoji_jax.web.origin import Handler, check_origin
 from bitmoji_jax.web.page import EXAMPLES, load_page, png_base64, read_file
 from bitmoji_jax.web.queue import RequestQueue
 from bitmoji_jax.web.upload import Upload, read_body, read_form
@@ -42,26 +42,33 @@ _HEADERS = {
 _FILES = {"page.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8"}
 _FILES |= {f"examples/{name}.jpg": "image/jpeg" for name in EXAMPLES}
 
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 def make_app(
-    translator: Translator, *, local: bool, pretrained: bool, queue: RequestQueue | None = None
+    translator: Translator,
+    *,
+    local: bool,
+    pretrained: bool,
+    public: Sequence[SplitResult] = (),
+    queue: RequestQueue | None = None,
 ) -> web.Application:
     """Makes the application that a server runs.
 
     Args:
       translator: makes the avatars.
-      local: whether the server listens to this computer only. Then it answers only to names of this computer, so that
-        no page can reach it under a name of its own (DNS rebinding).
+      local: whether the server listens to this computer only. Then it answers only to names of this computer and those
+        of `public`, so that no page can reach it under a name of its own (DNS rebinding).
       pretrained: whether the weights are those of the package, whose terms the page states.
+      public: addresses at which proxies show the page; their paths may be cut off by the proxy or not.
       queue: of this application alone; by default 16 requests may wait.
     """
-    page = load_page(local=local, pretrained=pretrained)
-    app = web.Application(middlewares=[_answer_errors(page), _check_origin(local)])
-    _Site(translator, page, queue or RequestQueue(_WAITING)).add_to(app)
-    for name, content_type in _FILES.items():
-        app.router.add_get(f"/{name}", _file_handler(read_file(name), content_type))
+    page = load_page(local=local and not public, pretrained=pretrained)
+    app = web.Application(middlewares=[_answer_errors(page), check_origin(local, public)])
+    site = _Site(translator, page, queue or RequestQueue(_WAITING))
+    app.on_cleanup.append(lambda _: site.close())
+    for prefix in {"", *(url.path.rstrip("/") for url in public)}:
+        site.add_to(app, prefix)
+        for name, content_type in _FILES.items():
+            app.router.add_get(f"{prefix}/{name}", _file_handler(read_file(name), content_type))
     app.on_response_prepare.append(_add_headers)
     return app
 
@@ -74,11 +81,15 @@ class _Site:
         self._page = page
         self._queue = queue
 
-    def add_to(self, app: web.Application) -> None:
-        app.router.add_get("/", self._show_page)
-        app.router.add_post("/", self._answer_form)
-        app.router.add_post("/api/avatar", self._answer_api)
-        app.on_cleanup.append(lambda _: self._queue.close())
+    def add_to(self, app: web.Application, prefix: str) -> None:
+        """Adds the page and the API to `app`, below the path `prefix`."""
+        app.router.add_get(f"{prefix}/", self._show_page)
+        app.router.add_post(f"{prefix}/", self._answer_form)
+        app.router.add_post(f"{prefix}/api/avatar", self._answer_api)
+
+    async def close(self) -> None:
+        """Waits for the photo at work."""
+        await self._queue.close()
 
     async def _show_page(self, request: web.Request) -> web.Response:
         del request
@@ -134,7 +145,7 @@ def _answer_errors(page: jinja2.Template) -> Middleware:
     """Turns errors into JSON for programs and into the page for people."""
 
     @web.middleware
-    async def answer(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except RequestError as raised:
@@ -146,7 +157,7 @@ def _answer_errors(page: jinja2.Template) -> Middleware:
             message = "Something went wrong here, and it is not your photo's fault. Try another one."
             error = RequestError(500, "failed", message)
         headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-        if request.path.startswith("/api/"):
+        if "/api/" in request.path:
             body = {"error": {"code": error.code, "message": error.message}}
             return web.json_response(body, status=error.status, headers=headers)
         text = page.render(error=error)
@@ -155,42 +166,12 @@ def _answer_errors(page: jinja2.Template) -> Middleware:
     return answer
 
 
-def _check_origin(local: bool) -> Middleware:
-    """Refuses requests from other sites' pages and, if `local`, names that are not this computer's."""
-
-    @web.middleware
-    async def check(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        if local and not _is_loopback(request.host):
-            raise RequestError(421, "wrong_host", "This address is not one of this server's.")
-        if request.method == "POST" and not _is_same_origin(request):
-            raise RequestError(403, "foreign_origin", "Another site's page sent this. Open this page itself.")
-        return await handler(request)
-
-    return check
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_same_origin(request: web.Request) -> bool:
-    """Whether the server's own page or a program sent a POST: browsers always name the origin, programs do not."""
-    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
-        return False
-    origin = request.headers.get("Origin")
-    return origin is None or urlsplit(origin).netloc.lower() == request.host.lower()
-
-
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     del request
     response.headers.update(_HEADERS)
 
 
-def _file_handler(content: bytes, content_type: str) -> _Handler:
+def _file_handler(content: bytes, content_type: str) -> Handler:
     async def send(request: web.Request) -> web.Response:
         del request
         return web.Response(body=content, headers={"Content-Type": content_type})

@@ -6,7 +6,7 @@ from bitmoji_jax.data.images import UnusableImageError
 from bitmoji_jax.faces.align import FaceError
 
 MAX_BYTES = 20_000_000  # a JPEG of 50 million pixels, as the largest of today's phones make them
-MAX_PIXELS = 51_000_000  # the same; the decoder's own limit is 89 million
+MAX_PIXELS = 51_000_000  # the same; files that are translated by the command may have 300 million
 
 _IMAGE_ERRORS = {
     "too large": (

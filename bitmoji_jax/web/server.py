@@ -3,25 +3,32 @@
 import asyncio
 import functools
 import ipaddress
+import os
 import signal
 import socket
+import threading
 import time
+from collections.abc import Sequence
+from urllib.parse import SplitResult
 
 import numpy as np
 import rich.console
 from aiohttp import web
 
-from bitmoji_jax.cache import use_compilation_cache
+from bitmoji_jax.console import make_console
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.web.app import make_app
 from bitmoji_jax.web.page import EXAMPLES, read_file
 
-_GRACE = 10.0  # seconds for the requests under way when it stops
+_GRACE = 1.5  # seconds for the requests under way when it stops
+_LAST = 2.0  # seconds after which it has stopped: a photo at work, which nothing can interrupt, is given up
 _IDLE = 30.0  # seconds that a connection may be idle
 
 
-def serve(translator: Translator, *, host: str, port: int, pretrained: bool) -> None:
+def serve(
+    translator: Translator, *, host: str, port: int, pretrained: bool, public: Sequence[SplitResult] = ()
+) -> None:
     """Serves the page until SIGTERM or SIGINT; after SIGINT raises KeyboardInterrupt when all is closed.
 
     Args:
@@ -29,18 +36,18 @@ def serve(translator: Translator, *, host: str, port: int, pretrained: bool) -> 
       host: name or address of this machine; other machines can reach it unless it is a loopback address.
       port: 0 takes a free one.
       pretrained: whether the weights are those of the package, whose terms the page states.
+      public: addresses at which proxies show the page, of `parse_public_url`.
 
     Raises:
       InputError: the server cannot listen at this address.
     """
-    console = rich.console.Console(highlight=False, soft_wrap=True, markup=False)
-    use_compilation_cache()
+    console = make_console()
     with _bind(host, port) as listener:
         console.print("Getting ready: compiling takes a minute the first time")
         started = time.perf_counter()
         warm_up(translator)
         console.print(f"Ready after {time.perf_counter() - started:.0f} s")
-        number = asyncio.run(_serve(translator, listener, pretrained, console))
+        number = asyncio.run(_serve(translator, listener, pretrained, public, console))
     if number == signal.SIGINT:
         raise KeyboardInterrupt
 
@@ -64,31 +71,42 @@ def warm_up(translator: Translator) -> None:
 
 
 async def _serve(
-    translator: Translator, listener: socket.socket, pretrained: bool, console: rich.console.Console
+    translator: Translator,
+    listener: socket.socket,
+    pretrained: bool,
+    public: Sequence[SplitResult],
+    console: rich.console.Console,
 ) -> int:
     """Serves until a signal comes; returns its number."""
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[int] = loop.create_future()
+    last: list[threading.Timer] = []
 
     def stop(number: int) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):  # a second one has its usual effect
             loop.remove_signal_handler(each)
+        last.append(threading.Timer(_LAST, os._exit, [130 if number == signal.SIGINT else 0]))
+        last[0].start()
         stopped.set_result(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, functools.partial(stop, number))
     address, port = listener.getsockname()[:2]
     local = ipaddress.ip_address(address).is_loopback
-    runner = make_runner(make_app(translator, local=local, pretrained=pretrained))
+    runner = make_runner(make_app(translator, local=local, pretrained=pretrained, public=public))
     await runner.setup()
     try:
         await web.SockSite(runner, listener).start()
         if not local:
             console.print("Others in this network can reach it, and what they send is not encrypted")
+        for url in public:
+            console.print(f"{url.geturl()}, through your proxy")
         console.print(f"http://{_name(address)}:{port}  (Ctrl-C stops it)")
         return await stopped
     finally:
         await runner.cleanup()
+        for timer in last:
+            timer.cancel()
 
 
 def _bind(host: str, port: int) -> socket.socket:

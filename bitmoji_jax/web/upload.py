@@ -26,7 +26,7 @@ class Upload:
 
 
 async def read_body(request: web.Request) -> Upload:
-    """Reads a photo from the body itself and the options from the query.
+    """Reads a photo from the body itself, or from a form (`curl -F file=@me.jpg`), and the options from the query.
 
     Raises:
       RequestError: it is empty, too large or too slow, or an option is neither 0 nor 1.
@@ -34,13 +34,17 @@ async def read_body(request: web.Request) -> Upload:
     options = {name: request.query.get(name, "0") for name in ("all_faces", "force")}
     if not set(options.values()) <= {"0", "1"}:
         raise bad_request("The options all_faces and force are 0 or 1.")
+    chosen = {name: value == "1" for name, value in options.items()}
+    if request.content_type == "multipart/form-data":
+        upload = await read_form(request)
+        return Upload(upload.photo, upload.all_faces or chosen["all_faces"], upload.force or chosen["force"])
     async with _limits(request):
         photo = await _read_all(request.content)
-    return _upload(photo, **{name: value == "1" for name, value in options.items()})
+    return _upload(photo, **chosen)
 
 
 async def read_form(request: web.Request) -> Upload:
-    """Reads a form of the fields `photo` or `example` (a name) and the options, which are there or not.
+    """Reads a form of one file or the field `example` (a name), and of the options, which are on unless 0.
 
     Raises:
       RequestError: it is empty, too large or too slow, or not the page's form.
@@ -58,7 +62,7 @@ async def read_form(request: web.Request) -> Upload:
         if name not in EXAMPLES:
             raise bad_request("There is no such example.")
         photo = read_file(f"examples/{name}.jpg")
-    return _upload(photo, all_faces="all_faces" in fields, force="force" in fields)
+    return _upload(photo, **{name: fields.get(name, b"0") != b"0" for name in ("all_faces", "force")})
 
 
 def _upload(photo: bytes, *, all_faces: bool, force: bool) -> Upload:
@@ -90,13 +94,14 @@ async def _read_all(stream: StreamReader) -> bytes:
 
 
 async def _read_fields(request: web.Request) -> dict[str, bytearray]:
-    """Reads a form; aiohttp's own `Request.post` would write the photo to the disk."""
+    """Reads a form, whose file becomes `photo`; aiohttp's own `Request.post` would write it to the disk."""
     fields: dict[str, bytearray] = {}
     async for part in await request.multipart():
         if not isinstance(part, BodyPartReader) or part.name is None or len(fields) == _FIELDS:
             raise ValueError("not the page's form")
-        limit = MAX_BYTES if part.name == "photo" else _FIELD_BYTES
-        field = fields[part.name] = bytearray()
+        name = part.name if part.filename is None else "photo"
+        limit = MAX_BYTES if name == "photo" else _FIELD_BYTES
+        field = fields[name] = bytearray()
         while chunk := await part.read_chunk(_CHUNK):
             field += chunk
             if len(field) > limit:

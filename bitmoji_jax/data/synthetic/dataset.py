@@ -6,19 +6,23 @@ share no head. In the test splits the photo and the avatar with the same id are 
 translation can be measured exactly. A score on this set says nothing about photos of people.
 """
 
+import atexit
 import contextlib
 import functools
 import hashlib
 import importlib.metadata
+import shutil
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
+import rich.console
 
 from bitmoji_jax.cache import cache_folder
+from bitmoji_jax.console import make_console
 from bitmoji_jax.data.builder import SPLITS, Example, write_dataset
 from bitmoji_jax.data.workers import map_in_workers
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.files import make_folder
 from bitmoji_jax.host import available_cores
 from bitmoji_jax.progress import progress_bar
 
@@ -44,7 +48,8 @@ def synthetic_dataset(
         train_images: Images in each of trainA and trainB.
         test_images: Pairs in testA and testB.
         seed: Seed of everything that is drawn.
-        cache_dir: Parent of the dataset's folder; None means `bitmoji_jax` in $XDG_CACHE_HOME or ~/.cache.
+        cache_dir: Parent of the dataset's folder; None means the cache folder, or without one a temporary folder that
+            this process removes when it ends.
         workers: Processes; None means one per available core.
 
     Returns:
@@ -57,17 +62,12 @@ def synthetic_dataset(
     if size < 16 or train_images < 1 or test_images < 1 or seed < 0:
         given = f"{size=}, {train_images=}, {test_images=}, {seed=}"
         raise InputError(f"want size >= 16, images >= 1, seed >= 0: got {given}")
-    cache = Path(cache_dir) if cache_dir is not None else cache_folder()
+    cache = Path(cache_dir) if cache_dir is not None else cache_folder() or _temporary_folder()
     out = cache / f"synthetic-{size}px-{train_images}+{test_images}-seed{seed}-{_renderer_digest()}"
     if _is_complete(out):
         return out
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=cache).close()
-    except OSError as error:
-        failed = f"cannot keep the synthetic dataset in {cache} ({error.strerror})"
-        raise InputError(f"{failed}: set XDG_CACHE_HOME to a writable folder") from error
-    console = Console(stderr=True, markup=False)
+    make_folder(cache, "the folder for the synthetic dataset,")
+    console = make_console(stderr=True)
     console.print(
         f"The built-in dataset is synthetic, drawn heads and not photos of people: "
         f"rendering {2 * (train_images + test_images):,} images of {size} px, once, into {cache}"
@@ -82,7 +82,7 @@ def synthetic_dataset(
 
 
 def _render(
-    size: int, train_images: int, test_images: int, seed: int, workers: int, console: Console
+    size: int, train_images: int, test_images: int, seed: int, workers: int, console: rich.console.Console
 ) -> dict[str, list[Example]]:
     """Renders the examples of each split."""
     # 0.7 s of imports that a set in the cache does not need.
@@ -101,6 +101,13 @@ def _render(
             attributes = dict(zip(ATTRIBUTES, map(float, values), strict=True))
             splits[job.split].append(Example(f"{kind}-{job.number:05d}", image, spec.gender, landmarks, attributes))
     return splits
+
+
+@functools.cache
+def _temporary_folder() -> Path:
+    folder = tempfile.mkdtemp(prefix="bitmoji_jax-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _renderer_digest() -> str:
