@@ -19,8 +19,10 @@ TRACEBACK = "BITMOJI_TRACEBACK"
 _LONGEST = 400  # characters of the message of an unexpected error: those of JAX may hold a whole program
 
 
-def run_command(command: Callable[[], int | None]) -> int:
+def run_command(command: Callable[[], int | None], tell: Callable[[int, str], None] | None = None) -> int:
     """Calls `command` and returns its exit code (None is 0), or that of the error that ended it.
+
+    The code and the line of an error are told to `tell`; without one, the line is printed.
 
     2 bad usage or input (`InputError`); 1 the work cannot go on (`RunError`, and errors of the system such as a full
     disk); 130 interrupted; 70 an error that nobody foresaw. SystemExit, of --help and bad usage, passes through.
@@ -37,7 +39,10 @@ def run_command(command: Callable[[], int | None]) -> int:
             if os.environ.get(TRACEBACK) == "1" and isinstance(error, Exception):
                 traceback.print_exc()
             code, line = _explain(error)
-            print(_printable(line), file=sys.stderr)
+            if tell is None:
+                print(_printable(line), file=sys.stderr)
+            else:
+                tell(code, _printable(line))
             return code
 
 
