@@ -13,6 +13,7 @@ import jinja2
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from bitmoji_jax.command import explain, tracebacks_wanted
 from bitmoji_jax.data.images import UnusableImageError, load_photo
 from bitmoji_jax.faces.align import FaceError
 from bitmoji_jax.inference.translator import Portrait, Translator
@@ -152,8 +153,8 @@ def _answer_errors(page: jinja2.Template) -> Middleware:
             error = raised
         except web.HTTPException:
             raise
-        except Exception:
-            logging.getLogger(__name__).exception("a request failed")
+        except Exception as unexpected:
+            logging.getLogger(__name__).error(explain(unexpected)[1], exc_info=tracebacks_wanted())
             message = "Something went wrong here, and it is not your photo's fault. Try another one."
             error = RequestError(500, "failed", message)
         headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
