@@ -121,18 +121,16 @@ def record(workdir: Path, config: ExperimentConfig, dataset: Dataset) -> None:
     Raises:
       InputError: the run was trained on another dataset, or a file cannot be read or written.
     """
-    try:
-        before, now = kept_contents(workdir), dataset.contents()
-        if before is not None and not before.agree(now):
-            counts = f"{before} then, {now} now" if before.sizes != now.sizes else "as many images, but other ones"
-            raise InputError(
-                f"{workdir} holds a run on another dataset, or its files have changed since: {counts}. Put the old one "
-                "back, use another --workdir, or --overwrite to start again"
-            )
-        if jax.process_index() == 0:
+    before, now = kept_contents(workdir), dataset.contents()
+    if before is not None and not before.agree(now):
+        counts = f"{before} then, {now} now" if before.sizes != now.sizes else "as many images, but other ones"
+        raise InputError(
+            f"{workdir} holds a run on another dataset, or its files have changed since: {counts}. Put the old one "
+            "back, use another --workdir, or --overwrite to start again"
+        )
+    if jax.process_index() == 0:
+        try:
             keep_contents(workdir, now)
             write_atomic(workdir / "config.json", to_json(config))
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"cannot read or write the files of the run in {workdir}: {error}") from error
+        except OSError as error:
+            raise InputError(f"cannot write to the workdir {workdir} ({error.strerror})") from error
