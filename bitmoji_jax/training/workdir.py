@@ -12,12 +12,13 @@ import orbax.checkpoint as ocp
 import rich.console
 from jax.experimental import multihost_utils
 
-from bitmoji_jax.config import ExperimentConfig, differences, from_json, longer, to_json
+from bitmoji_jax.config import ExperimentConfig, from_json, to_json
 from bitmoji_jax.data.fingerprint import keep_contents, kept_contents
 from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.files import write_atomic
 from bitmoji_jax.lock import HeldError, hold
+from bitmoji_jax.training.changes import differences, longer
 from bitmoji_jax.training.stages import stage_folder, stage_names, stage_section
 
 _LOCK = ".lock"
@@ -32,7 +33,7 @@ def claimed(
 
     Args:
       workdir: created where it does not exist.
-      config: may differ from the one in `workdir` where `config.differences` allows it.
+      config: may differ from the one in `workdir` where `changes.differences` allows it.
       overwrite: first remove all that `workdir` holds.
       console: for a line where the schedule of `config` is longer than that of the run, and where the lock takes long.
 
