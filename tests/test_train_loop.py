@@ -25,6 +25,7 @@ from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.inference.weights import load_weights
 from bitmoji_jax.lock import hold
+from bitmoji_jax.training import devices as of_run
 from bitmoji_jax.training import step_monitor, train_loop, validation
 from bitmoji_jax.training.train_loop import Interrupted, train
 from tests.counting_step import CountingStep
@@ -277,7 +278,7 @@ def test_a_batch_that_devices_cannot_share_is_refused_with_both_ways_out(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(train_loop, "make_mesh", lambda: types.SimpleNamespace(size=devices))
+    monkeypatch.setattr(of_run, "make_mesh", lambda: types.SimpleNamespace(size=devices))
     line = f"train.batch_size {batch_size} cannot be shared by {devices} devices: {mend}"
     with pytest.raises(InputError, match=f"^{re.escape(line)}$"):
         train(replace(config, train={"batch_size": batch_size}), tmp_path / "run")
