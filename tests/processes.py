@@ -74,7 +74,7 @@ def checkpoints(workdir: Path) -> set[int]:
 
 def newest_checkpoint(workdir: Path) -> dict[str, Any]:
     """All arrays of the newest checkpoint by their path: images seen, parameters, optimizers, averages, pools."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for item in ("state", "pools"):
         path = workdir / "checkpoints" / str(max(checkpoints(workdir))) / item
         if item == "pools" and not path.exists():  # a stage that keeps no images

@@ -1,10 +1,12 @@
 """The stages after CycleGAN: each trains one network on pairs that the run makes itself, on the devices, in the step.
 
 refine: R learns to restore an avatar y from G(F(y)), the faults that the generators really make, with the truth known.
-It learns what an avatar is from avatars alone. Noise, blur and JPEG on F(y) leave no code in it that G could read.
+It learns what an avatar is from avatars alone. Noise, blur and JPEG on F(y) leave no code in it that G could read. In a
+later round S draws in the place of G, and F(y) has the faults of real photos.
 
-teach: S learns photo -> avatar from (x, R(G(x))), where x is disturbed as people's photos are (shadow, light,
-background, cuts, accessories) and its target is made from the undisturbed one, with the colours of its skin and hair.
+teach: S learns photo -> avatar from two kinds of pairs: (x, R(G(x))) of photos, or what S and R of the round before
+make of them, and (F(y), y) of avatars. Both photos are disturbed as people's are (shadow, light, background, cuts,
+accessories), F(y) is bent too; the target is that of the undisturbed one.
 
 Both compare with the target in pixels and in the feature maps of EfficientNet-Lite0, and both have critics on these
 maps: of patches, real avatars against drawn ones, and of gender. So a score of such a run is taken by another network.
