@@ -19,8 +19,10 @@ TRACEBACK = "BITMOJI_TRACEBACK"
 _LONGEST = 400  # characters of the message of an unexpected error: those of JAX may hold a whole program
 
 
-def run_command(command: Callable[[], int | None]) -> int:
+def run_command(command: Callable[[], int | None], tell: Callable[[int, str], None] | None = None) -> int:
     """Calls `command` and returns its exit code (None is 0), or that of the error that ended it.
+
+    The code and the line of an error are told to `tell`; without one, the line is printed.
 
     2 bad usage or input (`InputError`); 1 the work cannot go on (`RunError`, and errors of the system such as a full
     disk); 130 interrupted; 70 an error that nobody foresaw. SystemExit, of --help and bad usage, passes through.
@@ -34,10 +36,13 @@ def run_command(command: Callable[[], int | None]) -> int:
         try:
             return command() or 0
         except (Exception, KeyboardInterrupt) as error:
-            if os.environ.get(TRACEBACK) == "1" and isinstance(error, Exception):
+            if tracebacks_wanted() and isinstance(error, Exception):
                 traceback.print_exc()
-            code, line = _explain(error)
-            print(_printable(line), file=sys.stderr)
+            code, line = explain(error)
+            if tell is None:
+                print(line, file=sys.stderr)
+            else:
+                tell(code, line)
             return code
 
 
@@ -49,8 +54,19 @@ def expand_home(words: Sequence[str]) -> list[str]:
     ]
 
 
-def _explain(error: BaseException) -> tuple[int, str]:
-    """Returns the exit code and the line of an error."""
+def tracebacks_wanted() -> bool:
+    """Whether the user has asked for tracebacks."""
+    return os.environ.get(TRACEBACK) == "1"
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """Returns the exit code of an error, and one line about it."""
+    code, text = _code_and_text(error)
+    # Control characters, of file names, would be executed by a terminal.
+    return code, "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+
+
+def _code_and_text(error: BaseException) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt):
         return 130, f"interrupted: {error}" if str(error) else "interrupted"
     if isinstance(error, InputError):
@@ -66,14 +82,9 @@ def _explain(error: BaseException) -> tuple[int, str]:
     return 70, f"error: unexpected {what} ({TRACEBACK}=1 in the environment shows where, for a report)"
 
 
-def _printable(line: str) -> str:
-    """Returns text on one line, with control characters escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(line.split()))
-
-
 def _quiet_libraries() -> None:
     """Leaves what goes wrong to the error that ends the command, which reports it once."""
-    if os.environ.get(TRACEBACK) == "1":
+    if tracebacks_wanted():
         return
     # Orbax logs a failed write many times, with tracebacks.
     for library in ("absl", "asyncio"):

@@ -3,7 +3,7 @@
 JAX aborts a process whose peer is lost, in C++ and with a stack trace, and Python cannot prevent it (a
 `missed_heartbeat_callback` in Python ends in `std::bad_cast`, jaxlib 0.10.2). So the process that was started is a
 supervisor: it trains in a child, forwards signals and the child's stderr, and replaces the abort by one line and exit
-code 1.
+code 1. What the child has told it before counts: JAX may abort a process that ends, since another one ended sooner.
 """
 
 import contextlib
@@ -88,20 +88,39 @@ def _job_hint() -> str:
     return "give --coordinator HOST:PORT --num-processes N --process-id I"
 
 
-def supervise(train: Callable[[Callable[[], None]], int], *, timeout: int) -> int:
+class Child:
+    """A process that trains, as its supervisor sees it."""
+
+    def __init__(self, supervisor: socket.socket) -> None:
+        """Tells `supervisor`, the other end of this socket, a line each time."""
+        self._supervisor = supervisor
+        self.ends_together = False
+        """Whether the other processes end here too, so that this one can wait for them."""
+
+    def joined(self) -> None:
+        """Tells that the other processes have been joined."""
+        self._supervisor.sendall(b"joined\n")
+
+    def ends(self, code: int, line: str) -> None:
+        """Tells the exit code and a line for stderr: what becomes of this process from now on changes neither."""
+        self._supervisor.sendall(f"{code} {line}\n".encode(errors="backslashreplace"))
+
+
+def supervise(train: Callable[[Child], int], *, timeout: int) -> int:
     """Calls `train` in a child process. To be called before JAX or anything else starts threads.
 
     Args:
-      train: trains and returns an exit code; calls its argument when it has joined the other processes.
+      train: trains and returns an exit code; tells its argument that it has joined the other processes, and that and
+        why it ends with another code than 0.
       timeout: seconds that `train` waits for the others, for the error message.
 
     Returns:
-      The child's exit code, or 1 if it was aborted.
+      The child's exit code, or 1 if it was aborted before it told one.
     """
     ours, theirs = socket.socketpair()
     read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
+    process = os.fork()
+    if process == 0:
         ours.close()
         os.close(read_end)
         # Python writes to stderr directly, C++ through the parent.
@@ -109,26 +128,48 @@ def supervise(train: Callable[[Callable[[], None]], int], *, timeout: int) -> in
         os.dup2(write_end, 2)
         os.close(write_end)
         threading.Thread(target=_end_with_parent, args=(theirs,), daemon=True).start()
-        code = train(lambda: theirs.sendall(b"joined"))
-        if code:
-            # Not sys.exit, which would wait minutes for processes that are gone.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-        return code
+        child = Child(theirs)
+        code = train(child)
+        if code == 0:
+            child.ends(0, "")
+            return 0  # JAX waits for the other processes at the exit
+        if child.ends_together:
+            _wait_for_all()
+        # Not sys.exit, which would wait minutes for processes that are gone.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     theirs.close()
     os.close(write_end)
     # Ctrl-C in a terminal reaches the child too; SIGTERM and SIGHUP may reach this process only.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
+    signal.signal(signal.SIGTERM, lambda number, _: os.kill(process, number))
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
-        signal.signal(signal.SIGHUP, lambda number, _: os.kill(child, number))
+        signal.signal(signal.SIGHUP, lambda number, _: os.kill(process, number))
     _forward_stderr(read_end)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    told = _told(ours)
+    joined = told[:1] == ["joined"]
+    if ends := told[joined:]:
+        number, _, line = ends[0].partition(" ")
+        if line:
+            print(line, file=sys.stderr)
+        return int(number)
     if code >= 0:
         return code
-    print(f"error: {_reason(-code, joined=_joined(ours), timeout=timeout)}", file=sys.stderr)
+    print(f"error: {_reason(-code, joined=joined, timeout=timeout)}", file=sys.stderr)
     return 1
+
+
+def _wait_for_all() -> None:
+    """Waits until the other processes end too: when process 0, which serves them, has, JAX aborts those that have not.
+
+    One that is lost meanwhile is waited for during `HEARTBEAT_TIMEOUT`.
+    """
+    import jax
+
+    with contextlib.suppress(Exception, KeyboardInterrupt):  # of a lost process, or of one signal more
+        jax.distributed.shutdown()
 
 
 def _end_with_parent(connection: socket.socket) -> None:
@@ -137,12 +178,11 @@ def _end_with_parent(connection: socket.socket) -> None:
     os._exit(1)
 
 
-def _joined(connection: socket.socket) -> bool:
-    connection.setblocking(False)
-    try:
-        return bool(connection.recv(16))
-    except BlockingIOError:
-        return False
+def _told(connection: socket.socket) -> list[str]:
+    """The lines that a child that has ended told its supervisor."""
+    with connection.makefile(encoding="utf-8") as lines, contextlib.suppress(ConnectionError):
+        return lines.read().splitlines()
+    return []
 
 
 def _forward_stderr(read_end: int) -> None:

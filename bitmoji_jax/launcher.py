@@ -5,7 +5,7 @@ import dataclasses
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Annotated
 
@@ -13,7 +13,7 @@ import tyro
 
 from bitmoji_jax.command import expand_home, run_command
 from bitmoji_jax.config import REFINE_IMAGES, TEACH_IMAGES, ExperimentConfig
-from bitmoji_jax.distributed import check_process_flags, join, supervise
+from bitmoji_jax.distributed import Child, check_process_flags, join, supervise
 from bitmoji_jax.errors import InputError
 
 _Text = Annotated[str | None, tyro.conf.arg(metavar="STR", help_behavior_hint="")]
@@ -82,26 +82,32 @@ def _run(argv: Sequence[str], experiments: ModuleType, prog: str) -> int:
         _train(arguments)
         return 0
     return supervise(
-        lambda joined: run_command(lambda: _train(arguments, joined)),
+        lambda child: run_command(lambda: _train(arguments, child), child.ends),
         timeout=arguments.join_timeout,
     )
 
 
-def _train(arguments: Arguments, joined: Callable[[], None] | None = None) -> None:
-    """Trains; calls `joined` when all processes of a distributed run have joined."""
-    if joined is not None:
+def _train(arguments: Arguments, child: Child | None = None) -> None:
+    """Trains; as a `child` where other processes are joined."""
+    if child is not None:
         join(*arguments.process, timeout=arguments.join_timeout)
-        joined()
+        child.joined()
     # Imported after the processes have joined, because this uses devices.
     import bitmoji_jax
+    from bitmoji_jax.training.train_loop import Interrupted
 
-    bitmoji_jax.train(
-        arguments.config,
-        arguments.workdir or f"runs/{arguments.exp}",
-        overwrite=arguments.overwrite,
-        profile_steps=arguments.profile,
-        devices=arguments.devices,
-    )
+    try:
+        bitmoji_jax.train(
+            arguments.config,
+            arguments.workdir or f"runs/{arguments.exp}",
+            overwrite=arguments.overwrite,
+            profile_steps=arguments.profile,
+            devices=arguments.devices,
+        )
+    except Interrupted:
+        if child is not None:
+            child.ends_together = True  # all have agreed to stop after the same step
+        raise
 
 
 def parse(argv: Sequence[str], experiments: ModuleType, *, prog: str) -> Arguments:

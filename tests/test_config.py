@@ -8,7 +8,8 @@ import re
 import pytest
 
 import experiments
-from bitmoji_jax.config import ExperimentConfig, LogConfig, differences, from_json, longer, to_json, without_folders
+from bitmoji_jax.config import ExperimentConfig, LogConfig, from_json, to_json, without_folders
+from bitmoji_jax.training.changes import differences, longer
 
 EXPERIMENTS = sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
 

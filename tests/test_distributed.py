@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,26 @@ def test_the_same_signal_twice_at_once_stops_once_and_a_later_one_interrupts() -
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("told", "code", "said"),
+    [
+        ("", 1, "error: the processes of this run did not all join within 7 s"),
+        ("child.joined()", 1, "error: another process of this run was lost"),
+        ("child.joined(), child.ends(130, 'interrupted: saved')", 130, "interrupted: saved"),
+        ("child.ends(2, 'error: no job')", 2, "error: no job"),
+        ("child.joined(), child.ends(0, '')", 0, ""),
+    ],
+)
+def test_what_was_told_before_an_abort_counts(told: str, code: int, said: str) -> None:
+    lines = ["import os, sys", "from bitmoji_jax.distributed import supervise"]
+    lines += [f"sys.exit(supervise(lambda child: ([{told}], os.abort()), timeout=7))"]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=STUCK)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == bool(said)
+
+
+@pytest.mark.slow
 def test_without_a_job_it_says_what_to_give(tmp_path: Path, tiny_dataset: Path) -> None:
     output = finish(launch(tmp_path, tiny_dataset, "--distributed"), 2)
     assert output.startswith("error: --distributed found no job to join: give --coordinator HOST:PORT")
@@ -118,11 +139,10 @@ def test_a_lost_process_ends_the_other_and_the_run_can_be_continued(tmp_path: Pa
 
     def check_end(both: list[subprocess.Popen[str]], lost: int) -> None:
         output = finish(both[1 - lost], 1)
-        errors = [line for line in output.splitlines() if line.startswith("error: ")]
-        # A second line comes only where JAX aborts the process while it ends with the first.
-        assert errors == output.splitlines()[-len(errors) :]
-        assert 1 <= len(errors) <= 2
-        assert all("lost" in error and "continues from the newest checkpoint" in error for error in errors)
+        [error] = [line for line in output.splitlines() if line.startswith("error: ")]
+        assert error == output.splitlines()[-1]
+        assert "lost" in error
+        assert "continues from the newest checkpoint" in error
         finish(both[lost], -signal.SIGKILL)
 
     without_1 = start_and_lose(1)  # noticed after HEARTBEAT_TIMEOUT only: the rest runs meanwhile

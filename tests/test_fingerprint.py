@@ -7,6 +7,7 @@ import pytest
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.fingerprint import Contents, keep_contents, kept_contents
 from bitmoji_jax.data.pipeline import open_dataset
+from bitmoji_jax.errors import InputError
 
 
 def of(folder: Path) -> Contents:
@@ -44,3 +45,7 @@ def test_a_run_keeps_it_and_one_of_an_earlier_version_has_the_sizes(tmp_path: Pa
     assert kept_contents(tmp_path) == Contents({"trainA": 3}, None)
     keep_contents(tmp_path, Contents({"trainA": 3}, "f"))
     assert kept_contents(tmp_path) == Contents({"trainA": 3}, "f")
+    for damaged in ("", "{}", "[]", "3"):
+        (tmp_path / "dataset.json").write_text(damaged)
+        with pytest.raises(InputError, match=r"cannot read .*dataset\.json"):
+            kept_contents(tmp_path)

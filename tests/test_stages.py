@@ -15,7 +15,7 @@ from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import run_weights
 from bitmoji_jax.models import efficientnet
-from bitmoji_jax.training import train_loop, validation
+from bitmoji_jax.training import devices, train_loop, validation
 from bitmoji_jax.training.stages import stage_folder, stage_names
 from bitmoji_jax.training.train_loop import Interrupted, train
 from tests.cheap_features import pixels_as_maps
@@ -180,7 +180,7 @@ def test_a_stage_of_a_run_cannot_be_changed_later_nor_become_longer_once_the_nex
 def test_a_batch_of_a_later_stage_that_devices_cannot_share_is_refused_at_once(
     config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_loop, "make_mesh", lambda: types.SimpleNamespace(size=2))
+    monkeypatch.setattr(devices, "make_mesh", lambda: types.SimpleNamespace(size=2))
     uneven = dataclasses.replace(config, teach=dataclasses.replace(config.teach, batch_size=3))
     with pytest.raises(InputError, match=r"teach\.batch_size 3 cannot be shared by 2 devices: make it 4 or"):
         train(uneven, tmp_path / "run")

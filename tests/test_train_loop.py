@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,10 +25,10 @@ from bitmoji_jax.data.synthetic.dataset import synthetic_dataset
 from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.inference.weights import load_weights
 from bitmoji_jax.lock import hold
+from bitmoji_jax.training import devices as of_run
 from bitmoji_jax.training import step_monitor, train_loop, validation
 from bitmoji_jax.training.train_loop import Interrupted, train
-from bitmoji_jax.training.train_state import Pools, TrainState
-from bitmoji_jax.training.train_step import Batch
+from tests.counting_step import CountingStep
 
 pytestmark = pytest.mark.slow
 
@@ -53,29 +52,6 @@ def mean_colours(images: np.ndarray) -> np.ndarray:
 @pytest.fixture(autouse=True)
 def _cheap_features(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validation, "load_squeezenet", lambda: mean_colours)
-
-
-class CountingStep:
-    """A step that changes the averaged weights and counts; compiled, in the loop's eyes, by `compile`."""
-
-    def __init__(self, diverges_at: int | None = None, signal_at: int | None = None) -> None:
-        self.diverges_at = diverges_at
-        self.signal_at = signal_at
-        self.calls = 0
-
-    def compile(self) -> "CountingStep":
-        return self
-
-    def __call__(self, state: TrainState, pools: Pools, batch: Batch) -> tuple[TrainState, Pools, dict[str, Any]]:
-        self.calls += 1
-        if self.calls == self.signal_at:
-            signal.raise_signal(signal.SIGHUP)
-        images = int(state.images) + batch["x"]["image"].shape[1]
-        names = ("loss_generators", "loss_d_x", "loss_d_y", "cycle_x", "cycle_y")
-        metrics = dict.fromkeys(names, np.float32(np.nan if images == self.diverges_at else 1 / images))
-        ema = jax.tree.map(lambda leaf: 0 * leaf + np.float32(0.05 * np.sin(images)), state.ema)
-        images_seen = jax.device_put(np.int32(images), state.images.sharding)
-        return dataclasses.replace(state, images=images_seen, ema=ema), pools, metrics
 
 
 @pytest.fixture
@@ -302,7 +278,7 @@ def test_a_batch_that_devices_cannot_share_is_refused_with_both_ways_out(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(train_loop, "make_mesh", lambda: types.SimpleNamespace(size=devices))
+    monkeypatch.setattr(of_run, "make_mesh", lambda: types.SimpleNamespace(size=devices))
     line = f"train.batch_size {batch_size} cannot be shared by {devices} devices: {mend}"
     with pytest.raises(InputError, match=f"^{re.escape(line)}$"):
         train(replace(config, train={"batch_size": batch_size}), tmp_path / "run")

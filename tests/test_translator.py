@@ -16,6 +16,7 @@ from bitmoji_jax.inference.guard import fit_guard
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import save_weights
 from bitmoji_jax.models.generator import Generator
+from bitmoji_jax.models.recolour import recolour
 from bitmoji_jax.models.unet import UNet
 from bitmoji_jax.ops.batching import resized
 from bitmoji_jax.ops.image import resize
@@ -58,7 +59,8 @@ def test_refiner_and_student_give_larger_avatars_and_f_takes_those_back(names: s
         both = weights.networks["s"]["params"]
         of_generator, of_refiner = ({"params": both[part]} for part in ("generator", "refiner"))
     drawn = Generator(weights.config.generator).apply(of_generator, photos / 127.5 - 1)
-    output = UNet(features=8, output_size=128).apply(of_refiner, drawn)
+    refined = UNet(features=8, output_size=128).apply(of_refiner, drawn)
+    output = jax.vmap(recolour)(refined, photos / 127.5 - 1)
     expected = np.clip(np.rint((np.asarray(output) + 1) * 127.5), 0, 255)
     assert np.ptp(expected) > 100
     assert np.abs(found - expected).max() <= 1

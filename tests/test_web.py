@@ -235,12 +235,24 @@ def test_too_large_a_body_is_refused_before_it_is_read_at_the_limit_or_compresse
         (b"photo", {"Content-Type": "multipart/form-data; boundary=x"}),
         (b"--x\r\n\r\nnameless\r\n--x--\r\n", {"Content-Type": "multipart/form-data; boundary=x"}),
         (form([("photo", b"1")])[0][:-20], {"Content-Type": "multipart/form-data; boundary=x"}),
+        form([("\x15", b"")]),
         form([(str(i), b"") for i in range(1000)]),
         form([("force", b"on")]),
         form([("example", b"../page")]),
         form([("example", b"\xff" * 50)]),
     ],
-    ids=["other", "no boundary", "no part", "no name", "cut", "many", "no photo", "no example", "no text"],
+    ids=[
+        "other",
+        "no boundary",
+        "no part",
+        "no name",
+        "cut",
+        "control character",
+        "many",
+        "no photo",
+        "no example",
+        "no text",
+    ],
 )
 def test_a_broken_form_is_refused(port: int, body: bytes, headers: dict[str, str]) -> None:
     assert ask(port, "POST", "/", body, headers)[0] == 400

@@ -21,6 +21,7 @@ from bitmoji_jax.inference.weights import (
     pretrained_weights,
     run_weights,
     save_weights,
+    stage_folders,
 )
 from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training.checkpoint import Checkpointer
@@ -166,3 +167,17 @@ def test_a_folder_without_a_run_is_one_clear_line(tiny_config: ExperimentConfig,
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match="cannot read"):
         run_weights(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["refine", "teach2"])
+def test_a_run_in_a_folder_that_is_named_as_a_stage_is_a_run(
+    name: str, tiny_config: ExperimentConfig, tmp_path: Path
+) -> None:
+    state, pools = create_train_state(translate_stage(tiny_config, 12), make_mesh())
+    run = tmp_path / name
+    with Checkpointer(run / "checkpoints", keep=3, console=rich.console.Console()) as checkpointer:
+        checkpointer.save(state, pools, {})
+    (run / "config.json").write_text(to_json(tiny_config))
+    assert_equal(run_weights(run)[0], Weights(tiny_config, 0, jax.device_get(state.ema)))
+    assert stage_folders(run) == [run]
+    assert stage_folders(tmp_path) == [tmp_path]  # not a stage of what is in the folder above

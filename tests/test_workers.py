@@ -19,6 +19,12 @@ def leave_at_20(item: int) -> int:
     return item
 
 
+def fail_at_20(item: int) -> int:
+    if item == 20:
+        raise MemoryError("no room")
+    return item
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_results_come_in_order_from_as_many_processes_as_asked_for(workers: int) -> None:
     pids, items = zip(*map_in_workers(pid_and_item, range(100), workers), strict=True)
@@ -35,6 +41,15 @@ def test_a_worker_that_dies_is_one_line() -> None:
     with pytest.raises(InputError, match="a worker process died with exit code 7") as error:
         list(map_in_workers(leave_at_20, range(40), 2))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_in_a_worker_is_raised_here_and_not_printed_there(
+    workers: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(MemoryError, match="no room"):
+        list(map_in_workers(fail_at_20, range(40), workers))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_workers_end_with_an_iterator_that_is_closed_early() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from bitmoji_jax.errors import InputError
 from bitmoji_jax.files import write_atomic
 
 _FILE = "dataset.json"
@@ -58,12 +59,15 @@ def kept_contents(run: Path) -> Contents | None:
     A run of an earlier version has the sizes in its checkpoints.
 
     Raises:
-      OSError, ValueError: the file cannot be read.
+      InputError: the file cannot be read.
     """
     path = run / _FILE
-    if path.exists():
-        return Contents(**json.loads(path.read_text(encoding="utf-8")))
-    for progress in run.glob("checkpoints/*/progress/metadata"):
-        if (sizes := json.loads(progress.read_text(encoding="utf-8")).get("sizes")) is not None:
-            return Contents(sizes, None)
+    try:
+        if path.exists():
+            return Contents(**json.loads(path.read_text(encoding="utf-8")))
+        for path in run.glob("checkpoints/*/progress/metadata"):
+            if (sizes := json.loads(path.read_text(encoding="utf-8")).get("sizes")) is not None:
+                return Contents(sizes, None)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"cannot read {path}, which says what a run was trained on: {error}") from error
     return None

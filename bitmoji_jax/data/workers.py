@@ -28,7 +28,7 @@ _CHUNK = 8  # items sent to a worker at a time
 def map_in_workers(
     function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int
 ) -> Generator[_Result, None, None]:
-    """Yields `function(item)` for every item, in order; InputError if a worker process died.
+    """Yields `function(item)` for every item, in order; raises what it raises, InputError if a worker process died.
 
     `function` is at the top of a module; what it takes and returns is pickled. One worker is this process itself, which
     also takes items that make one chunk only. Other workers end when the generator is closed, and with this process
@@ -45,7 +45,7 @@ def map_in_workers(
         process, connection = idle.get()
         try:
             connection.send((function, chunk))
-            return connection.recv()
+            results = connection.recv()
         except (EOFError, ConnectionError):
             raise InputError(
                 f"a worker process died with exit code {process.wait()}; -9 means that it was killed, usually because "
@@ -53,6 +53,9 @@ def map_in_workers(
             ) from None
         finally:
             idle.put((process, connection))
+        if isinstance(results, Exception):
+            raise results
+        return results
 
     with contextlib.ExitStack() as stack:
         threads = ThreadPoolExecutor(workers)  # each waits for a worker
@@ -89,7 +92,7 @@ def _start_worker() -> tuple[subprocess.Popen[bytes], Connection]:
 
 
 def serve(descriptor: int) -> None:
-    """Runs a worker: answers each (function, items) with the results, until the other process is gone."""
+    """Runs a worker: answers each (function, items) with the results or an error, until the other process is gone."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end without a message if it is gone when results are sent
     connection: Any = Connection(descriptor)
     chunks: queue.SimpleQueue[tuple[Callable, Sequence]] = queue.SimpleQueue()
@@ -103,4 +106,9 @@ def serve(descriptor: int) -> None:
     threading.Thread(target=receive, daemon=True).start()
     while True:
         function, items = chunks.get()
-        connection.send([function(item) for item in items])
+        results: list[Any] | Exception
+        try:
+            results = [function(item) for item in items]
+        except Exception as error:
+            results = error  # raised there, not printed here
+        connection.send(results)

@@ -56,7 +56,7 @@ def evaluate(
     use_compilation_cache()
     names = _names(runs)
     weights = [run_weights(run, checkpoint) for run in runs]
-    trained_on = [_contents(run) for run in runs]
+    trained_on = [kept_contents(run_of_stage(run)) for run in runs]
     data_config = _data_config(data, names, [run_config(run) for run in runs], trained_on)
     dataset = _open(data_config, data, names[0])
     make_folder(out, "--out")
@@ -175,14 +175,6 @@ def _names(runs: Sequence[Path]) -> list[str]:
     if len(set(names)) < len(names):
         raise InputError(f"a run is named twice: {', '.join(map(str, runs))}")
     return names
-
-
-def _contents(run: Path) -> Contents | None:
-    """The dataset that a run was trained on, where it is known."""
-    try:
-        return kept_contents(run_of_stage(run))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read the files of {run}: {error}") from error
 
 
 def _data_config(

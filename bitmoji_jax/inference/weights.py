@@ -156,7 +156,7 @@ def stage_weights(folder: Path, checkpoint: str | int | None = None) -> tuple[We
 
 def stage_folders(run: Path) -> list[Path]:
     """Lists the folders of a run's stages in their order, the run's own first."""
-    later = [(match, path) for path in run.iterdir() if (match := _STAGE.fullmatch(path.name))] if run.is_dir() else []
+    later = [(match, path) for path in run.iterdir() if (match := _later_stage(path))] if run.is_dir() else []
     return [run, *(path for _, path in sorted(later, key=lambda each: (int(each[0][2] or 1), each[0][1])))]
 
 
@@ -167,7 +167,12 @@ def begun_stages(run: Path) -> list[Path]:
 
 def run_of_stage(folder: Path) -> Path:
     """Returns the folder of the run that a stage's folder is of; a run's own is that of its first stage."""
-    return folder.parent if _STAGE.fullmatch(folder.name) and not (folder / "config.json").exists() else folder
+    return folder.parent if _later_stage(folder) else folder
+
+
+def _later_stage(folder: Path) -> re.Match[str] | None:
+    """Matches the name of a later stage's folder; None for a run's own, which has a configuration and any name."""
+    return None if (folder / "config.json").exists() else _STAGE.fullmatch(folder.name)
 
 
 def run_config(run: Path) -> ExperimentConfig:
@@ -193,9 +198,9 @@ def array_shapes(networks: Mapping[str, Params]) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in flax.traverse_util.flatten_dict(dict(networks), sep="/").items()}
 
 
-def _passed_on(stage: str) -> tuple[str, str]:
-    """The networks that weights hold of those that a stage trains, and of those that it has frozen."""
-    match = _STAGE.fullmatch(stage)
+def _passed_on(folder: Path) -> tuple[str, str]:
+    """The networks that weights hold of those that the stage of a folder trains, and of those that it has frozen."""
+    match = _later_stage(folder)
     if match is None:
         return "gf", ""
     if match[1] == "teach":
@@ -205,7 +210,7 @@ def _passed_on(stage: str) -> tuple[str, str]:
 
 def _restore(config: ExperimentConfig, folder: Path) -> Weights:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    trained, frozen = _passed_on(folder.parents[2].name)
+    trained, frozen = _passed_on(folder.parents[2])
     shapes: dict[str, Any] = {"images": jax.ShapeDtypeStruct((), jnp.int32)}
     for field, names in (("ema", trained), ("frozen", frozen)):
         if names:

@@ -5,6 +5,7 @@ The position in the data is not part of it: `train_batches` starts from the numb
 
 import contextlib
 import dataclasses
+import errno
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -110,6 +111,7 @@ class Checkpointer:
 
         Raises:
           InputError: every checkpoint is damaged.
+          RunError: the system cannot read it now; it stays where it is.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for images in steps:
@@ -117,6 +119,11 @@ class Checkpointer:
                 restored = self._restore_one(images, state, pools)
             except Exception as error:
                 # A damaged file makes Orbax, TensorStore and JSON raise many kinds; the message keeps the cause.
+                if _is_of_system(error):
+                    raise RunError(
+                        f"cannot read the checkpoint {self._folder / str(images)} ({_reason(error)}); the run is as it "
+                        "was. If this stays, remove that folder to continue from the checkpoint before"
+                    ) from error
                 self._set_aside(images, error)
             else:
                 return restored
@@ -218,6 +225,14 @@ def _fields(record: Any) -> dict[str, Any]:
     """
     values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
     return {name: value for name, value in values.items() if value is not None and jax.tree.leaves(value)}
+
+
+def _is_of_system(error: BaseException) -> bool:
+    """Whether a file is there and cannot be read, as on a network or without permission, which damages nothing."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    absent = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+    return isinstance(error, OSError) and error.errno is not None and error.errno not in absent
 
 
 def _reason(error: BaseException) -> str:

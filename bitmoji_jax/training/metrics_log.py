@@ -9,10 +9,14 @@ from typing import Any, TextIO
 import numpy as np
 import rich.console
 import rich.progress
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from bitmoji_jax.files import write_atomic
 from bitmoji_jax.progress import format_duration
+
+_FLUSH = 30.0  # seconds between flushes of TensorBoard's file, which wait for the disk
 
 
 class MetricsLog:
@@ -38,12 +42,12 @@ class MetricsLog:
         self._started_images = images
         self._waited = 0.0
         self._file: TextIO | None = None
-        self._tensorboard: SummaryWriter | None = None
+        self._tensorboard: _TensorBoard | None = None
         if workdir is not None:
             path = workdir / "metrics.jsonl"
             _drop_rows_after(path, images)
             self._file = path.open("a", encoding="utf-8")
-            self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=images + 1 if images else None)
+            self._tensorboard = _TensorBoard(workdir / "tensorboard", images)
 
     def sums(self) -> dict[str, Any]:
         """Returns the unfinished row, as JSON values."""
@@ -89,12 +93,12 @@ class MetricsLog:
         self._file.write(json.dumps({name: v if math.isfinite(v) else None for name, v in row.items()}) + "\n")
         self._file.flush()
         for name in row.keys() - {"images"}:
-            self._tensorboard.add_scalar(name, row[name], int(row["images"]))
+            self._tensorboard.add(summary.scalar(name, row[name]), int(row["images"]))
 
     def add_picture(self, name: str, picture: np.ndarray, images: int) -> None:
         """Puts a uint8 [H, W, 3] picture into TensorBoard."""
         if self._tensorboard is not None:
-            self._tensorboard.add_image(name, picture, images, dataformats="HWC")
+            self._tensorboard.add(summary.image(name, picture, dataformats="HWC"), images)
 
     def close(self) -> None:
         """Flushes and closes the files."""
@@ -102,6 +106,30 @@ class MetricsLog:
             self._file.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
+
+
+class _TensorBoard:
+    """A file for TensorBoard. At an error tensorboardX's own writer ends its thread, and the run waits for ever."""
+
+    def __init__(self, folder: Path, images: int) -> None:
+        """Opens a new file in `folder`; a run that continues at `images` makes TensorBoard forget what came after."""
+        folder.mkdir(exist_ok=True)
+        self._file = EventsWriter(str(folder / "events"))
+        self._flushed = time.monotonic()
+        if images:
+            session = SessionLog(status=SessionLog.START)
+            self._file.write_event(Event(wall_time=time.time(), step=images + 1, session_log=session))
+
+    def add(self, value: Any, images: int) -> None:
+        """Writes a tensorboardX summary at `images` seen."""
+        self._file.write_event(Event(wall_time=time.time(), step=images, summary=value))
+        if time.monotonic() - self._flushed > _FLUSH:
+            self._file.flush()
+            self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Writes what is left and closes the file."""
+        self._file.close()
 
 
 def _drop_rows_after(path: Path, images: int) -> None:

@@ -1,7 +1,6 @@
 """The loop: from a configuration and a folder to a finished, interrupted or continued run."""
 
 import functools
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,19 +21,20 @@ from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.console import make_console
 from bitmoji_jax.data.pipeline import Dataset, abstract_batch, open_dataset, train_batches
 from bitmoji_jax.distributed import CONTINUE
-from bitmoji_jax.errors import InputError, RunError
+from bitmoji_jax.errors import RunError
 from bitmoji_jax.inference.translator import make_translate
 from bitmoji_jax.inference.weights import BEST
 from bitmoji_jax.metrics.images import paired_error
 from bitmoji_jax.models.networks import Params, photo_to_avatar
 from bitmoji_jax.ops.batching import resized
-from bitmoji_jax.parallel import local, make_mesh
+from bitmoji_jax.parallel import local
 from bitmoji_jax.training.checkpoint import Checkpointer
+from bitmoji_jax.training.devices import check_batches, mesh_of
 from bitmoji_jax.training.metrics_log import MetricsLog, ProgressLine
 from bitmoji_jax.training.profiler import Profiler
 from bitmoji_jax.training.samples import Sampler
 from bitmoji_jax.training.stage import Batch, Stage
-from bitmoji_jax.training.stages import make_stage, stage_folder, stage_names, stage_section
+from bitmoji_jax.training.stages import make_stage, stage_folder, stage_names
 from bitmoji_jax.training.step_monitor import Step, StepMonitor
 from bitmoji_jax.training.stop_signal import StopSignal
 from bitmoji_jax.training.train_state import Pools, TrainState, abstract_train_state, create_train_state
@@ -85,8 +85,8 @@ def train(
     """
     workdir = Path(workdir)
     console = make_console(quiet=jax.process_index() > 0)
-    mesh = _mesh(devices)
-    _check_batch(config, mesh.size)
+    mesh = mesh_of(devices)
+    check_batches(config, mesh.size)
     use_compilation_cache()
     with claimed(workdir, config, overwrite=overwrite, console=console):
         dataset = open_dataset(config.data)
@@ -298,32 +298,6 @@ def run_steps(
         if stopping:
             return state, images
     return state, None
-
-
-def _mesh(devices: int | None) -> Mesh:
-    if devices is None:
-        return make_mesh()
-    if jax.process_count() > 1:
-        raise InputError("--devices is for a run of one process: start fewer processes, or hide devices from them")
-    if not 1 <= devices <= jax.device_count():
-        raise InputError(f"--devices {devices}: this machine has {jax.device_count()}")
-    return make_mesh(jax.devices()[:devices])
-
-
-def _check_batch(config: ExperimentConfig, devices: int) -> None:
-    train = config.train
-    sizes = {"train": (train.batch_size, train.accumulation_steps), "refine": (config.refine.batch_size, 1)}
-    sizes |= {"teach": (config.teach.batch_size, 1)}
-    used = {stage_section(name): sizes[stage_section(name)] for name in stage_names(config)}
-    for section, (batch_size, parts) in used.items():
-        if batch_size % (devices * parts):
-            steps = f" × {parts} accumulation steps" if parts > 1 else ""
-            larger = math.ceil(batch_size / (devices * parts)) * devices * parts
-            mend = f"make it {larger} or another multiple of {devices * parts}"
-            fewer = (n for n in range(devices - 1, 0, -1) if not any(size % (n * of) for size, of in used.values()))
-            if jax.process_count() == 1 and (enough := next(fewer, None)):
-                mend += f", or use fewer devices: --devices {enough}"
-            raise InputError(f"{section}.batch_size {batch_size} cannot be shared by {devices} devices{steps}: {mend}")
 
 
 def _describe(config: ExperimentConfig, dataset: Dataset, mesh: Mesh, workdir: Path) -> str:

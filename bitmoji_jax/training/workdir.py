@@ -12,12 +12,13 @@ import orbax.checkpoint as ocp
 import rich.console
 from jax.experimental import multihost_utils
 
-from bitmoji_jax.config import ExperimentConfig, differences, from_json, longer, to_json
+from bitmoji_jax.config import ExperimentConfig, from_json, to_json
 from bitmoji_jax.data.fingerprint import keep_contents, kept_contents
 from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.files import make_folder, write_atomic
 from bitmoji_jax.lock import HeldError, hold
+from bitmoji_jax.training.changes import differences, longer
 from bitmoji_jax.training.stages import stage_folder, stage_names, stage_section
 
 _LOCK = ".lock"
@@ -32,7 +33,7 @@ def claimed(
 
     Args:
       workdir: created where it does not exist.
-      config: may differ from the one in `workdir` where `config.differences` allows it.
+      config: may differ from the one in `workdir` where `changes.differences` allows it.
       overwrite: first remove all that `workdir` holds.
       console: for a line where the schedule of `config` is longer than that of the run, and where the lock takes long.
 
@@ -121,18 +122,16 @@ def record(workdir: Path, config: ExperimentConfig, dataset: Dataset) -> None:
     Raises:
       InputError: the run was trained on another dataset, or a file cannot be read or written.
     """
-    try:
-        before, now = kept_contents(workdir), dataset.contents()
-        if before is not None and not before.agree(now):
-            counts = f"{before} then, {now} now" if before.sizes != now.sizes else "as many images, but other ones"
-            raise InputError(
-                f"{workdir} holds a run on another dataset, or its files have changed since: {counts}. Put the old one "
-                "back, use another --workdir, or --overwrite to start again"
-            )
-        if jax.process_index() == 0:
+    before, now = kept_contents(workdir), dataset.contents()
+    if before is not None and not before.agree(now):
+        counts = f"{before} then, {now} now" if before.sizes != now.sizes else "as many images, but other ones"
+        raise InputError(
+            f"{workdir} holds a run on another dataset, or its files have changed since: {counts}. Put the old one "
+            "back, use another --workdir, or --overwrite to start again"
+        )
+    if jax.process_index() == 0:
+        try:
             keep_contents(workdir, now)
             write_atomic(workdir / "config.json", to_json(config))
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"cannot read or write the files of the run in {workdir}: {error}") from error
+        except OSError as error:
+            raise InputError(f"cannot write to the workdir {workdir} ({error.strerror})") from error

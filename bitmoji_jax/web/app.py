@@ -13,10 +13,12 @@ import jinja2
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from bitmoji_jax.command import explain, tracebacks_wanted
 from bitmoji_jax.data.images import UnusableImageError, load_photo
 from bitmoji_jax.faces.align import FaceError
 from bitmoji_jax.inference.translator import Portrait, Translator
 from bitmoji_jax.web.errors import MAX_PIXELS, RequestError, unusable_photo
+from bitmoji_jax.web.openapi import describe_api
 from bitmoji_jax.web.origin import Handler, check_origin
 from bitmoji_jax.web.page import EXAMPLES, load_page, png_base64, read_file
 from bitmoji_jax.web.queue import RequestQueue
@@ -65,10 +67,12 @@ def make_app(
     app = web.Application(middlewares=[_answer_errors(page), check_origin(local, public)])
     site = _Site(translator, page, queue or RequestQueue(_WAITING))
     app.on_cleanup.append(lambda _: site.close())
+    files = {name: (read_file(name), content_type) for name, content_type in _FILES.items()}
+    files["openapi.json"] = json.dumps(describe_api()).encode(), "application/json"
     for prefix in {"", *(url.path.rstrip("/") for url in public)}:
         site.add_to(app, prefix)
-        for name, content_type in _FILES.items():
-            app.router.add_get(f"{prefix}/{name}", _file_handler(read_file(name), content_type))
+        for name, (content, content_type) in files.items():
+            app.router.add_get(f"{prefix}/{name}", _file_handler(content, content_type))
     app.on_response_prepare.append(_add_headers)
     return app
 
@@ -152,8 +156,8 @@ def _answer_errors(page: jinja2.Template) -> Middleware:
             error = raised
         except web.HTTPException:
             raise
-        except Exception:
-            logging.getLogger(__name__).exception("a request failed")
+        except Exception as unexpected:
+            logging.getLogger(__name__).error(explain(unexpected)[1], exc_info=tracebacks_wanted())
             message = "Something went wrong here, and it is not your photo's fault. Try another one."
             error = RequestError(500, "failed", message)
         headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import AsyncIterator
 
 from aiohttp import BodyPartReader, StreamReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from bitmoji_jax.web.errors import MAX_BYTES, RequestError, bad_request, too_many_bytes
 from bitmoji_jax.web.page import EXAMPLES, read_file
@@ -54,7 +55,7 @@ async def read_form(request: web.Request) -> Upload:
     try:
         async with _limits(request):
             fields = await _read_fields(request)
-    except (ValueError, RuntimeError) as error:  # what aiohttp raises on a broken form
+    except (ValueError, RuntimeError, HttpProcessingError) as error:  # what aiohttp raises on a broken form
         raise bad_request("The form arrived broken. Try again.") from error
     photo = bytes(fields.get("photo", b""))
     if (example := fields.get("example")) is not None:
