@@ -2,11 +2,11 @@
 
 python launch.py --exp bitmoji --data.dir data/NAME
 
-The dataset should have 256 px (`prepare --size 256`). The weights of the package come from the stages below, `teach2`
-once more with its own student as teacher, with `--data.balance-skin` and `--init-from res5`, G and F of 11,595 pairs, on
-two cores of an AMD EPYC (2026-11-26): refine at 11 to 13 pairs a second when alone, teach at 8 to 9, so that a round
-takes 40 minutes. KID x 1000 by SqueezeNet, 64 px: 26 (untouched photos 399; G alone 223); gender kept 85 %; skin dE 6.2
-(experiments/results/bitmoji_256px.json).
+The dataset should have 256 px (`prepare --size 256`). The weights of the package had these stages, with
+`--data.balance-skin` and `--init-from res5` (G and F of 11,595 pairs), on two cores of an AMD EPYC (2026-11-26); in the
+first round their student learned from photos alone, and after the second once more, its teacher being itself and R.
+Refine takes 11 to 13 pairs a second when nothing else runs, teach 8 to 9, a round 40 minutes. KID x 1000 by SqueezeNet,
+64 px: 26 (untouched photos 399; G alone 223); gender kept 85 %; skin dE 6.2 (experiments/results/bitmoji_256px.json).
 """
 
 from bitmoji_jax.config import (
