@@ -292,7 +292,7 @@ def test_nothing_is_overwritten_and_nothing_half_written(
 
     monkeypatch.setattr(weights_module, "pretrained_weights", lambda _: plain_weights())
     monkeypatch.setattr(Path, "write_bytes", full_disk)
-    assert export(file, kind) == 2
+    assert export(file, kind) == 1
     assert "No space" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
