@@ -10,7 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 
-from bitmoji_jax.console import steady_streams
+from bitmoji_jax.console import one_line, steady_streams
 from bitmoji_jax.errors import InputError, RunError
 
 TRACEBACK = "BITMOJI_TRACEBACK"
@@ -62,8 +62,7 @@ def tracebacks_wanted() -> bool:
 def explain(error: BaseException) -> tuple[int, str]:
     """Returns the exit code of an error, and one line about it."""
     code, text = _code_and_text(error)
-    # Control characters, of file names, would be executed by a terminal.
-    return code, "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+    return code, one_line(" ".join(text.split()))
 
 
 def _code_and_text(error: BaseException) -> tuple[int, str]:

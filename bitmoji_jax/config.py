@@ -7,9 +7,12 @@ meaning when the batch or the number of devices changes. An epoch is max(|X|, |Y
 import dataclasses
 import json
 import math
+import reprlib
 import types
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from bitmoji_jax.console import one_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,17 +181,17 @@ class ExperimentConfig:
         data, train, log = self.data, self.train, self.log
         # Each must hold; written so that NaN fails.
         rules = {
-            "data.image_size must be a multiple of 4 and at least 32": data.image_size % 4 == 0
-            and data.image_size >= 32,
+            "data.image_size must be a multiple of 4 and from 32 to 8192": data.image_size % 4 == 0
+            and 32 <= data.image_size <= 8192,
             "data.crop_margin must be from 0 to 1": 0 <= data.crop_margin <= 1,
             "data.read_threads must be at least 1": data.read_threads >= 1,
             "generator.features must be at least 1": self.generator.features >= 1,
-            "generator.res_blocks must not be negative": self.generator.res_blocks >= 0,
+            "generator.res_blocks must be from 0 to 100": 0 <= self.generator.res_blocks <= 100,
             "discriminator.features must be at least 1": self.discriminator.features >= 1,
             "train.batch_size must be at least 1": train.batch_size >= 1,
             "train.accumulation_steps must be at least 1": train.accumulation_steps >= 1,
-            "train.constant_epochs must not be negative": 0 <= train.constant_epochs < math.inf,
-            "train.decay_epochs must not be negative": 0 <= train.decay_epochs < math.inf,
+            "train.constant_epochs must be from 0 to 1e9": 0 <= train.constant_epochs <= 1e9,
+            "train.decay_epochs must be from 0 to 1e9": 0 <= train.decay_epochs <= 1e9,
             "train.constant_epochs + train.decay_epochs must be above 0, or train.init_from be given": (
                 train.constant_epochs + train.decay_epochs != 0 or train.init_from is not None
             ),
@@ -265,6 +268,8 @@ since any run may change those.
 RENAMED_FIELDS: dict[str, dict[str, str]] = {}
 """For each field whose name has changed, by section: old name -> new name."""
 
+_LARGEST_INT = 2**53  # which floats and JSON hold exactly
+
 
 def from_json(text: str) -> ExperimentConfig:
     """Reads what `to_json` wrote, in this or any earlier version (`ADDED_FIELDS`, `RENAMED_FIELDS`).
@@ -272,7 +277,10 @@ def from_json(text: str) -> ExperimentConfig:
     Raises:
       ValueError: the text is not JSON, or a field is unknown, missing, of another type or out of range.
     """
-    values = json.loads(text)
+    try:
+        values = json.loads(text)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
     if isinstance(values, dict):
         values = {name: _upgrade(name, section) for name, section in values.items()}
         # A section that was added later is made of its added fields alone.
@@ -294,11 +302,13 @@ def _build(cls: Any, values: Any, where: str) -> Any:
     names = {field.name for field in dataclasses.fields(cls)}
     if not isinstance(values, dict) or set(values) != names:
         found = set(values) if isinstance(values, dict) else set()
-        raise ValueError(f"{where}: unknown {sorted(found - names)}, missing {sorted(names - found)}")
+        unknown = reprlib.repr(sorted(found - names))  # as short as what is in the file may be long
+        raise ValueError(f"{where}: unknown {unknown}, missing {sorted(names - found)}")
     hints = get_type_hints(cls)
     for name, value in values.items():
         if not dataclasses.is_dataclass(hints[name]) and not _fits(value, hints[name]):
-            raise ValueError(f"{where}.{name}: {value!r} is no {hints[name]}")
+            shown = one_line(reprlib.repr(value), 100)  # the one limits depth, the other length
+            raise ValueError(f"{where}.{name}: {shown} is no {hints[name]}")
     return cls(
         **{
             name: _build(hints[name], value, f"{where}.{name}") if dataclasses.is_dataclass(hints[name]) else value
@@ -313,6 +323,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return value in get_args(hint)
     if get_origin(hint) is types.UnionType:
         return any(_fits(value, option) for option in get_args(hint))
+    if type(value) is int and abs(value) > _LARGEST_INT:
+        return False
     if hint is float:
         return type(value) in (int, float)
     return type(value) is hint  # a bool is no int here

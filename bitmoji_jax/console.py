@@ -10,6 +10,16 @@ from typing import Any, TextIO, cast
 import rich.console
 
 
+def one_line(text: str, longest: int | None = None) -> str:
+    """Returns text from outside as one line to print, cut after `longest` characters.
+
+    Control characters, of file names for instance, are escaped: a terminal would execute them.
+    """
+    if longest is not None and len(text) > longest:
+        text = text[:longest] + "..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class SteadyStream:
     """A text stream that loses what cannot be written: the pipe is closed, the disk is full, the terminal is gone."""
 

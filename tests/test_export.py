@@ -223,11 +223,13 @@ def test_stablehlo_is_a_zip_archive_too_with_metadata(plain: Path) -> None:
     assert load_exported(plain)[:4] == (config, 24, SIZE, SIZE)
 
 
-def test_a_file_of_an_earlier_version_has_no_sizes_and_is_of_the_datasets(plain: Path, tmp_path: Path) -> None:
+def test_a_file_of_an_earlier_version_has_no_checksum_and_no_sizes_which_are_the_datasets(
+    plain: Path, tmp_path: Path
+) -> None:
     with zipfile.ZipFile(plain) as archive:
         metadata = json.loads(archive.read("metadata.json"))
         function = plain.read_bytes()[: archive.getinfo("metadata.json").header_offset]
-    del metadata["input_size"], metadata["output_size"]
+    del metadata["input_size"], metadata["output_size"], metadata["crc32"]
     path = tmp_path / "earlier"
     path.write_bytes(function)
     with zipfile.ZipFile(path, "a") as archive:
@@ -317,7 +319,7 @@ def test_files_that_were_not_exported_or_are_damaged_are_one_clear_line(plain: P
         load_exported(path)
     whole = plain.read_bytes()
     with zipfile.ZipFile(plain) as archive:
-        metadata = archive.read("metadata.json")
+        metadata = json.loads(archive.read("metadata.json"))
     save_weights(tmp_path / "w.safetensors", plain_weights())
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("metadata.json", "[]")
@@ -326,12 +328,14 @@ def test_files_that_were_not_exported_or_are_damaged_are_one_clear_line(plain: P
         path.write_bytes(damaged)
         with pytest.raises(InputError, match="is not a StableHLO file of `export`, or is damaged"):
             load_exported(path)
-    # Metadata without the function before it.
-    path.write_bytes(b"\xff" * 5000)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("metadata.json", metadata)
-    with pytest.raises(InputError, match="cannot be read by JAX"):
-        load_exported(path)
+    # Metadata without the function before it; earlier versions wrote no checksum.
+    checked = metadata.pop("crc32")
+    for values, message in (({**metadata, "crc32": checked}, "or is damaged"), (metadata, "cannot be read by JAX")):
+        path.write_bytes(b"\xff" * 5000)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("metadata.json", json.dumps(values))
+        with pytest.raises(InputError, match=message):
+            load_exported(path)
 
 
 def test_the_command_exports_the_weights_of_the_package_or_of_a_run(

@@ -18,11 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+from bitmoji_jax.console import one_line
 from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.errors import InputError
 
 _POINTS = ("eyeL", "eyeR", "nose", "mouthL", "mouthR")
 _LANDMARKS = tuple(f"{point}_{axis}" for point in _POINTS for axis in "xy")
+_SHOWN = 80  # characters of a name or cell in a message
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,15 +68,17 @@ def read_labels(paths: Sequence[Path], files: Set[str], folder: str) -> tuple[di
             row = merged.setdefault(file, {})
             for column, value in cells.items():
                 if row.setdefault(column, value) != value:
-                    raise InputError(f"{where}: {column} of {file} is {value}, but elsewhere it is {row[column]}")
+                    of_file, here, there = (one_line(text, _SHOWN) for text in (file, value, row[column]))
+                    what = f"{one_line(column, _SHOWN)} of {of_file} is {here}"
+                    raise InputError(f"{where}: {what}, but elsewhere it is {there}")
         if not known:
             example = f", such as {_nearest(unknown[0], files)}" if unknown else ""
             raise InputError(f"{path}: none of its {len(unknown)} rows names a file in {folder}{example}")
         if guessed:
-            first = f"the first is {guessed[0]}, taken for {meant[guessed[0]]}"
+            first = f"the first is {one_line(guessed[0], _SHOWN)}, taken for {one_line(meant[guessed[0]])}"
             warnings.append(f"{path}: {len(guessed)} names are written otherwise than the files: {first}")
         if outside:
-            where = f"{len(outside)} files have landmarks outside of the image, the first is {outside[0]}"
+            where = f"{len(outside)} files have landmarks outside of the image, the first is {one_line(outside[0])}"
             warnings.append(f"{path}: {where}: are they fractions of its width and height?")
         if unknown:
             nearest = _nearest(unknown[0], files)
@@ -97,6 +101,7 @@ def match_names(names: Set[str], files: Set[str]) -> tuple[dict[str, str], list[
         The file by name, where there is one, and the names for which it is a guess, sorted.
     """
     same, folded = _unique(files, _plain), _unique(files, lambda file: _plain(file).casefold())
+    deepest = max((form.count("/") for form in (*same, *folded)), default=0) + 1
     certain: dict[str, str] = {}
     guesses: dict[str, str] = {}
     for name in names:
@@ -105,7 +110,7 @@ def match_names(names: Set[str], files: Set[str]) -> tuple[dict[str, str], list[
             certain[name] = name if name in files else same[plain]
             continue
         parts = plain.split("/")
-        ends = ["/".join(parts[i:]) for i in range(len(parts))]
+        ends = ["/".join(parts[i:]) for i in range(max(0, len(parts) - deepest), len(parts))]
         found = [same[end] for end in ends if end in same]
         found += [folded[end.casefold()] for end in ends if end.casefold() in folded]
         if found:
@@ -127,8 +132,8 @@ def _unique(files: Set[str], form: Callable[[str], str]) -> dict[str, str]:
 
 
 def _nearest(name: str, files: Set[str]) -> str:
-    (nearest,) = difflib.get_close_matches(name, sorted(files), n=1, cutoff=0)
-    return f"{name}; the nearest name of a file is {nearest}"
+    (nearest,) = difflib.get_close_matches(name[:_SHOWN], sorted(files), n=1, cutoff=0)  # slow for a huge cell
+    return f"{one_line(name, _SHOWN)}; the nearest name of a file is {one_line(nearest)}"
 
 
 def attribute_types(labels: Iterable[tuple[str, Label]]) -> tuple[dict[str, type], list[str]]:
@@ -140,7 +145,8 @@ def attribute_types(labels: Iterable[tuple[str, Label]]) -> tuple[dict[str, type
             (texts if _number(value) is None else numbers).setdefault(name, f"{value} ({file})")
     types: dict[str, type] = {**dict.fromkeys(numbers, float), **dict.fromkeys(texts, str)}
     mixed = sorted(numbers.keys() & texts.keys())
-    return types, [f"column {name} becomes text: {texts[name]} is no number" for name in mixed]
+    shown = [(one_line(name, _SHOWN), one_line(texts[name], _SHOWN)) for name in mixed]
+    return types, [f"column {name} becomes text: {text} is no number" for name, text in shown]
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -150,10 +156,12 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             reader = csv.reader(file, strict=True)
             header = [name.strip() for name in next(reader, [])]
             if "file" not in header:
-                raise InputError(f"{path} has no column `file`, its first line is: {','.join(header)[:80]}")
+                raise InputError(
+                    f"{path} has no column `file`, its first line is: {one_line(','.join(header), _SHOWN)}"
+                )
             named = [name for name in header if name]
             if len(set(named)) < len(named):
-                raise InputError(f"{path} has two columns of one name: {','.join(header)[:80]}")
+                raise InputError(f"{path} has two columns of one name: {one_line(','.join(header), _SHOWN)}")
             for row in reader:
                 where = f"{path}, line {reader.line_num}"
                 if not any(cell.strip() for cell in row):
@@ -172,12 +180,14 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 def _check(where: str, cells: Mapping[str, str]) -> None:
     if (gender := cells.get("gender", "unknown")) not in GENDERS:
-        raise InputError(f"{where}: gender is {gender}, want {', '.join(GENDERS)} or nothing")
+        shown = one_line(gender, _SHOWN)
+        raise InputError(f"{where}: gender is {shown}, want {', '.join(GENDERS)} or nothing")
     for column in _LANDMARKS:
         # A point may lie a little outside of the image; further out, pixels were given for fractions.
         value = _number(cells.get(column, "nan"))
         if value is None or value < -1 or value > 2:
-            raise InputError(f"{where}: {column} is {cells[column]}, want a fraction of the image, such as 0.5")
+            shown = one_line(cells[column], _SHOWN)
+            raise InputError(f"{where}: {column} is {shown}, want a fraction of the image, such as 0.5")
 
 
 def _landmarks(cells: Mapping[str, str]) -> list[float]:

@@ -1,7 +1,8 @@
 """The way from photo to avatar as StableHLO: a function that any JAX can load and run, on a CPU, a GPU or a TPU.
 
 The file is what `jax.export` serializes, with a zip archive after it (which is found from its end). That holds
-`metadata.json`: what `export_metadata` returns, the configuration and the numbers as JSON. Needs the extra `export`.
+`metadata.json`: what `export_metadata` returns, the configuration and the numbers as JSON, and `crc32` of all before
+the archive. Needs the extra `export`.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bitmoji_jax.config import ExperimentConfig, from_json
+from bitmoji_jax.console import one_line
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.weights import Weights, export_metadata
 from bitmoji_jax.models.networks import Params, photo_to_avatar
@@ -55,7 +58,9 @@ def to_stablehlo(weights: Weights) -> bytes:
     metadata = export_metadata(weights)
     values = {**metadata, "config": json.loads(metadata["config"])}
     values |= {name: int(metadata[name]) for name in ("images", "input_size", "output_size")}
-    file = io.BytesIO(exported.serialize())
+    function = exported.serialize()
+    values["crc32"] = zlib.crc32(function)
+    file = io.BytesIO(function)
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr(zipfile.ZipInfo(_METADATA), json.dumps(values, indent=2) + "\n")  # dated 1980
     return file.getvalue()
@@ -110,16 +115,23 @@ def load_exported(path: str | os.PathLike[str]) -> Exported:
     try:
         with zipfile.ZipFile(path) as archive:
             metadata = json.loads(archive.read(_METADATA))
+            function = Path(path).read_bytes()[: archive.getinfo(_METADATA).header_offset]
+        if metadata.get("crc32", checksum := zlib.crc32(function)) != checksum:  # earlier versions wrote none
+            raise ValueError("its function is not the one that was written")
         config, images = from_json(json.dumps(metadata["config"])), int(metadata["images"])
         # Earlier versions wrote no sizes: both were those of the dataset.
         photo_size, size = (int(metadata.get(name, config.data.image_size)) for name in ("input_size", "output_size"))
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is not a StableHLO file of `export`, or is damaged: {error}") from error
+    except Exception as error:  # many kinds, for a damaged archive
+        why = one_line(str(error), 300)
+        raise InputError(f"{path} is not a StableHLO file of `export`, or is damaged: {why}") from error
     try:
-        exported = jax.export.deserialize(bytearray(Path(path).read_bytes()))
+        exported = jax.export.deserialize(bytearray(function))
     except Exception as error:  # many kinds, for a damaged file or one beyond JAX's compatibility window
-        version = metadata.get("version")
-        raise InputError(f"{path}, of version {version}, cannot be read by JAX {jax.__version__}: {error}") from error
+        version, why = one_line(str(metadata.get("version")), 20), one_line(str(error), 300)
+        raise InputError(f"{path}, of version {version}, cannot be read by JAX {jax.__version__}: {why}") from error
+    shapes = [each.shape[1:] for each in (*exported.in_avals, *exported.out_avals)]
+    if shapes != [(photo_size, photo_size, 3), (size, size, 3)]:
+        raise InputError(f"{path} is damaged: it translates no photos of {photo_size} px to avatars of {size} px")
     x2y = jax.jit(exported.call)
     return Exported(config, images, photo_size, size, lambda photos: in_batches(x2y, resized(photos, photo_size)))
 

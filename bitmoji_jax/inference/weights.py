@@ -6,7 +6,6 @@ The file is safetensors: named arrays, and text. Reading it runs no code, so it 
 import dataclasses
 import difflib
 import importlib.metadata
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ import safetensors
 import safetensors.numpy
 
 from bitmoji_jax.config import ExperimentConfig, from_json, to_json, without_folders
+from bitmoji_jax.console import one_line
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.files import write_atomic
 from bitmoji_jax.inference.guard import Guard, guard_from_arrays
@@ -102,14 +102,18 @@ def load_weights(path: Path) -> Weights:
             for prefix in (_GUARD, _CRITICS)
         )
         guard = guard_from_arrays(of_guard) if of_guard else None
-    except (safetensors.SafetensorError, KeyError, ValueError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} holds no weights of this package, or is damaged: {error!r}") from error
-    networks, critics = (
-        flax.traverse_util.unflatten_dict({n: a.astype(np.float32) for n, a in named.items()}, sep="/")
-        for named in (arrays, of_critics)
-    )
-    known = networks.keys() <= {"g", "f", "r", "s"} and networks.keys() & {"g", "s"}
-    if not known or array_shapes(networks) != array_shapes({name: network_shapes(config, name) for name in networks}):
+        networks, critics = (
+            flax.traverse_util.unflatten_dict({n: a.astype(np.float32) for n, a in named.items()}, sep="/")
+            for named in (arrays, of_critics)
+        )
+        known = networks.keys() <= {"g", "f", "r", "s"} and networks.keys() & {"g", "s"}
+        expected = array_shapes({name: network_shapes(config, name) for name in networks}) if known else {}
+    except OSError:
+        raise
+    except Exception as error:  # many kinds, for damaged files and for sizes that no network has
+        why = f"{type(error).__name__}: {one_line(str(error), 300)}"
+        raise InputError(f"{path} holds no weights of this package, or is damaged: {why}") from error
+    if not expected or array_shapes(networks) != expected:
         raise InputError(f"{path} holds other arrays than its configuration: was it made by another version?")
     return Weights(config, images, networks, guard, critics)
 

@@ -105,7 +105,8 @@ def avatar_size(config: ExperimentConfig, networks: Container[str]) -> int:
 
 def network_shapes(config: ExperimentConfig, name: str) -> Any:
     """Returns shapes and types of the parameters of the network g, f, r or s; nothing is computed."""
-    return jax.eval_shape(make_network(config, name).init, jax.random.key(0), *example_inputs(config, name))
+    network = make_network(config, name)
+    return jax.eval_shape(lambda key: network.init(key, *example_inputs(config, name)), jax.random.key(0))
 
 
 def example_inputs(config: ExperimentConfig, name: str) -> tuple[jax.Array, ...]:
