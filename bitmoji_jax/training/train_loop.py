@@ -159,6 +159,8 @@ def _train_stage(
             start, progress_before = int(restored.state.images), restored.progress
             rate = f", learning rate {float(stage.schedule.rate(restored.state.images)):.3g}" if start < total else ""
             console.print(f"Continuing at {start:,} of {total:,} images{rate}")
+        elif (source := config.train.init_from) is not None:
+            begin = load_start(source)
         if start < total:
             # Compiled in the background, once the checkpoint has been read and agrees.
             batch = abstract_batch(dataset, batch_size, mesh)
@@ -167,8 +169,7 @@ def _train_stage(
         if restored is None:
             state, pools = create_train_state(stage, mesh)
             state = start_from(state, Start(stage.start, {}), "the stage before")
-            if (source := config.train.init_from) is not None:
-                begin = load_start(source)
+            if source is not None:
                 new = {name: params for name, params in begin.networks.items() if name not in earlier}
                 state = start_from(state, Start(new, begin.critics), source)
                 if start < total and (missing := sorted(state.discriminators.keys() - begin.critics.keys())):
