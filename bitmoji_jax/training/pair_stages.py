@@ -98,16 +98,13 @@ def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int
     def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
         del x
         place_key, bend_key, fault_key, key = jax.random.split(y.key, 4)
-        placement = place(place_key)
-        real = resize(placement.apply(to_float(y.image))[None], config.refiner.output_size)
-        photo = avatar_to_photo(config, frozen, real)[0]
+        photo, landmarks, real = _photo_of(config, frozen, y, place_key)
         if source == "g":
             photo = roughen(photo, fault_key)
         else:  # s hides nothing, and makes the errors of real photos only where something is wrong
-            landmarks = placement.apply_to_landmarks(y.landmarks)
             photo = disturb_photo(bend(photo, bend_key), landmarks, fault_key)
         seen = resize(draw_roughly(config, frozen, photo[None]), config.data.image_size)
-        return _Drawn(seen[0], real[0], real[0], y.gender, key)
+        return _Drawn(seen[0], real, real, y.gender, key)
 
     def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> Sequence[jax.Array]:
         fake_y = draw_roughly(config, frozen, images["x"])
@@ -138,10 +135,8 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
 
     def of_avatar(frozen: Networks, y: _Row, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         place_key, bend_key = jax.random.split(key)
-        placement = place(place_key)
-        target = resize(placement.apply(to_float(y.image))[None], config.refiner.output_size)
-        photo = bend(avatar_to_photo(config, frozen, target)[0], bend_key)
-        return photo, placement.apply_to_landmarks(y.landmarks), target[0], y.gender
+        photo, landmarks, target = _photo_of(config, frozen, y, place_key)
+        return bend(photo, bend_key), landmarks, target, y.gender
 
     def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
         choice_key, pair_key, disturb_key, key = jax.random.split(x.key, 4)
@@ -274,6 +269,15 @@ def _pair_stage(
         columns=columns,
         passed_on=passed_on,
     )
+
+
+def _photo_of(
+    config: ExperimentConfig, networks: Networks, y: _Row, key: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The photo that F draws of a real avatar, its landmarks, and the avatar itself as both are placed."""
+    placement = place(key)
+    avatar = resize(placement.apply(to_float(y.image))[None], config.refiner.output_size)
+    return avatar_to_photo(config, networks, avatar)[0], placement.apply_to_landmarks(y.landmarks), avatar[0]
 
 
 def _learning_rate(peak: float, total: int, images: jax.Array) -> jax.Array:

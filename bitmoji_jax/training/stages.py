@@ -31,6 +31,6 @@ def make_stage(config: ExperimentConfig, name: str, networks: Mapping[str, Param
     """Makes the stage `name`; `networks` are the newest that the stages before have trained."""
     if name == "translate":
         return translate_stage(config, epoch_images)
-    kind = name.rstrip("0123456789")
+    kind = stage_section(name)
     number = int(name.removeprefix(kind) or 1)
     return {"refine": refine_stage, "teach": teach_stage}[kind](config, networks, epoch_images, number)
