@@ -140,6 +140,18 @@ class PairConfig:
     """Pairs after which a weight's share in the exponential moving average has halved."""
 
 
+@dataclasses.dataclass(frozen=True)
+class ReadConfig:
+    """The stage that trains the reader of a photo's gender and colours, which guide the student. It needs labels."""
+
+    images: int = 0
+    """Photos seen by the end of the stage, 0 leaves it out. The step size grows over the first tenth, then falls."""
+    batch_size: int = 32
+    """Photos per update, over all devices."""
+    learning_rate: float = 2e-3
+    """Adam's largest step size."""
+
+
 REFINE_IMAGES, TEACH_IMAGES = 20_000, 20_000
 """Pairs of the stages that `launch.py --refine` adds to an experiment without them."""
 
@@ -171,6 +183,8 @@ class ExperimentConfig:
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     refiner: RefinerConfig = RefinerConfig()
     train: TrainConfig = TrainConfig()
+    read: ReadConfig = ReadConfig()
+    """The stage of the reader A, which learns gender and colours from labelled photos x."""
     refine: PairConfig = PairConfig()
     """The stage of the refiner R, which learns from avatars y alone, as pairs (G(F(y)), y)."""
     teach: PairConfig = PairConfig(learning_rate=3e-4, colour_weight=3.0, critic_weight=0.04)
@@ -220,6 +234,7 @@ class ExperimentConfig:
         rules["refiner.features must be a multiple of 8"] = self.refiner.features >= 8 and not self.refiner.features % 8
         for name, pairs in (("refine", self.refine), ("teach", self.teach)):
             rules |= {f"{name}.{rule}": holds for rule, holds in _pair_rules(pairs).items()}
+        rules |= {f"read.{rule}": holds for rule, holds in _stage_rules(self.read).items()}
         rules["teach needs refine: set refine.images"] = self.refine.images > 0 or self.teach.images == 0
         if problems := [rule for rule, holds in rules.items() if not holds]:
             raise ValueError("; ".join(problems))
@@ -229,14 +244,23 @@ def _is_power_of_2(number: int, least: int) -> bool:
     return number >= least and number & (number - 1) == 0
 
 
-def _pair_rules(config: PairConfig) -> dict[str, bool]:
-    weights = ("pixel_weight", "colour_weight", "feature_weight", "critic_weight", "gender_weight")
+def _stage_rules(config: ReadConfig | PairConfig) -> dict[str, bool]:
     return {
         "images must not be negative": config.images >= 0,
         "batch_size must be at least 1": config.batch_size >= 1,
         "learning_rate must be above 0": 0 < config.learning_rate < math.inf,
-        "ema_halflife must be above 0": 0 < config.ema_halflife < math.inf,
-    } | {f"{name} must not be negative": 0 <= getattr(config, name) < math.inf for name in weights}
+    }
+
+
+def _pair_rules(config: PairConfig) -> dict[str, bool]:
+    weights = ("pixel_weight", "colour_weight", "feature_weight", "critic_weight", "gender_weight")
+    return (
+        _stage_rules(config)
+        | {
+            "ema_halflife must be above 0": 0 < config.ema_halflife < math.inf,
+        }
+        | {f"{name} must not be negative": 0 <= getattr(config, name) < math.inf for name in weights}
+    )
 
 
 def without_folders(config: ExperimentConfig) -> ExperimentConfig:
@@ -255,6 +279,7 @@ ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "data": {"cut_out": True, "balance_skin": False},
     "train": {"init_from": None, "rounds": 1},
     "refiner": dataclasses.asdict(RefinerConfig()),
+    "read": dataclasses.asdict(ReadConfig()),
     "refine": dataclasses.asdict(PairConfig()),
     "teach": dataclasses.asdict(PairConfig(learning_rate=3e-4, colour_weight=3.0, critic_weight=0.04)),
     "log": dataclasses.asdict(LogConfig()),

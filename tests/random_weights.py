@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bitmoji_jax.config import DataConfig, ExperimentConfig, GeneratorConfig, RefinerConfig, TrainConfig
+from bitmoji_jax.config import DataConfig, ExperimentConfig, GeneratorConfig, ReadConfig, RefinerConfig, TrainConfig
 from bitmoji_jax.inference.weights import Weights
 from bitmoji_jax.models.networks import network_shapes
 
@@ -20,6 +20,7 @@ def random_weights(
     size: int = 32,
     folder: str | None = None,
     compute_dtype: str = "auto",
+    guided: bool = False,
 ) -> Weights:
     """Draws kernels and biases so large that outputs fill the range; by default of the smallest generator.
 
@@ -30,12 +31,14 @@ def random_weights(
       size: side of the dataset's images in pixels.
       folder: the dataset's in the configuration.
       compute_dtype: as in `TrainConfig`.
+      guided: whether the student has a reader.
     """
     config = ExperimentConfig(
         data=DataConfig(dir=folder, image_size=size),
         generator=generator or GeneratorConfig(features=4, res_blocks=1),
         train=TrainConfig(compute_dtype=compute_dtype),  # type: ignore[arg-type]
         refiner=refiner or RefinerConfig(features=8, output_size=64),
+        read=ReadConfig(images=32 if guided else 0),
     )
     rng = np.random.default_rng(0)
 

@@ -32,7 +32,7 @@ def test_every_experiment_survives_json(name: str) -> None:
 
 def test_json_holds_every_field_by_name_and_none_as_null() -> None:
     values = json.loads(to_json(changed(ExperimentConfig(), train__batch_size=7, data__name="a/b")))
-    assert list(values) == ["data", "generator", "discriminator", "refiner", "train", "refine", "teach", "log"]
+    assert list(values) == ["data", "generator", "discriminator", "refiner", "train", "read", "refine", "teach", "log"]
     assert values["train"]["batch_size"] == 7
     assert values["data"]["name"] == "a/b"
     assert values["data"]["dir"] is None

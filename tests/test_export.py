@@ -41,11 +41,18 @@ GENERATORS = [
 ]
 
 
-# Names of networks, sides of photos and of avatars. The U-Net takes single pixels, or blocks of 4 or 16, and draws as
-# large as it sees, larger or smaller.
+# Names of networks, sides of photos and of avatars, whether a reader guides the student. The U-Net takes single pixels,
+# or blocks of 4 or 16, and draws as large as it sees, larger or smaller.
 WAYS = pytest.mark.parametrize(
-    ("names", "size", "drawn"),
-    [("gfr", 64, 256), ("gr", 128, 256), ("gfr", 32, 32), ("sf", 64, 256), ("s", 128, 256), ("sf", 256, 64)],
+    ("names", "size", "drawn", "guided"),
+    [
+        ("gfr", 64, 256, False),
+        ("gr", 128, 256, False),
+        ("gfr", 32, 32, False),
+        ("sf", 64, 256, False),
+        ("s", 128, 256, True),
+        ("sf", 256, 64, True),
+    ],
 )
 
 FOLDER = "/home/somebody/data/mine"
@@ -123,18 +130,19 @@ def test_every_generator_does_what_the_translator_does(generator: GeneratorConfi
 
 @WAYS
 def test_refiner_and_student_in_onnx_do_what_the_translator_does(
-    names: str, size: int, drawn: int, tmp_path: Path
+    names: str, size: int, drawn: int, guided: bool, tmp_path: Path
 ) -> None:
-    weights = random_weights(names=names, refiner=RefinerConfig(features=8, output_size=drawn), size=size)
+    refiner = RefinerConfig(features=8, output_size=drawn)
+    weights = random_weights(names=names, refiner=refiner, size=size, guided=guided)
     photos, expected = images(3, size), Translator.from_weights(weights)(images(3, size))
     assert expected.shape == (3, drawn, drawn, 3)
     assert np.ptp(expected) > 100
     assert_same_pictures(load(serialize("onnx", weights), tmp_path)(photos), expected)
 
 
-@pytest.mark.parametrize("names", ["gfr", "sf"])
-def test_refiner_and_student_in_stablehlo_do_what_the_translator_does(names: str, tmp_path: Path) -> None:
-    weights = random_weights(names=names, refiner=RefinerConfig(features=8, output_size=128))
+@pytest.mark.parametrize(("names", "guided"), [("gfr", False), ("sf", False), ("sf", True)])
+def test_refiner_and_student_in_stablehlo_do_what_the_translator_does(names: str, guided: bool, tmp_path: Path) -> None:
+    weights = random_weights(names=names, refiner=RefinerConfig(features=8, output_size=128), guided=guided)
     translator, path = Translator.from_weights(weights), tmp_path / "exported"
     path.write_bytes(serialize("stablehlo", weights))
     exported = Translator.from_file(path)

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bitmoji_jax.config import ExperimentConfig
+from bitmoji_jax.config import ExperimentConfig, ReadConfig
 from bitmoji_jax.data.augment import Placement
 from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.models import efficientnet
 from bitmoji_jax.models.networks import apply_generator, avatar_to_photo, draw_roughly, photo_to_avatar, student_of
+from bitmoji_jax.models.recolour import CHEEKS, HAIR, colour_in
 from bitmoji_jax.ops.image import resize, to_float
 from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training import pair_stages
@@ -116,7 +117,7 @@ def test_the_refiner_sees_what_g_draws_of_f_s_roughened_photo_of_the_target(
 def test_a_later_refiner_sees_what_the_student_draws_of_f_s_photo_with_faults(
     config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taught = {**networks, "s": student_of(networks["g"], networks["r"])}
+    taught = {**networks, "s": student_of(config, networks)}
     stage, batch = refine_stage(config, taught, 12, 2), make_batch()
     assert stage.frozen.keys() == {"s", "f", "efficientnet"}
     monkeypatch.setattr(pair_stages, "bend", lambda image, key: image[:, ::-1])  # noqa: ARG005
@@ -159,6 +160,35 @@ def test_the_student_learns_from_photos_with_drawn_avatars_and_from_avatars_with
         # The gender to draw is that of the image it is made of; a real avatar has its own.
         np.testing.assert_array_equal(clean["x"].gender, batch[domain]["gender"])
         np.testing.assert_array_equal(clean["y"].gender, batch["y"]["gender"])
+
+
+@pytest.mark.usefixtures("cheap_features")
+def test_a_guided_student_is_told_the_gender_and_the_colours_of_its_target(
+    config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(of_64_pixels(config), read=ReadConfig(images=32))
+    networks = random_weights(names="gfra", refiner=config.refiner, compute_dtype="float32").networks
+    female, male, unknown = (GENDERS.index(name) for name in ("female", "male", "unknown"))
+    monkeypatch.setattr(pair_stages, "_UNKNOWN_SHARE", 0.0)
+    monkeypatch.setattr(pair_stages, "_RECOLOURED_SHARE", 1.0)
+    monkeypatch.setattr(pair_stages, "recolour", lambda avatar, photo: 0.5 * avatar)  # noqa: ARG005
+    for share, domain in ((1.0, "x"), (0.0, "y")):
+        batch = make_batch(size=64)
+        batch[domain]["gender"] = jnp.array([female, unknown], jnp.int32)
+        monkeypatch.setattr(pair_stages, "_PHOTO_SHARE", share)
+        drawn = draw(teach_stage(config, networks, 12), batch)
+        guide, targets = drawn["x"].condition, drawn["target"].image
+        assert guide is not None
+        np.testing.assert_array_equal(guide[:, 0], [1, 0])
+        for place, colours in ((CHEEKS, guide[:, 1:4]), (HAIR, guide[:, 4:])):
+            for target, colour in zip(targets, colours, strict=True):
+                np.testing.assert_allclose(colour_in(target, place)[0], colour, atol=1e-4)
+        if domain == "y":  # the colours that it was given
+            assert indices(2 * targets) == [1, 2]
+    told = [pair_stages._guide(targets[0], jnp.array(male), jax.random.key(0))[0]]
+    monkeypatch.setattr(pair_stages, "_UNKNOWN_SHARE", 1.0)
+    told.append(pair_stages._guide(targets[0], jnp.array(male), jax.random.key(0))[0])
+    assert told == [-1, 0]
 
 
 @pytest.mark.usefixtures("cheap_features")

@@ -1,4 +1,4 @@
-"""A run of three stages in one folder: its files, and that it is the same run however it was interrupted."""
+"""A run of four stages in one folder: its files, and that it is the same run however it was interrupted."""
 
 import dataclasses
 import shutil
@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from bitmoji_jax.config import ExperimentConfig, PairConfig, RefinerConfig, from_json, to_json
+from bitmoji_jax.config import ExperimentConfig, PairConfig, ReadConfig, RefinerConfig, from_json, to_json
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import run_weights
@@ -23,7 +23,7 @@ from tests.processes import checkpoints, newest_checkpoint, rows
 
 pytestmark = pytest.mark.slow
 
-STAGES = ["translate", "refine", "teach"]
+STAGES = ["translate", "read", "refine", "teach"]
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,7 @@ def config(tiny_config: ExperimentConfig) -> ExperimentConfig:
         generator=dataclasses.replace(tiny_config.generator, res_blocks=0),
         train=dataclasses.replace(tiny_config.train, constant_epochs=0.25, decay_epochs=0.25),
         refiner=RefinerConfig(output_size=64, features=8),
+        read=ReadConfig(images=6, batch_size=2),
         refine=pairs,
         teach=dataclasses.replace(pairs, critic_weight=0.0, gender_weight=0.0),
         log=dataclasses.replace(tiny_config.log, metrics_every=2, checkpoint_every=4),
@@ -82,7 +83,7 @@ def test_the_folder_of_a_run_holds_the_files_of_every_stage(config: ExperimentCo
         names = {path.name for path in (folder / "samples").iterdir()}
         assert names == {f"{kind}_0000000{images}.png" for kind in ("raw", "ema") for images in (0, 6)}
     assert {path.name for path in whole.iterdir() if path.is_dir()} == {
-        "checkpoints", "tensorboard", "samples", "refine", "teach"
+        "checkpoints", "tensorboard", "samples", "read", "refine", "teach"
     }  # fmt: skip
     assert "pixels_r" in rows(whole / "refine")[0]
     assert "pixels_s" in rows(whole / "teach")[0]
@@ -92,10 +93,15 @@ def test_the_folder_of_a_run_holds_the_files_of_every_stage(config: ExperimentCo
 
 def test_translation_uses_the_last_stage_or_the_one_that_is_named(whole: Path) -> None:
     photos = np.random.default_rng(0).integers(0, 256, (1, 48, 48, 3), dtype=np.uint8)
-    for folder, names in ((whole, {"s", "f"}), (whole / "teach", {"s", "f"}), (whole / "refine", {"g", "f", "r"})):
+    for folder, names, size in (
+        (whole, {"s", "f"}, 64),
+        (whole / "teach", {"s", "f"}, 64),
+        (whole / "refine", {"g", "f", "r"}, 64),
+        (whole / "read", {"g", "f", "a"}, 32),
+    ):
         for checkpoint in ("best", "latest"):
             assert run_weights(folder, checkpoint)[0].networks.keys() == names
-        assert Translator.from_run(folder)(photos).shape == (1, 64, 64, 3)
+        assert Translator.from_run(folder)(photos).shape == (1, size, size, 3)
     # What a stage passes on is what the next one has frozen.
     last = newest_checkpoint(whole)
     for stage, name in (("refine", "g"), ("refine", "f"), ("teach", "g"), ("teach", "f"), ("teach", "r")):
@@ -168,7 +174,7 @@ def test_a_stage_of_a_run_cannot_be_changed_later_nor_become_longer_once_the_nex
     with pytest.raises(InputError, match=r"refine\.images: 4 here, 6 in the run"):
         train(other, whole)
     for longer, stage, following in (
-        (dataclasses.replace(config, train=dataclasses.replace(config.train, decay_epochs=0.5)), "translate", "refine"),
+        (dataclasses.replace(config, train=dataclasses.replace(config.train, decay_epochs=0.5)), "translate", "read"),
         (dataclasses.replace(config, refine=dataclasses.replace(config.refine, images=8)), "refine", "teach"),
     ):
         begun = f"but {following} has begun with the networks of {stage} as they are.* --init-from {whole}"

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
@@ -9,7 +10,8 @@ from bitmoji_jax.config import ExperimentConfig, GeneratorConfig, RefinerConfig
 from bitmoji_jax.inference.onnx_graph import Graph, Params
 from bitmoji_jax.inference.onnx_recolour import add_recolour
 from bitmoji_jax.inference.weights import Weights, export_metadata
-from bitmoji_jax.models.networks import avatar_size
+from bitmoji_jax.models.networks import avatar_size, is_guided
+from bitmoji_jax.models.reader import BRANCH, GUIDE
 from bitmoji_jax.models.unet import GRID
 
 # The oldest opset with all operators in the form used here: ONNX Runtime reads it since 1.6, its builds for the web and
@@ -61,13 +63,14 @@ def _photo_to_avatar(graph: Graph, x: str, config: ExperimentConfig, networks: P
     photos, size, refiner = x, config.data.image_size, config.refiner
     if "s" in networks:
         x = _generator(graph, x, "s/generator", networks["s"]["generator"], config.generator)
-        x = _unet(graph, x, "s/refiner", networks["s"]["refiner"], size, refiner)
+        guide = _reader(graph, photos, "s/reader", networks["s"]["reader"]) if is_guided(config) else None
+        x = _unet(graph, x, "s/refiner", networks["s"]["refiner"], size, refiner, guide)
     else:
         x = _generator(graph, x, "g", networks["g"], config.generator)
     if "r" in networks:
         x = graph.resize(x, avatar_size(config, networks.keys() - {"r"}), size, "r/input")
         x = _unet(graph, x, "r", networks["r"], size, refiner)
-    if "r" in networks or "s" in networks:
+    if "r" in networks or ("s" in networks and not is_guided(config)):
         x = add_recolour(graph, x, photos, refiner.output_size, size)
     return x
 
@@ -118,10 +121,57 @@ def _upsample(graph: Graph, x: str, name: str, params: Params, kind: str) -> str
     return graph.depth_to_space(x, f"{name}/depth_to_space")
 
 
-def _unet(graph: Graph, x: str, network: str, params: Params, input_size: int, config: RefinerConfig) -> str:
+def _reader(graph: Graph, x: str, network: str, params: Params) -> str:
+    """Adds `guide_of` what models/reader.py reads: from [N, 3, H, W] in [-1, 1] to [N, GUIDE]."""
+    for i in range(4):
+        down, inner, last = (f"Conv_{max(3 * i - 2, 0) + part}" for part in range(3))
+        x = graph.conv(x, f"{network}/{down}", params[down], stride=2, padding=1)
+        x = graph.add("Relu", x, name=f"{network}/{down}/relu")
+        if i:
+            y = graph.conv(x, f"{network}/{inner}", params[inner], padding=1)
+            y = graph.relu_conv(y, f"{network}/{last}", params[last])
+            y = graph.add("Mul", y, graph.constant("branch", BRANCH), name=f"{network}/{last}/branch")
+            x = graph.add("Add", x, y, name=f"{network}/{last}/add")
+    x = graph.add("ReduceMean", x, name=f"{network}/mean", axes=[2, 3], keepdims=0)
+    x = graph.dense(x, f"{network}/Dense_0", params["Dense_0"])
+    logit, rest = (
+        graph.add("Slice", x, *(graph.constant(str([i]), [i], np.int64) for i in part), name=f"{network}/{part}")
+        for part in ((0, 1, 1), (1, GUIDE, 1))
+    )
+    female = graph.add("Tanh", logit, name=f"{network}/female")
+    colours = graph.add("Clip", rest, graph.constant("-1", -1.0), graph.constant("1", 1.0), name=f"{network}/colours")
+    return graph.add("Concat", female, colours, name=f"{network}/guide", axis=1)
+
+
+def _unet(
+    graph: Graph,
+    x: str,
+    network: str,
+    params: Params,
+    input_size: int,
+    config: RefinerConfig,
+    guide: str | None = None,
+) -> str:
     """Adds models/unet.py: from [N, 3, input_size, input_size] to [N, 3, output_size, output_size]."""
     images, size = x, min(input_size, GRID)
-    blocks, ups = itertools.count(), itertools.count()  # Flax numbers layers of a kind in the order they are called
+    # Flax numbers layers of a kind in the order they are called.
+    blocks, ups, guided_maps = itertools.count(), itertools.count(), itertools.count()
+
+    def guided(x: str) -> str:
+        if guide is None:
+            return x
+        layer = f"_Guided_{next(guided_maps)}"
+        name, dense = f"{network}/{layer}", params[layer]["Dense_0"]
+        (scale_kernel, kernel), (scale_bias, bias) = (np.split(dense[k], 2, axis=-1) for k in ("kernel", "bias"))
+        as_maps = graph.constant("as_maps", [0, -1, 1, 1], np.int64)
+        scale, shift = (
+            graph.add("Reshape", graph.dense(guide, f"{name}/{part}", layers), as_maps, name=f"{name}/{part}/maps")
+            for part, layers in (
+                ("scale", {"kernel": scale_kernel, "bias": scale_bias + 1}),
+                ("shift", {"kernel": kernel, "bias": bias}),
+            )
+        )
+        return graph.add("Add", graph.add("Mul", x, scale, name=f"{name}/mul"), shift, name=f"{name}/add")
 
     def relu_conv(x: str, layer: str, stride: int = 1) -> str:
         return graph.relu_conv(x, f"{network}/{layer}", params[layer], stride=stride)
@@ -144,15 +194,15 @@ def _unet(graph: Graph, x: str, network: str, params: Params, input_size: int, c
     if input_size > size:
         # Its channels are those of `space_to_depth`: row, column, colour.
         x = graph.add("SpaceToDepth", x, name=f"{network}/space_to_depth", blocksize=input_size // size)
-    fine = block(graph.conv(x, f"{network}/Conv_0", params["Conv_0"], padding=1))
+    fine = block(guided(graph.conv(x, f"{network}/Conv_0", params["Conv_0"], padding=1)))
     middle = block(relu_conv(fine, "Conv_1", stride=2))
     coarse = block(block(relu_conv(middle, "Conv_2", stride=2)))
-    x = relu_conv(coarse, "Conv_3", stride=2)
+    x = guided(relu_conv(coarse, "Conv_3", stride=2))
     for _ in range(3):
         x = block(x)
     x = block(up_and_add(x, coarse))
     x = block(up_and_add(x, middle))
-    x = block(block(up_and_add(x, fine)))
+    x = block(guided(block(up_and_add(x, fine))))
 
     while 2 * size < config.output_size:
         x, size = block(up(x)), 2 * size

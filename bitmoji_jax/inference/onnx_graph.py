@@ -36,6 +36,11 @@ class Graph:
         kernel = np.transpose(params["kernel"], (3, 2, 0, 1))  # height, width, in, out -> out, in, height, width
         return self._convolve("Conv", x, name, kernel, params["bias"], strides=[stride] * 2, pads=[padding] * 4)
 
+    def dense(self, x: str, name: str, params: Params) -> str:
+        """Adds a product of [N, C] with a kernel, and a bias."""
+        arrays = (self.constant(f"{name}/{part}", params[part]) for part in ("kernel", "bias"))
+        return self.add("Gemm", x, *arrays, name=name)
+
     def conv_transpose(self, x: str, name: str, params: Params) -> str:
         # Flax gathers from the dilated input, ONNX scatters from the input: one's kernel is the other's, turned.
         kernel = np.transpose(params["kernel"], (2, 3, 0, 1))[:, :, ::-1, ::-1]  # -> in, out, height, width

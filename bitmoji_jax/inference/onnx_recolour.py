@@ -8,8 +8,6 @@ from onnx import TensorProto
 from bitmoji_jax.inference.onnx_graph import Graph
 from bitmoji_jax.models import recolour
 
-_Place = tuple[float, float, float, float]
-
 
 def add_recolour(graph: Graph, avatars: str, photos: str, avatar_size: int, photo_size: int) -> str:
     """Adds `recolour` of avatars [N, 3, S, S] with the colours of photos [N, 3, H, H], both in [-1, 1]."""
@@ -54,10 +52,10 @@ class _Recolour:
         moved = self._do("Add", avatars, self._do("Mul", change, near))
         return self._do("Clip", moved, self._number(-1.0), self._number(1.0))
 
-    def _colour(self, images: str, place: _Place) -> tuple[str, str]:
+    def _colour(self, images: str, place: recolour.Place) -> tuple[str, str]:
         constant, rows_and_columns = self._graph.constant, recolour.box(place)
-        starts = constant(f"recolour/{place}/starts", [part.start for part in rows_and_columns], np.int64)
-        ends = constant(f"recolour/{place}/ends", [part.stop for part in rows_and_columns], np.int64)
+        starts = constant(f"recolour/{place[:4]}/starts", [part.start for part in rows_and_columns], np.int64)
+        ends = constant(f"recolour/{place[:4]}/ends", [part.stop for part in rows_and_columns], np.int64)
         part = self._do("Slice", images, starts, ends, constant("recolour/rows_and_columns", [2, 3], np.int64))
         pixels = self._do("Reshape", part, constant("recolour/as_pixels", [0, 3, -1], np.int64))
         darkest = self._do("ReduceMin", pixels, axes=[1])
@@ -67,7 +65,7 @@ class _Recolour:
         brightness = self._do("Sub", brightness, self._mean(person, brightness))
         variance = self._mean(person, self._do("Mul", brightness, brightness))
         deviation = self._do("Sqrt", self._do("Add", variance, self._number(recolour.SMALLEST)))
-        share = self._do("Mul", self._do("Div", brightness, deviation), self._number(recolour.BRIGHT_SLOPE))
+        share = self._do("Mul", self._do("Div", brightness, deviation), self._number(place.light))
         colour = self._mean(self._do("Mul", person, self._do("Sigmoid", share)), pixels)
         for _ in range(recolour.STEPS):
             near = self._near(self._do("Sub", pixels, colour), recolour.NEAR)

@@ -29,7 +29,7 @@ from bitmoji_jax.models.networks import Params, avatar_size, network_shapes
 BEST = "best.safetensors"
 """Name of the file in a run's folder that holds the weights with the lowest KID."""
 
-_STAGE = re.compile(r"(refine|teach)([1-9][0-9]*)?")
+_STAGE = re.compile(r"(read|refine|teach)([1-9][0-9]*)?")
 """Folders of later stages, with the round from the second on; the files of the first stage are in the run's folder."""
 
 _GUARD, _CRITICS = "guard/", "critics/"  # prefixes of the names of their arrays
@@ -50,7 +50,7 @@ class Weights:
     images: int
     """Images of each domain seen in the last stage."""
     networks: dict[str, Params]
-    """By name: g or s, perhaps r, and f; float32. `models/networks.py` says what they are."""
+    """By name: g or s, perhaps r or a, and f; float32. `models/networks.py` says what they are."""
     guard: Guard | None = None
     """None for a checkpoint, and for weights of an earlier version."""
     critics: dict[str, Params] = dataclasses.field(default_factory=dict)
@@ -106,7 +106,7 @@ def load_weights(path: Path) -> Weights:
             flax.traverse_util.unflatten_dict({n: a.astype(np.float32) for n, a in named.items()}, sep="/")
             for named in (arrays, of_critics)
         )
-        known = networks.keys() <= {"g", "f", "r", "s"} and networks.keys() & {"g", "s"}
+        known = networks.keys() <= {"g", "f", "r", "a", "s"} and networks.keys() & {"g", "s"}
         expected = array_shapes({name: network_shapes(config, name) for name in networks}) if known else {}
     except OSError:
         raise
@@ -207,6 +207,8 @@ def _passed_on(folder: Path) -> tuple[str, str]:
     match = _later_stage(folder)
     if match is None:
         return "gf", ""
+    if match[1] == "read":
+        return "a", "gf"
     if match[1] == "teach":
         return "s", "f"
     return "r", "sf" if match[2] else "gf"

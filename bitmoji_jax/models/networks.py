@@ -1,19 +1,22 @@
 """The networks of an experiment, and the ways from photo to avatar and back through those that a run has.
 
-By name: g: X -> Y and f: Y -> X (one module); r: rough avatars to clean ones (the refiner); s: photos to avatars (the
-student), a network like R after G whose parts learn together. D_X and D_Y share another module.
+By name: g: X -> Y and f: Y -> X (one module); r: rough avatars to clean ones (the refiner); a: photos to attributes of
+a person (the reader); s: photos to avatars (the student), a network like R after G whose parts learn together, guided
+by what A reads. D_X and D_Y share another module.
 """
 
 from collections.abc import Container, Mapping
 from typing import Any
 
 import flax.linen as nn
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.generator import Generator
+from bitmoji_jax.models.reader import Reader
 from bitmoji_jax.models.recolour import recolour
 from bitmoji_jax.models.student import Student
 from bitmoji_jax.models.unet import UNet
@@ -25,16 +28,30 @@ Params = Any
 
 
 def make_network(config: ExperimentConfig, name: str) -> nn.Module:
-    """Returns the module of the network g, f, r or s."""
+    """Returns the module of the network g, f, r, a or s."""
     dtype = compute_dtype(config)
     generator = Generator(config.generator, dtype)
     refiner = UNet(config.refiner.features, config.refiner.output_size, dtype)
-    return {"g": generator, "f": generator, "r": refiner, "s": Student(generator, refiner)}[name]
+    reader = Reader(config.refiner.features // 2, dtype)
+    student = Student(generator, refiner, reader if is_guided(config) else None)
+    return {"g": generator, "f": generator, "r": refiner, "a": reader, "s": student}[name]
 
 
-def student_of(generator: Params, refiner: Params) -> Params:
-    """Returns the parameters of the student that draws as R after G do."""
-    return {"params": {"generator": generator["params"], "refiner": refiner["params"]}}
+def is_guided(config: ExperimentConfig) -> bool:
+    """Whether the student reads attributes from the photo, which guide it."""
+    return config.read.images > 0
+
+
+def student_of(config: ExperimentConfig, networks: Mapping[str, Params]) -> Params:
+    """Returns the parameters of the student that draws as R after G do; where it has a reader, as A reads."""
+    parts = {"generator": networks["g"], "refiner": networks["r"]}
+    if is_guided(config):
+        parts["reader"] = networks["a"]
+    given = flax.traverse_util.flatten_dict({name: part["params"] for name, part in parts.items()})
+    shapes = flax.traverse_util.flatten_dict(network_shapes(config, "s")["params"])
+    # What a guide does begins at nothing.
+    arrays = {name: given[name] if name in given else jnp.zeros(s.shape, s.dtype) for name, s in shapes.items()}
+    return {"params": flax.traverse_util.unflatten_dict(arrays)}
 
 
 def make_discriminator(config: ExperimentConfig) -> Discriminator:
@@ -51,7 +68,8 @@ def apply_generator(
       config: the experiment.
       params: of the network.
       images: float32 [N, S, S, 3] in [-1, 1].
-      condition: float32 [N, S, S, C], what the generator sees beside the image; None for a generator without condition.
+      condition: float32 [N, S, S, C], what G sees beside the image, None for a generator without; of S, the guide
+        [N, GUIDE] (models/reader.py), None for what it reads from the image.
       name: g, also for F, or s.
 
     Returns:
@@ -77,7 +95,7 @@ def refine(config: ExperimentConfig, params: Params, avatars: jax.Array) -> jax.
 def photo_to_avatar(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
     """Translates photos by the last network that a run has: S, else R after G, else G.
 
-    Clean avatars, those of S and of R, are given the colours of the photo's skin and hair.
+    The avatars of R, and of a student without a guide, are given the colours of the photo's skin and hair.
 
     Args:
       config: the experiment.
@@ -90,7 +108,9 @@ def photo_to_avatar(config: ExperimentConfig, networks: Mapping[str, Params], ph
     avatars = draw_roughly(config, networks, photos)
     if "r" in networks:
         avatars = refine(config, networks["r"], avatars)
-    return jax.vmap(recolour)(avatars, photos) if "r" in networks or "s" in networks else avatars
+    if "r" in networks or ("s" in networks and not is_guided(config)):
+        avatars = jax.vmap(recolour)(avatars, photos)
+    return avatars
 
 
 def avatar_to_photo(config: ExperimentConfig, networks: Mapping[str, Params], avatars: jax.Array) -> jax.Array:
@@ -104,16 +124,16 @@ def avatar_size(config: ExperimentConfig, networks: Container[str]) -> int:
 
 
 def network_shapes(config: ExperimentConfig, name: str) -> Any:
-    """Returns shapes and types of the parameters of the network g, f, r or s; nothing is computed."""
+    """Returns shapes and types of the parameters of the network g, f, r, a or s; nothing is computed."""
     network = make_network(config, name)
     return jax.eval_shape(lambda key: network.init(key, *example_inputs(config, name)), jax.random.key(0))
 
 
 def example_inputs(config: ExperimentConfig, name: str) -> tuple[jax.Array, ...]:
-    """Returns zeros in the shapes of what the network g, f, r or s takes: an image, and a condition if it has one."""
+    """Returns zeros in the shapes of what the network g, f, r, a or s takes: an image, and a condition of g and f."""
     size = config.data.image_size
-    conditions: tuple[jax.Array, ...] = ()  # of g, f and s
-    return (jnp.zeros((1, size, size, 3)), *(() if name == "r" else conditions))
+    conditions: tuple[jax.Array, ...] = ()
+    return (jnp.zeros((1, size, size, 3)), *(conditions if name in "gf" else ()))
 
 
 def compute_dtype(config: ExperimentConfig) -> Any:

@@ -4,6 +4,8 @@ Networks learn from unpaired images that nearly everybody has the commonest colo
 is the same for all, so that fixed places of the picture are cheeks and hair.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,13 +15,23 @@ from bitmoji_jax.ops.image import resize
 SIZE = 64
 """Side in pixels at which colours are measured."""
 
-# Top, bottom, left and right as fractions of the picture.
-CHEEKS = (0.55, 0.68, 0.33, 0.67)
-HAIR = (0.10, 0.22, 0.35, 0.65)
+
+class Place(NamedTuple):
+    """A part of the picture, as fractions of its side, and which of its pixels count most."""
+
+    top: float
+    bottom: float
+    left: float
+    right: float
+    light: float
+    """Weight of light pixels, by standard deviations of brightness; below 0: of dark ones."""
+
+
+CHEEKS = Place(0.55, 0.68, 0.33, 0.67, light=2.0)  # shadows do not change the lightest pixels
+HAIR = Place(0.05, 0.20, 0.20, 0.80, light=-1.0)  # foreheads and highlights are lighter than hair
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 WHITE, WHITE_SLOPE = 0.9, 40.0  # of the darkest channel: half-way from a person's pixels to white ones
-BRIGHT_SLOPE = 2.0  # weight of light pixels, which shadows do not change, by standard deviations of brightness
 NEAR, STEPS = 0.3, 2  # distance of colours that count as one, of a range from -1 to 1; how often their mean is taken
 SMALLEST = 1e-3
 
@@ -49,14 +61,48 @@ def recolour(avatar: jax.Array, photo: jax.Array) -> jax.Array:
       above its forehead; lines, eyes and mouth stay.
     """
     small, photo = (resize(image[None], SIZE)[0] for image in (avatar, photo))
-    (skin, has_skin), (hair, has_hair) = (_colour(small, place) for place in (CHEEKS, HAIR))
-    (photo_skin, photo_has_skin), (photo_hair, photo_has_hair) = (_colour(photo, place) for place in (CHEEKS, HAIR))
+    (skin, has_skin), (hair, has_hair) = (colour_in(small, place) for place in (CHEEKS, HAIR))
+    (photo_skin, photo_has_skin), (photo_hair, photo_has_hair) = (colour_in(photo, place) for place in (CHEEKS, HAIR))
     skins = has_skin & photo_has_skin
     are_hair = (_distance(hair, skin) > UNLIKE_SKIN) & (_distance(photo_hair, photo_skin) > UNLIKE_SKIN)
     hairs = skins & has_hair & photo_has_hair & are_hair & (_distance(hair, photo_hair) < ALIKE)
-    skin_wanted = USUAL_SKIN + SKIN_GAIN @ (photo_skin - USUAL_SKIN)
-    avatar = _moved(avatar, skin, skins * (skin_wanted - skin))
+    avatar = _moved(avatar, skin, skins * (likely_skin(photo_skin) - skin))
     return _moved(avatar, hair, hairs * HAIR_SHARE * (photo_hair - hair))
+
+
+def likely_skin(colour: jax.Array) -> jax.Array:
+    """Returns the likeliest skin colour [3] of a bitmoji's, given that of a photo's cheeks, both from -1 to 1."""
+    usual = jnp.asarray(USUAL_SKIN)
+    return usual + jnp.asarray(SKIN_GAIN) @ (colour - usual)
+
+
+def colour_in(image: jax.Array, place: Place) -> tuple[jax.Array, jax.Array]:
+    """Measures the commonest colour of a person in a place of a picture, float32 [`SIZE`, `SIZE`, 3] in [-1, 1].
+
+    Returns:
+      The colour [3], and whether enough of the place is not white.
+    """
+    pixels = image[box(place)].reshape(-1, 3)
+    person = jax.nn.sigmoid(WHITE_SLOPE * (WHITE - pixels.min(axis=-1)))
+    brightness = pixels @ LUMA
+    brightness -= _mean(person, brightness[:, None])[0]
+    deviation = jnp.sqrt(_mean(person, jnp.square(brightness)[:, None])[0] + SMALLEST)
+    colour = _mean(person * jax.nn.sigmoid(place.light * brightness / deviation), pixels)
+    for _ in range(STEPS):  # mean shift
+        distance = jnp.sum(jnp.square(pixels - colour), axis=-1)
+        colour = _mean(person * jnp.exp(-distance / (2 * NEAR**2)), pixels)
+    return colour, jnp.mean(person) >= LEAST
+
+
+def box(place: Place) -> tuple[slice, slice]:
+    """Returns the rows and columns of a place in a picture of `SIZE` pixels."""
+    top, bottom, left, right = (round(fraction * SIZE) for fraction in place[:4])
+    return slice(top, bottom), slice(left, right)
+
+
+def _mean(weights: jax.Array, values: jax.Array) -> jax.Array:
+    """The weighted mean [C] of values [N, C]; 0 where no weight is."""
+    return weights @ values / (jnp.sum(weights) + SMALLEST)
 
 
 def _moved(avatar: jax.Array, colour: jax.Array, change: jax.Array) -> jax.Array:
@@ -66,28 +112,3 @@ def _moved(avatar: jax.Array, colour: jax.Array, change: jax.Array) -> jax.Array
 
 def _distance(colour: jax.Array, other: jax.Array) -> jax.Array:
     return jnp.linalg.norm(colour - other)
-
-
-def _colour(image: jax.Array, place: tuple[float, float, float, float]) -> tuple[jax.Array, jax.Array]:
-    """The commonest of the lighter colours [3] of what is not white in a place, and whether that is enough."""
-    pixels = image[box(place)].reshape(-1, 3)
-    person = jax.nn.sigmoid(WHITE_SLOPE * (WHITE - pixels.min(axis=-1)))
-    brightness = pixels @ LUMA
-    brightness -= _mean(person, brightness[:, None])[0]
-    deviation = jnp.sqrt(_mean(person, jnp.square(brightness)[:, None])[0] + SMALLEST)
-    colour = _mean(person * jax.nn.sigmoid(BRIGHT_SLOPE * brightness / deviation), pixels)
-    for _ in range(STEPS):  # mean shift
-        distance = jnp.sum(jnp.square(pixels - colour), axis=-1)
-        colour = _mean(person * jnp.exp(-distance / (2 * NEAR**2)), pixels)
-    return colour, jnp.mean(person) >= LEAST
-
-
-def box(place: tuple[float, float, float, float]) -> tuple[slice, slice]:
-    """Returns the rows and columns of a place in a picture of `SIZE` pixels."""
-    top, bottom, left, right = (round(fraction * SIZE) for fraction in place)
-    return slice(top, bottom), slice(left, right)
-
-
-def _mean(weights: jax.Array, values: jax.Array) -> jax.Array:
-    """The weighted mean [C] of values [N, C]; 0 where no weight is."""
-    return weights @ values / (jnp.sum(weights) + SMALLEST)

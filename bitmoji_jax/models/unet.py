@@ -30,13 +30,29 @@ class _Block(nn.Module):
         return x + y
 
 
+class _Guided(nn.Module):
+    """x (1 + scale) + shift, both of each channel, and functions of a guide [N, C] (arXiv 1709.07871).
+
+    They are 0 at first, so that a network can be given a guide after it was trained without.
+    """
+
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, guide: jax.Array) -> jax.Array:
+        both = nn.Dense(2 * x.shape[-1], kernel_init=nn.initializers.zeros_init(), dtype=self.dtype)(guide)
+        scale, shift = jnp.split(both[:, None, None], 2, axis=-1)
+        return x * (1 + scale) + shift
+
+
 class UNet(nn.Module):
     """Three halvings and three doublings around `Block`s, with skips that are added, and a residual to the input.
 
     There is no normalisation: flat areas and their exact colours have to go through.
 
     Call with images [N, S, S, 3] in [-1, 1]; S and `output_size` are 32 or 64 times a power of 2, `output_size` not 32
-    where S is larger. Returns float32 [N, output_size, output_size, 3], mostly in [-1, 1].
+    where S is larger; and optionally with a guide [N, C], numbers that say what to draw, see `_Guided`. Returns float32
+    [N, output_size, output_size, 3], mostly in [-1, 1].
     """
 
     features: int
@@ -44,7 +60,7 @@ class UNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: jax.Array, guide: jax.Array | None = None) -> jax.Array:
         k, (n, size) = self.features, images.shape[:2]
         grid = min(size, GRID)
 
@@ -57,15 +73,18 @@ class UNet(nn.Module):
         def block(x: jax.Array) -> jax.Array:
             return _Block(self.dtype)(x)
 
-        fine = block(conv(space_to_depth(images, size // grid), k))
+        def guided(x: jax.Array) -> jax.Array:
+            return x if guide is None else _Guided(self.dtype)(x, guide)
+
+        fine = block(guided(conv(space_to_depth(images, size // grid), k)))
         middle = block(conv(nn.relu(fine), 2 * k, stride=2))
         coarse = block(block(conv(nn.relu(middle), 4 * k, stride=2)))
-        x = conv(nn.relu(coarse), 4 * k, stride=2)
+        x = guided(conv(nn.relu(coarse), 4 * k, stride=2))
         for _ in range(3):
             x = block(x)
         x = block(up(x, 4 * k) + coarse)
         x = block(up(x, 2 * k) + middle)
-        x = block(block(up(x, k) + fine))
+        x = block(guided(block(up(x, k) + fine)))
 
         while 2 * x.shape[1] < self.output_size:  # doubled further at half the width, and a last time by sub-pixels
             x = block(up(x, k // 2))

@@ -14,7 +14,12 @@ MAY_CHANGE: dict[str, set[str]] = {
 They change nothing but speed and what is written. A dataset is known by what is in it, see `data/fingerprint.py`.
 """
 
-_MAY_GROW = {"train": {"constant_epochs", "decay_epochs", "rounds"}, "refine": {"images"}, "teach": {"images"}}
+_MAY_GROW = {
+    "train": {"constant_epochs", "decay_epochs", "rounds"},
+    "read": {"images"},
+    "refine": {"images"},
+    "teach": {"images"},
+}
 
 
 def differences(ours: ExperimentConfig, theirs: ExperimentConfig) -> list[str]:
@@ -25,6 +30,7 @@ def differences(ours: ExperimentConfig, theirs: ExperimentConfig) -> list[str]:
     """
     ours, theirs = without_folders(ours), without_folders(theirs)
     later = {name for name in ("refine", "teach") if getattr(theirs, name).images == 0}
+    later |= {"read"} if theirs.teach.images == 0 else set()
     later |= {"refiner"} if theirs.refine.images == 0 else set()
     lines = []
     for section in dataclasses.fields(ExperimentConfig):
@@ -41,7 +47,8 @@ def differences(ours: ExperimentConfig, theirs: ExperimentConfig) -> list[str]:
 
 def longer(ours: ExperimentConfig, theirs: ExperimentConfig) -> dict[str, str]:
     """Returns "section.field NEW instead of OLD" for each schedule of the run that is longer here, by section."""
-    schedules = [("train", "constant_epochs"), ("train", "decay_epochs"), ("refine", "images"), ("teach", "images")]
+    schedules = [("train", "constant_epochs"), ("train", "decay_epochs")]
+    schedules += [(stage, "images") for stage in ("read", "refine", "teach")]
     lines: dict[str, str] = {}
     for section, field in schedules:
         new, old = (getattr(getattr(config, section), field) for config in (ours, theirs))

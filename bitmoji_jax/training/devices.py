@@ -26,7 +26,7 @@ def check_batches(config: ExperimentConfig, devices: int) -> None:
     """Raises InputError, with what would do, unless `devices` can share the batches of every stage evenly."""
     train = config.train
     sizes = {"train": (train.batch_size, train.accumulation_steps), "refine": (config.refine.batch_size, 1)}
-    sizes |= {"teach": (config.teach.batch_size, 1)}
+    sizes |= {"teach": (config.teach.batch_size, 1), "read": (config.read.batch_size, 1)}
     used = {stage_section(name): sizes[stage_section(name)] for name in stage_names(config)}
     for section, (batch_size, parts) in used.items():
         if batch_size % (devices * parts):

@@ -6,7 +6,8 @@ later round S draws in the place of G, and F(y) has the faults of real photos.
 
 teach: S learns photo -> avatar from two kinds of pairs: (x, R(G(x))) of photos, or what S and R of the round before
 make of them, and (F(y), y) of avatars. Both photos are disturbed as people's are (shadow, light, background, cuts,
-accessories), F(y) is bent too; the target is that of the undisturbed one.
+accessories), F(y) is bent too; the target is that of the undisturbed one. Where a reader was trained, S is also told
+the gender, and the colours of skin and hair that the target has: half of the avatars are given those of a photo.
 
 Both compare with the target in pixels and in the feature maps of EfficientNet-Lite0, and both have critics on these
 maps: of patches, real avatars against drawn ones, and of gender. So a score of such a run is taken by another network.
@@ -25,7 +26,7 @@ from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.augment import place
 from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.data.disturb import bend, disturb_photo
-from bitmoji_jax.data.roughen import roughen
+from bitmoji_jax.data.roughen import roughen, sometimes
 from bitmoji_jax.models import efficientnet
 from bitmoji_jax.models.features import load_params
 from bitmoji_jax.models.networks import (
@@ -33,12 +34,14 @@ from bitmoji_jax.models.networks import (
     avatar_to_photo,
     draw_roughly,
     example_inputs,
+    is_guided,
     make_network,
     photo_to_avatar,
     refine,
     student_of,
 )
 from bitmoji_jax.models.patch_critic import FeatureClassifier, PatchCritic
+from bitmoji_jax.models.recolour import CHEEKS, HAIR, SIZE, colour_in, recolour
 from bitmoji_jax.ops.batching import map_samples
 from bitmoji_jax.ops.image import resize, to_float
 from bitmoji_jax.ops.platform import on_cpu
@@ -61,6 +64,8 @@ _VIEW = 128
 """Side in pixels of what EfficientNet sees of an avatar: half of the time all of it, reduced to this size, else a
 random window of it, less reduced or not, so that both the whole and its lines are judged, at the cost of one size."""
 _PHOTO_SHARE = 0.35  # of what the student learns from, photos; the others are avatars
+_RECOLOURED_SHARE = 0.5  # of avatars that a guided student learns from have the colours of a photo
+_UNKNOWN_SHARE = 0.1  # of genders are not told
 _WARM_UP, _DECAY = 400, 0.4  # images at the beginning, and share at the end, in which the step size changes
 _CRITIC_RATE = 0.5
 _CLEARLY = -1.0  # logit of a class, below which an image is of the other
@@ -86,6 +91,7 @@ class _Drawn(NamedTuple):
     real: jax.Array  # likewise: a real avatar
     gender: jax.Array  # int32 [], that the drawn avatar should have
     key: jax.Array
+    guide: jax.Array | None = None  # [GUIDE], what a guided student is told
 
 
 def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int, number: int = 1) -> Stage:
@@ -98,7 +104,8 @@ def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int
     def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
         del x
         place_key, bend_key, fault_key, key = jax.random.split(y.key, 4)
-        photo, landmarks, real = _photo_of(config, frozen, y, place_key)
+        real, landmarks = _placed(config, y, place_key)
+        photo = avatar_to_photo(config, frozen, real[None])[0]
         if source == "g":
             photo = roughen(photo, fault_key)
         else:  # s hides nothing, and makes the errors of real photos only where something is wrong
@@ -133,20 +140,27 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
         seen, landmarks = resize(photo, config.data.image_size)[0], placement.apply_to_landmarks(x.landmarks)
         return seen, landmarks, jnp.clip(target, -1, 1), x.gender
 
-    def of_avatar(frozen: Networks, y: _Row, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        place_key, bend_key = jax.random.split(key)
-        photo, landmarks, target = _photo_of(config, frozen, y, place_key)
+    def of_avatar(
+        frozen: Networks, x: _Row, y: _Row, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        place_key, bend_key, colour_key = jax.random.split(key, 3)
+        target, landmarks = _placed(config, y, place_key)
+        if is_guided(config):
+            x_image = to_float(x.image)
+            target = sometimes(_RECOLOURED_SHARE, lambda avatar, _: recolour(avatar, x_image), target, colour_key)
+        photo = avatar_to_photo(config, frozen, target[None])[0]
         return bend(photo, bend_key), landmarks, target, y.gender
 
     def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
-        choice_key, pair_key, disturb_key, key = jax.random.split(x.key, 4)
+        choice_key, pair_key, disturb_key, guide_key, key = jax.random.split(x.key, 5)
         seen, landmarks, target, gender = jax.lax.cond(
             jax.random.bernoulli(choice_key, _PHOTO_SHARE),
             lambda: of_photo(frozen, x, pair_key),
-            lambda: of_avatar(frozen, y, pair_key),
+            lambda: of_avatar(frozen, x, y, pair_key),
         )
-        real = resize(place(y.key).apply(to_float(y.image))[None], config.refiner.output_size)[0]
-        return _Drawn(disturb_photo(seen, landmarks, disturb_key), target, real, gender, key)
+        real, _ = _placed(config, y, y.key)
+        guide = _guide(target, gender, guide_key) if is_guided(config) else None
+        return _Drawn(disturb_photo(seen, landmarks, disturb_key), target, real, gender, key, guide)
 
     def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> Sequence[jax.Array]:
         photos = resize(images["x"], config.data.image_size)
@@ -159,7 +173,7 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
 
     names = ("real_x", "taught_y", "fake_y", "disturbed_x", "fake_of_disturbed", "real_y")
     frozen = {name: networks[name] for name in (source, "f", "r")}
-    start = {"s": networks["s"] if "s" in networks else student_of(networks["g"], networks["r"])}
+    start = {"s": networks["s"] if "s" in networks else student_of(config, networks)}
     return _pair_stage(config, "s", frozen, start, ("s", "f"), epoch_images, number, draw_one, names, columns)
 
 
@@ -187,7 +201,7 @@ def _pair_stage(
     def draw(frozen: Networks, batch: Batch, keys: jax.Array) -> Pair:
         def draw_sample(rows: tuple[_Row, _Row]) -> Pair:
             drawn = draw_one(frozen, *rows)
-            seen = Sample(drawn.seen, gender=drawn.gender, key=drawn.key)
+            seen = Sample(drawn.seen, gender=drawn.gender, key=drawn.key, condition=drawn.guide)
             # In the refiner's stage both are one image, whose features XLA computes once.
             target, real = (
                 Sample(image, features=[m[0] for m in _features(frozen, image[None], drawn.key[None])])
@@ -199,14 +213,15 @@ def _pair_stage(
 
     def generator_terms(params: Networks, frozen: Networks, drawn: Pair, score: Score) -> tuple[list[Term], Pair]:
         seen, target = drawn["x"], drawn["target"]
-        avatars = draw_network(params[name], seen.image)
+        guide = () if seen.condition is None else (seen.condition,)
+        avatars = draw_network(params[name], seen.image, *guide)
         assert seen.key is not None
         maps = _features(frozen, avatars, seen.key)
-        fake = dataclasses.replace(seen, image=avatars, features=maps)
+        fake = dataclasses.replace(seen, image=avatars, features=maps, condition=None)
         wanted, wanted_maps = target.image, _maps(frozen, target)
         if genders in critics:
             # A target of the other gender teaches colours only.
-            right = jax.lax.stop_gradient(_agrees(score(genders, target), *_is_female(seen)))
+            right = jax.lax.stop_gradient(_agrees(score(genders, target), *seen.is_female()))
             wanted, *wanted_maps = (
                 jnp.where(right[:, None, None, None], a, b)
                 for a, b in zip((wanted, *wanted_maps), (avatars, *maps), strict=True)
@@ -219,7 +234,7 @@ def _pair_stage(
         if patches in critics:
             terms.append(Term(patches.metric, patches.weight, hinge_generator_loss(score(patches, fake))))
         if genders in critics:
-            loss = binary_cross_entropy(score(genders, fake), *_is_female(seen))
+            loss = binary_cross_entropy(score(genders, fake), *seen.is_female())
             terms += [Term(genders.metric, genders.weight, loss), Term(f"kept_{name}", 0.0, jnp.mean(right))]
         return terms, {"y": fake}
 
@@ -233,7 +248,7 @@ def _pair_stage(
             right = [(jnp.mean(r > 0) + jnp.mean(f < 0)) / 2 for r, f in zip(scores_real, scores_fake, strict=True)]
             terms += [Term(f"accuracy_d_y_patches_{i}", 0.0, accuracy) for i, accuracy in enumerate(right)]
         if genders in critics:
-            terms.append(Term("loss_gender", 1.0, binary_cross_entropy(score(genders, real), *_is_female(real))))
+            terms.append(Term("loss_gender", 1.0, binary_cross_entropy(score(genders, real), *real.is_female())))
         return terms
 
     size = config.refiner.output_size
@@ -271,13 +286,20 @@ def _pair_stage(
     )
 
 
-def _photo_of(
-    config: ExperimentConfig, networks: Networks, y: _Row, key: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The photo that F draws of a real avatar, its landmarks, and the avatar itself as both are placed."""
+def _placed(config: ExperimentConfig, y: _Row, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A real avatar as the networks should draw it, placed at random, and its landmarks."""
     placement = place(key)
     avatar = resize(placement.apply(to_float(y.image))[None], config.refiner.output_size)
-    return avatar_to_photo(config, networks, avatar)[0], placement.apply_to_landmarks(y.landmarks), avatar[0]
+    return avatar[0], placement.apply_to_landmarks(y.landmarks)
+
+
+def _guide(target: jax.Array, gender: jax.Array, key: jax.Array) -> jax.Array:
+    """What a student is told of the avatar [S, S, 3] that it should draw: float32 [GUIDE], see models/reader.py."""
+    small = resize(target[None], SIZE)[0]
+    female = jnp.where(gender == GENDERS.index("female"), 1.0, -1.0)
+    told = (gender != GENDERS.index("unknown")) & ~jax.random.bernoulli(key, _UNKNOWN_SHARE)
+    colours = [colour_in(small, where)[0] for where in (CHEEKS, HAIR)]
+    return jnp.concatenate([jnp.where(told, female, 0.0)[None], *colours])
 
 
 def _learning_rate(peak: float, total: int, images: jax.Array) -> jax.Array:
@@ -324,9 +346,3 @@ def _coarsest_map(frozen: Params, sample: Sample) -> jax.Array:
 def _agrees(logits: jax.Array, is_class: jax.Array, known: jax.Array) -> jax.Array:
     """bool [N]: whether the class that logits [N] stand for is not clearly another than the one that is known."""
     return ~known | (jnp.where(is_class, logits, -logits) > _CLEARLY)
-
-
-def _is_female(sample: Sample) -> tuple[jax.Array, jax.Array]:
-    """The class of each image, and whether it is known."""
-    assert sample.gender is not None
-    return sample.gender == GENDERS.index("female"), sample.gender != GENDERS.index("unknown")

@@ -6,6 +6,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from bitmoji_jax.data.builder import GENDERS
+
 DOMAINS = ("x", "y")
 """X: photos; Y: avatars."""
 
@@ -20,9 +22,14 @@ class Sample:
     image: jax.Array  # float32 [N, S, S, 3] in [-1, 1]
     landmarks: jax.Array | None = None  # float32 [N, 5, 2], x and y as fractions of the image, NaN where unknown
     key: jax.Array | None = None  # [N] random keys, for what is drawn after augmentation
-    condition: jax.Array | None = None  # float32 [N, S, S, C], what the generators see beside the image
+    condition: jax.Array | None = None  # float32 [N, S, S, C] beside the image for g and f; for s [N, GUIDE]
     gender: jax.Array | None = None  # int32 [N], an index into `data.builder.GENDERS`
     features: Sequence[jax.Array] | None = None  # float32 [N, h, w, c], the feature maps that critics of them see
+
+    def is_female(self) -> tuple[jax.Array, jax.Array]:
+        """Returns bool [N], the class of each image, and bool [N], whether it is known."""
+        assert self.gender is not None
+        return self.gender == GENDERS.index("female"), self.gender != GENDERS.index("unknown")
 
 
 Pair = dict[str, Sample]  # keys x, y

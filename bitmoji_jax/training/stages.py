@@ -6,19 +6,20 @@ from pathlib import Path
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.models.networks import Params
 from bitmoji_jax.training.pair_stages import refine_stage, teach_stage
+from bitmoji_jax.training.read_stage import read_stage
 from bitmoji_jax.training.stage import Stage
 from bitmoji_jax.training.translate_stage import translate_stage
 
 
 def stage_names(config: ExperimentConfig) -> list[str]:
-    """Lists the stages of an experiment: translate, refine, teach, refine2, teach2, ...; those that have images."""
+    """Lists the stages of an experiment: translate, read, refine, teach, refine2, ...; those that have images."""
     pairs = [name for name, section in (("refine", config.refine), ("teach", config.teach)) if section.images]
     later = [f"{name}{number}" for number in range(2, config.train.rounds + 1) for name in pairs]
-    return ["translate", *pairs, *later]
+    return ["translate", *(["read"] if config.read.images else []), *pairs, *later]
 
 
 def stage_section(name: str) -> str:
-    """Returns the section of the configuration that holds the schedule of a stage: train, refine or teach."""
+    """Returns the section of the configuration that holds the schedule of a stage: train, read, refine or teach."""
     return "train" if name == "translate" else name.rstrip("0123456789")
 
 
@@ -31,6 +32,8 @@ def make_stage(config: ExperimentConfig, name: str, networks: Mapping[str, Param
     """Makes the stage `name`; `networks` are the newest that the stages before have trained."""
     if name == "translate":
         return translate_stage(config, epoch_images)
+    if name == "read":
+        return read_stage(config, networks, epoch_images)
     kind = stage_section(name)
     number = int(name.removeprefix(kind) or 1)
     return {"refine": refine_stage, "teach": teach_stage}[kind](config, networks, epoch_images, number)

@@ -1,0 +1,128 @@
+"""The stage of the reader A: it learns to tell a person's gender, skin and hair from photos, whatever their faults.
+
+The photos are disturbed as people's are; gender is that of the label, colours are those of the undisturbed photo. So a
+shadow, a coloured light or a hat changes what A reads little, and the student that it guides likewise.
+"""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from bitmoji_jax.config import ExperimentConfig
+from bitmoji_jax.data.augment import place
+from bitmoji_jax.data.disturb import disturb_photo
+from bitmoji_jax.models.networks import Params, example_inputs, make_network
+from bitmoji_jax.models.reader import guide_of
+from bitmoji_jax.models.recolour import CHEEKS, HAIR, SIZE, colour_in, likely_skin
+from bitmoji_jax.ops.batching import map_samples
+from bitmoji_jax.ops.image import resize, to_float
+from bitmoji_jax.training.losses import binary_cross_entropy
+from bitmoji_jax.training.objective import Score, Term
+from bitmoji_jax.training.sample import Pair, Sample
+from bitmoji_jax.training.stage import Batch, Schedule, Stage
+
+_NUMBER = 1000  # of the stage's random numbers: no round has it
+_WARM_UP = 0.1
+_COLOUR_WEIGHT = 3.0  # a colour's error of a sixth of the range costs as much as a gender guessed at random
+_DISTURBED_SHARE = 0.75
+
+
+def read_stage(config: ExperimentConfig, networks: Mapping[str, Params], epoch_images: int) -> Stage:
+    """Returns the stage that trains a; `networks` hold g and f, which it passes on."""
+    read, network = config.read, make_network(config, "a")
+    total = math.ceil(read.images / read.batch_size) * read.batch_size
+    apply = jax.jit(network.apply)
+
+    def draw(frozen: Mapping[str, Params], batch: Batch, keys: jax.Array) -> Pair:
+        del frozen
+
+        def draw_one(row: tuple[jax.Array, ...]) -> Pair:
+            image, landmarks, gender, key = row
+            place_key, choice_key, fault_key = jax.random.split(key, 3)
+            photo, placement = to_float(image), place(place_key)
+            seen = resize(placement.apply(photo)[None], config.data.image_size)[0]
+            points = placement.apply_to_landmarks(landmarks)
+            disturbed = disturb_photo(seen, points, fault_key)
+            seen = jnp.where(jax.random.bernoulli(choice_key, _DISTURBED_SHARE), disturbed, seen)
+            return {"x": Sample(seen, gender=gender, condition=_colours(photo))}
+
+        x = batch["x"]
+        return map_samples(draw_one, (x["image"], x["landmarks"], x["gender"], keys[:, 0]))
+
+    def terms(
+        params: Mapping[str, Params], frozen: Mapping[str, Params], drawn: Pair, score: Score
+    ) -> tuple[list[Term], Pair]:
+        del frozen, score
+        x = drawn["x"]
+        found = apply(params["a"], x.image)
+        female, known = x.is_female()
+        right = (found[:, 0] > 0) == female
+        assert x.condition is not None
+        errors = jnp.abs(found[:, 1:] - x.condition)
+        return [
+            Term("gender_a", 1.0, binary_cross_entropy(found[:, 0], female, known)),
+            Term("colours_a", _COLOUR_WEIGHT, jnp.mean(jnp.where(jnp.isnan(errors), 0.0, errors))),
+            Term("wrong_a", 0.0, jnp.mean(known & ~right)),
+        ], {}
+
+    return Stage(
+        name="read",
+        seed=config.train.seed + _NUMBER,
+        key=jax.random.fold_in(jax.random.key(config.train.seed), _NUMBER),
+        schedule=Schedule(
+            total=total,
+            epoch_images=epoch_images,
+            batch_size=read.batch_size,
+            parts=1,
+            rate=functools.partial(_learning_rate, read.learning_rate, total),
+            critic_rate=1.0,
+            beta1=0.9,
+            beta2=0.999,
+            ema_halflife=config.train.ema_halflife,
+        ),
+        networks={"a": (network, example_inputs(config, "a"))},
+        start={},
+        critics=(),
+        generated={},
+        frozen={name: networks[name] for name in ("g", "f")},
+        pool_size=0,
+        draw=draw,
+        generator_terms=terms,
+        discriminator_terms=lambda *_: [],
+        column_names=("real_x", "skin", "hair", "disturbed_x", "skin_then", "hair_then"),
+        columns=functools.partial(_columns, config),
+        passed_on=("g", "f", "a"),
+    )
+
+
+def _learning_rate(peak: float, total: int, images: jax.Array) -> jax.Array:
+    share = images / total
+    return peak * jnp.minimum(share / _WARM_UP, (1 - share) / (1 - _WARM_UP))
+
+
+def _colours(photo: jax.Array) -> jax.Array:
+    """Skin and hair [6] that the avatar of a photo [S, S, 3] should have, NaN where the photo has none."""
+    small = resize(photo[None], SIZE)[0]
+    (skin, has_skin), (hair, has_hair) = (colour_in(small, where) for where in (CHEEKS, HAIR))
+    return jnp.concatenate([jnp.where(has_skin, likely_skin(skin), jnp.nan), jnp.where(has_hair, hair, jnp.nan)])
+
+
+def _columns(
+    config: ExperimentConfig,
+    trained: Mapping[str, Params],
+    frozen: Mapping[str, Params],
+    images: Mapping[str, jax.Array],
+) -> Sequence[jax.Array]:
+    del frozen
+    photos = resize(images["x"], config.data.image_size)
+    keys = jax.random.split(jax.random.key(0), len(photos))
+    disturbed = map_samples(lambda row: disturb_photo(*row), (photos, jnp.full((len(photos), 5, 2), jnp.nan), keys))
+    columns = []
+    for seen in (photos, disturbed):
+        guide = guide_of(make_network(config, "a").apply(trained["a"], seen))
+        plain = (jnp.broadcast_to(colour[:, None, None], photos.shape) for colour in (guide[:, 1:4], guide[:, 4:]))
+        columns += [seen, *plain]
+    return columns

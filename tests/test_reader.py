@@ -1,0 +1,133 @@
+"""The reader of a photo's gender and colours: what it learns from, and how it guides a student."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bitmoji_jax.config import ExperimentConfig, ReadConfig
+from bitmoji_jax.data.builder import GENDERS
+from bitmoji_jax.models.networks import apply_generator, make_network, photo_to_avatar, student_of
+from bitmoji_jax.models.reader import GUIDE, Reader, guide_of
+from bitmoji_jax.models.recolour import USUAL_SKIN
+from bitmoji_jax.training import read_stage as read_stage_module
+from bitmoji_jax.training.read_stage import read_stage
+from bitmoji_jax.training.sample import Pair, Sample
+from tests.random_weights import random_weights
+from tests.refine_step import REFINER
+from tests.test_recolour import HAIR, face
+
+FEMALE, MALE, UNKNOWN = (GENDERS.index(name) for name in ("female", "male", "unknown"))
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config: ExperimentConfig) -> ExperimentConfig:
+    return dataclasses.replace(tiny_config, refiner=REFINER, read=ReadConfig(images=64, batch_size=2))
+
+
+@pytest.fixture(scope="module")
+def networks() -> Any:
+    return random_weights(names="gfra", refiner=REFINER, compute_dtype="float32").networks
+
+
+def test_a_guide_is_a_gender_from_minus_1_to_1_and_two_colours() -> None:
+    read = np.array([[20.0, -2, -1, -0.5, 0, 0.5, 3], [-0.5, 0, 0, 0, 0, 0, 0]], np.float32)
+    guide = np.asarray(guide_of(jnp.asarray(read)))
+    np.testing.assert_allclose(guide[0], [1, -1, -1, -0.5, 0, 0.5, 1], atol=1e-6)
+    np.testing.assert_allclose(guide[1, 0], np.tanh(-0.5), atol=1e-6)
+
+
+def test_a_person_s_place_in_the_photo_does_not_count_for_colours_alone() -> None:
+    photo = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
+    network = Reader(8)
+    params = network.init(jax.random.key(0), photo)
+    found = network.apply(params, photo)
+    assert (found.shape, found.dtype) == ((1, GUIDE), jnp.float32)
+    # No norm: a photo with twice the contrast reads as twice as much, but for biases, which start at 0.
+    np.testing.assert_allclose(network.apply(params, 2 * photo), 2 * found, rtol=1e-4)
+
+
+def batch(photos: np.ndarray, genders: tuple[int, ...]) -> Any:
+    levels = np.rint(127.5 * (photos + 1)).astype(np.uint8)
+    n = len(photos)
+    return {"x": {"image": levels, "landmarks": np.full((n, 5, 2), np.nan, np.float32), "gender": np.array(genders)}}
+
+
+def test_colours_are_those_of_the_photo_before_its_faults(
+    config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_stage_module, "_DISTURBED_SHARE", 1.0)
+    monkeypatch.setattr(read_stage_module, "disturb_photo", lambda image, landmarks, key: 0 * image)  # noqa: ARG005
+    stage = read_stage(config, networks, 12)
+    photos = np.stack([face(64, USUAL_SKIN, HAIR), np.ones((64, 64, 3), np.float32)])
+    keys = jax.random.split(jax.random.key(0), (2, 2))
+    drawn = stage.draw(stage.frozen, batch(photos, (FEMALE, UNKNOWN)), keys)["x"]
+    assert drawn.image.shape == (2, 32, 32, 3)
+    np.testing.assert_array_equal(drawn.image, 0)
+    assert drawn.condition is not None
+    np.testing.assert_allclose(drawn.condition[0], np.concatenate([USUAL_SKIN, HAIR]), atol=0.02)
+    assert np.isnan(drawn.condition[1]).all()  # nobody is in it
+    np.testing.assert_array_equal(drawn.gender, [FEMALE, UNKNOWN])
+
+
+def test_what_is_unknown_counts_for_nothing(
+    config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits, colours = np.array([3.0, 3.0, 3.0], np.float32), np.full((3, 6), 0.25, np.float32)
+    found = jnp.asarray(np.concatenate([logits[:, None], colours], axis=1))
+    wanted = colours.copy()
+    wanted[0] += 0.5
+    wanted[1:] = np.nan
+    monkeypatch.setattr(Reader, "apply", lambda *_: found)
+    stage = read_stage(config, networks, 12)
+    drawn: Pair = {
+        "x": Sample(jnp.zeros((3, 32, 32, 3)), gender=jnp.array([FEMALE, MALE, UNKNOWN]), condition=jnp.asarray(wanted))
+    }
+    terms, made = stage.generator_terms({"a": {}}, {}, drawn, lambda *_: None)
+    assert made == {}
+    values = {term.name: float(term.value) for term in terms}
+    expected = (np.log1p(np.exp(-3)) + np.log1p(np.exp(3))) / 3
+    assert values["gender_a"] == pytest.approx(expected, rel=1e-5)
+    assert values["colours_a"] == pytest.approx(0.5 / 3, rel=1e-5)
+    assert values["wrong_a"] == pytest.approx(1 / 3)
+
+
+def test_the_step_size_grows_for_a_tenth_and_then_falls_to_0(config: ExperimentConfig, networks: Any) -> None:
+    rate = read_stage(config, networks, 12).schedule.rate
+    np.testing.assert_allclose(
+        [rate(jnp.array(64 * share)) for share in (0, 0.05, 0.1, 0.55, 1)],
+        np.array([0, 0.5, 1, 0.5, 0]) * config.read.learning_rate,
+        atol=1e-9,
+    )
+
+
+def test_a_student_begins_as_r_after_g_whatever_its_guide_says_and_reads_as_a(
+    config: ExperimentConfig, networks: Any
+) -> None:
+    student = student_of(config, networks)
+    photos = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
+    guides = np.random.default_rng(1).uniform(-1, 1, (2, GUIDE)).astype(np.float32)
+    plain = dataclasses.replace(config, read=ReadConfig())
+    refined = make_network(plain, "s").apply(student_of(plain, networks), photos)
+    for guide in (None, guides):
+        drawn = apply_generator(config, student, photos, guide, name="s")
+        np.testing.assert_allclose(drawn, refined, atol=1e-5)
+    read = guide_of(make_network(config, "a").apply(networks["a"], photos))
+    network: Any = make_network(config, "s")
+    np.testing.assert_allclose(network.apply(student, photos, method="read"), read, atol=1e-6)
+
+
+def test_a_guide_changes_what_is_drawn_and_without_one_it_is_read_from_the_photo() -> None:
+    weights = random_weights(names="s", guided=True, compute_dtype="float32")
+    config, params = weights.config, weights.networks["s"]
+    photos = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
+    network: Any = make_network(config, "s")
+    guide = network.apply(params, photos, method="read")
+    drawn = photo_to_avatar(config, weights.networks, photos)
+    np.testing.assert_allclose(apply_generator(config, params, photos, guide, name="s"), drawn, atol=1e-5)
+    other = apply_generator(config, params, photos, guide.at[1, 0].add(1.0), name="s")
+    np.testing.assert_allclose(other[0], drawn[0], atol=1e-5)
+    assert np.abs(other[1] - drawn[1]).max() > 0.01
