@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bitmoji_jax.config import ExperimentConfig
     from bitmoji_jax.errors import InputError, RunError
+    from bitmoji_jax.inference.look import Look
     from bitmoji_jax.inference.translator import Translator
     from bitmoji_jax.training.train_loop import train
 
     __version__: str
 
-__all__ = ["ExperimentConfig", "InputError", "RunError", "Translator", "__version__", "train"]
+__all__ = ["ExperimentConfig", "InputError", "Look", "RunError", "Translator", "__version__", "train"]
 
 _MODULES = {
     "ExperimentConfig": "bitmoji_jax.config",
     "InputError": "bitmoji_jax.errors",
+    "Look": "bitmoji_jax.inference.look",
     "RunError": "bitmoji_jax.errors",
     "Translator": "bitmoji_jax.inference.translator",
     "train": "bitmoji_jax.training.train_loop",

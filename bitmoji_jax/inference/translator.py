@@ -6,7 +6,7 @@ import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,6 +19,7 @@ from bitmoji_jax.data.images import load_photo
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.export_stablehlo import load_exported
 from bitmoji_jax.inference.guard import Guard
+from bitmoji_jax.inference.look import Look, look_of
 from bitmoji_jax.inference.weights import Weights, load_weights, pretrained_weights, run_weights
 from bitmoji_jax.models.layers import prepare
 from bitmoji_jax.models.networks import (
@@ -26,8 +27,10 @@ from bitmoji_jax.models.networks import (
     avatar_size,
     avatar_to_photo,
     example_inputs,
+    is_guided,
     make_network,
     photo_to_avatar,
+    read_guide,
 )
 from bitmoji_jax.ops.batching import BATCHES, in_batches, map_images, resized
 from bitmoji_jax.ops.image import check_images, to_float, to_uint8
@@ -38,6 +41,16 @@ if TYPE_CHECKING:
 
 Translate = Callable[[np.ndarray], np.ndarray]
 """uint8 images [N, H, H, 3], any N and H -> uint8 [N, S, S, 3]."""
+
+
+class Guided(NamedTuple):
+    """A student with a reader."""
+
+    x2y: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    """As a `Translate`, with a guide, float32 [GUIDE], NaN where the photo decides."""
+    read: Callable[[np.ndarray], np.ndarray]
+    """Photos as those of a `Translate` -> guides, float32 [N, GUIDE]."""
+
 
 Source = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 """A photo: a file, its content, an image of Pillow, or uint8 [H, W, 3] in sRGB, any H and W."""
@@ -60,6 +73,8 @@ class Portrait:
     should check the avatar before it is used."""
     warnings: tuple[str, ...]
     """Faults of the photo that `force` ignored."""
+    look: Look | None = None
+    """Gender and colours that the avatar was drawn with; None where the weights have no reader."""
 
 
 class Translator:
@@ -80,8 +95,9 @@ class Translator:
         cut_out: bool,
         images: int = 0,
         guard: Guard | None = None,
+        guided: Guided | None = None,
     ) -> None:
-        """Takes the directions "x2y" and perhaps "y2x".
+        """Takes the directions "x2y" and perhaps "y2x", and the first with a guide where the networks follow one.
 
         `size` is the side of the avatars in pixels, `input_size` that of the photos that the first network takes (by
         default the same), `cut_out` whether photos are cut out onto white first, `images` the number seen of each
@@ -89,7 +105,7 @@ class Translator:
         """
         self.size, self.input_size = size, size if input_size is None else input_size
         self.cut_out, self.images = cut_out, images
-        self._directions, self._guard = directions, guard
+        self._directions, self._guard, self._guided = directions, guard, guided
 
     @classmethod
     def from_weights(cls, weights: Weights) -> "Translator":
@@ -99,7 +115,12 @@ class Translator:
         everywhere = NamedSharding(make_mesh(jax.local_devices()), REPLICATED)
         prepared = {name: _prepared(config, name, params, everywhere) for name, params in networks.items()}
         x2y, y2x = (make_translate(functools.partial(way, config)) for way in (photo_to_avatar, avatar_to_photo))
-        directions = {"x2y": functools.partial(x2y, {n: prepared[n] for n in prepared if n != "f"})}
+        to_avatar = {name: params for name, params in prepared.items() if name != "f"}
+        directions: dict[str, Translate] = {"x2y": functools.partial(x2y, to_avatar)}
+        guided = _guided(config, to_avatar) if is_guided(config) and "s" in networks else None
+        if guided is not None:  # one program for both
+            follow, nothing = guided.x2y, Look().guide()
+            directions["x2y"] = lambda photos: follow(photos, nothing)
         if "f" in networks:
             directions["y2x"] = functools.partial(y2x, {"f": prepared["f"]})
         return cls(
@@ -109,6 +130,7 @@ class Translator:
             cut_out=config.data.cut_out,
             images=weights.images,
             guard=weights.guard,
+            guided=guided,
         )
 
     @classmethod
@@ -142,13 +164,24 @@ class Translator:
         """The directions that there are: "x2y", and "y2x" where there is an F."""
         return frozenset(self._directions)
 
-    def x2y(self, photos: np.ndarray) -> np.ndarray:
+    def x2y(self, photos: np.ndarray, look: Look | None = None) -> np.ndarray:
         """Translates photos to avatars: uint8 [N, H, H, 3], any N and H -> uint8 [N, S, S, 3], S being `size`.
 
-        Compiled once for each H and batches of 1, 8 and 32 a device: other N are split and padded. Raises ValueError
-        where the images are not uint8, square or RGB.
+        Compiled once for each H and batches of 1, 8 and 32 a device: other N are split and padded. With a `look`, all
+        avatars get what it says. Raises ValueError where the images are not uint8, square or RGB, and InputError for a
+        look where the weights have no reader.
         """
-        return self._directions["x2y"](photos)
+        if look is None or look == Look():
+            return self._directions["x2y"](photos)
+        if self._guided is None:
+            raise InputError("these weights draw gender and colours as the photo has them: they have no reader")
+        return self._guided.x2y(photos, look.guide())
+
+    def read(self, photos: np.ndarray) -> list[Look | None]:
+        """Reads gender and colours from photos as `x2y` takes them; None for each where the weights have no reader."""
+        if self._guided is None:
+            return [None] * len(photos)
+        return [look_of(guide) for guide in self._guided.read(photos)]
 
     def y2x(self, avatars: np.ndarray) -> np.ndarray:
         """Translates avatars of any size to photos of the size of F, otherwise as `x2y`.
@@ -159,23 +192,26 @@ class Translator:
             raise InputError("this file translates photos to avatars only: use the run it was exported from")
         return self._directions["y2x"](avatars)
 
-    def photo(self, source: Source, *, force: bool = False) -> Image.Image:
+    def photo(self, source: Source, *, force: bool = False, look: Look | None = None) -> Image.Image:
         """Makes the avatar of the largest face in a photo, an RGB image: finds, aligns, cuts out and translates it.
 
-        With `force` also of a face with faults, or of the middle of the photo where there is none.
+        With `force` also of a face with faults, or of the middle of the photo where there is none. `look` is as in
+        `x2y`.
 
         Raises:
           UnusableImageError: the file has no image that can be used.
           ValueError: an array is not uint8 [H, W, 3].
           FaceError: there is no face, or none without faults.
         """
-        return Image.fromarray(self.portraits(source, force=force)[0].avatar)
+        return Image.fromarray(self.portraits(source, force=force, look=look)[0].avatar)
 
-    def portraits(self, source: Source, *, force: bool = False, all_faces: bool = False) -> list[Portrait]:
+    def portraits(
+        self, source: Source, *, force: bool = False, all_faces: bool = False, look: Look | None = None
+    ) -> list[Portrait]:
         """Does what `photo` does, with details: of the largest face or, with `all_faces`, of each without faults."""
         if not isinstance(source, np.ndarray):
             source = load_photo(Path(source) if isinstance(source, str | os.PathLike) else source)
-        return self.translate_faces(self.align(source, force=force, all_faces=all_faces))
+        return self.translate_faces(self.align(source, force=force, all_faces=all_faces), look)
 
     def align(self, photo: np.ndarray, *, force: bool = False, all_faces: bool = False) -> "list[AlignedFace]":
         """Finds the faces in a decoded photo, the first half of `portraits`; arguments are those of `faces.align`."""
@@ -183,51 +219,73 @@ class Translator:
 
         return align(photo, size=_CROP_SIZE, cut_out=self.cut_out, force=force, all_faces=all_faces)
 
-    def translate_faces(self, faces: "Sequence[AlignedFace]") -> list[Portrait]:
+    def translate_faces(self, faces: "Sequence[AlignedFace]", look: Look | None = None) -> list[Portrait]:
         """Translates faces of any number of photos, the second half of `portraits`."""
         if not faces:
             return []
-        portraits = self.translate_crops([face.image for face in faces])
+        portraits = self.translate_crops([face.image for face in faces], look)
         return [
-            Portrait(p.crop, p.avatar, face.confidence, min(face.confidence, p.quality), tuple(map(str, face.warnings)))
-            for face, p in zip(faces, portraits, strict=True)
+            dataclasses.replace(
+                portrait,
+                confidence=face.confidence,
+                quality=min(face.confidence, portrait.quality),
+                warnings=tuple(map(str, face.warnings)),
+            )
+            for face, portrait in zip(faces, portraits, strict=True)
         ]
 
-    def translate_crops(self, crops: Sequence[np.ndarray]) -> list[Portrait]:
+    def translate_crops(self, crops: Sequence[np.ndarray], look: Look | None = None) -> list[Portrait]:
         """Translates faces framed like those of training, each uint8 [H, H, 3]; `confidence` is 1."""
-        images = np.asarray(crops)
-        avatars = self.x2y(images)
+        images, look = np.asarray(crops), look or Look()
+        avatars = self.x2y(images, look)
+        looks = [None if found is None else found.but(look) for found in self.read(images)]
         qualities = np.ones(len(crops))
         if self._guard is not None and "y2x" in self.directions:
             cycled = self.y2x(avatars)  # of the size of F, at which the guard was fitted
             of_its_size = functools.partial(resized, size=cycled.shape[1])
             qualities = self._guard.typicality(of_its_size(images), of_its_size(avatars), cycled)
-        each = zip(images, avatars, qualities, strict=True)
-        return [Portrait(crop, avatar, 1.0, float(quality), ()) for crop, avatar, quality in each]
+        each = zip(images, avatars, qualities, looks, strict=True)
+        return [Portrait(crop, avatar, 1.0, float(quality), (), drawn) for crop, avatar, quality, drawn in each]
 
 
 def make_translate(
-    function: Callable[[Mapping[str, Params], jax.Array], jax.Array], devices: Sequence[jax.Device] | None = None
-) -> Callable[[Mapping[str, Params], np.ndarray], np.ndarray]:
+    function: Callable[[Any, jax.Array], jax.Array], devices: Sequence[jax.Device] | None = None
+) -> Callable[[Any, np.ndarray], np.ndarray]:
     """Returns translate(networks, images): `function` of any number of images, as in `Translator.x2y`.
 
     `function` maps networks by name and float32 images [N, H, H, 3] in [-1, 1] to avatars or photos. Networks are on
-    all devices of this process, or on `devices` of it, which share each batch; they may be those of `prepare`.
+    all devices of this process, or on `devices` of it, which share each batch; they may be those of `prepare`, and any
+    tree of arrays may be in their place.
     """
     mesh = make_mesh(jax.local_devices() if devices is None else devices)
     # Sharded explicitly: `map_images` over a batch on several devices would move every image between them.
 
     @jax.jit
     @functools.partial(jax.shard_map, mesh=mesh, in_specs=(REPLICATED, SHARDED), out_specs=SHARDED)
-    def translate_batch(networks: Mapping[str, Params], images: jax.Array) -> jax.Array:
+    def translate_batch(networks: Any, images: jax.Array) -> jax.Array:
         return to_uint8(map_images(functools.partial(function, networks), to_float(images)))
 
-    def translate(networks: Mapping[str, Params], images: np.ndarray) -> np.ndarray:
+    def translate(networks: Any, images: np.ndarray) -> np.ndarray:
         check_images(images)
         batches = [count * mesh.size for count in BATCHES]
         return in_batches(functools.partial(translate_batch, networks), images, batches)
 
     return translate
+
+
+def _guided(config: ExperimentConfig, networks: Mapping[str, Params]) -> Guided:
+    def with_guide(given: tuple[Mapping[str, Params], jax.Array], photos: jax.Array) -> jax.Array:
+        return photo_to_avatar(config, given[0], photos, given[1])
+
+    @jax.jit
+    def read_batch(networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
+        return map_images(functools.partial(read_guide, config, networks), to_float(photos))
+
+    translate = make_translate(with_guide)
+    return Guided(
+        x2y=lambda photos, guide: translate((networks, guide), photos),
+        read=lambda photos: in_batches(functools.partial(read_batch, networks), photos),
+    )
 
 
 def _prepared(config: ExperimentConfig, name: str, params: Params, sharding: NamedSharding) -> Params:

@@ -78,13 +78,27 @@ def apply_generator(
     return make_network(config, name).apply(params, images, condition)
 
 
-def draw_roughly(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
+def draw_roughly(
+    config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array, guide: jax.Array | None = None
+) -> jax.Array:
     """Draws avatars that are not refined: by the student where `networks` has one, else by G.
 
     `photos` are float32 [N, H, H, 3] in [-1, 1], any H, resized to what the network takes; the result is the network's.
+    Of `guide` [GUIDE], which a student with a reader follows, NaN stands for what is read from the photo.
     """
-    name = "s" if "s" in networks else "g"
-    return apply_generator(config, networks[name], resize(photos, config.data.image_size), name=name)
+    name, photos = "s" if "s" in networks else "g", resize(photos, config.data.image_size)
+    guides = None
+    if guide is not None:
+        read = read_guide(config, networks, photos)
+        guides = jnp.where(jnp.isnan(guide), read, guide)
+    return apply_generator(config, networks[name], photos, guides, name=name)
+
+
+def read_guide(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
+    """Reads the guide [N, GUIDE] of photos, float32 [N, H, H, 3] in [-1, 1], any H, with the student's reader."""
+    photos = resize(photos, config.data.image_size)
+    guide: jax.Array = make_network(config, "s").apply(networks["s"], photos, method="read")
+    return guide
 
 
 def refine(config: ExperimentConfig, params: Params, avatars: jax.Array) -> jax.Array:
@@ -92,7 +106,9 @@ def refine(config: ExperimentConfig, params: Params, avatars: jax.Array) -> jax.
     return make_network(config, "r").apply(params, resize(avatars, config.data.image_size))
 
 
-def photo_to_avatar(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
+def photo_to_avatar(
+    config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array, guide: jax.Array | None = None
+) -> jax.Array:
     """Translates photos by the last network that a run has: S, else R after G, else G.
 
     The avatars of R, and of a student without a guide, are given the colours of the photo's skin and hair.
@@ -101,11 +117,12 @@ def photo_to_avatar(config: ExperimentConfig, networks: Mapping[str, Params], ph
       config: the experiment.
       networks: parameters by name.
       photos: float32 [N, H, H, 3] in [-1, 1], any H.
+      guide: as `draw_roughly` takes it.
 
     Returns:
       float32 [N, S, S, 3], mostly in [-1, 1]; S is `avatar_size`.
     """
-    avatars = draw_roughly(config, networks, photos)
+    avatars = draw_roughly(config, networks, photos, guide)
     if "r" in networks:
         avatars = refine(config, networks["r"], avatars)
     if "r" in networks or ("s" in networks and not is_guided(config)):

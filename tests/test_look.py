@@ -1,0 +1,84 @@
+"""Gender and colours that a person wants, from text to the avatar."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bitmoji_jax.errors import InputError
+from bitmoji_jax.inference.look import Look, colour_text, look_of, parse_colour
+from bitmoji_jax.inference.translator import Translator
+from tests.random_weights import random_weights
+
+WANTED = Look("male", hair=(255, 0, 64))
+
+
+@pytest.fixture(scope="module")
+def translator() -> Translator:
+    return Translator.from_weights(random_weights(names="sf", guided=True))
+
+
+def photos(count: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, 48, 48, 3), dtype=np.uint8)
+
+
+def test_a_guide_and_a_look_stand_for_each_other() -> None:
+    guide = WANTED.guide()
+    np.testing.assert_array_equal(np.isnan(guide), [False, True, True, True, False, False, False])
+    np.testing.assert_allclose(guide[[0, 4, 5, 6]], [-1, 1, -1, 64 / 127.5 - 1], atol=1e-6)
+    whole = Look("female", (1, 128, 254), (0, 255, 77))
+    assert look_of(whole.guide()) == whole
+    assert np.isnan(Look().guide()).all()
+
+
+def test_what_is_wanted_takes_the_place_of_what_is_read() -> None:
+    read = Look("female", (200, 150, 120), (30, 20, 10))
+    assert read.but(WANTED) == Look("male", (200, 150, 120), (255, 0, 64))
+    assert read.but(Look()) == read
+
+
+@pytest.mark.parametrize("text", ["#c68642", "C68642"])
+def test_a_colour_as_text(text: str) -> None:
+    assert parse_colour(text) == (198, 134, 66)
+    assert colour_text((198, 134, 66)) == "#c68642"
+
+
+@pytest.mark.parametrize("text", ["", "red", "#c6864", "#c686422", "#c6864g"])
+def test_text_that_is_no_colour(text: str) -> None:
+    with pytest.raises(ValueError, match="is no colour: write it as in #c68642"):
+        parse_colour(text)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({"gender": "other"}, "female or male"), ({"skin": (0, 0, 256)}, "skin"), ({"hair": (1, 2)}, "hair")],
+)
+def test_what_is_no_look(values: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Look(**values)
+
+
+def test_an_avatar_follows_the_look_and_is_otherwise_as_the_photo_says(translator: Translator) -> None:
+    images = photos(2)
+    plain, read = translator.x2y(images), translator.read(images)
+    np.testing.assert_array_equal(translator.x2y(images, Look()), plain)
+    for image, avatar, look in zip(images, plain, read, strict=True):
+        assert look is not None
+        # What is read has been rounded to whole colours, and its gender to one of two.
+        drawn = translator.x2y(image[None], Look(skin=look.skin, hair=look.hair))[0].astype(int)
+        assert np.abs(drawn - avatar).max() <= 4
+    changed = translator.x2y(images, WANTED)
+    assert np.abs(changed.astype(int) - plain).mean() > 1
+    assert np.any(translator.x2y(images, Look(hair=WANTED.hair)) != changed)
+    portraits = translator.translate_crops(images, WANTED)
+    np.testing.assert_array_equal([portrait.avatar for portrait in portraits], changed)
+    assert [portrait.look for portrait in portraits] == [look and look.but(WANTED) for look in read]
+
+
+def test_weights_without_a_reader_have_no_look() -> None:
+    plain = Translator.from_weights(random_weights(names="sf"))
+    assert plain.read(photos(2)) == [None, None]
+    assert plain.translate_crops(photos(1))[0].look is None
+    with pytest.raises(InputError, match="no reader"):
+        plain.x2y(photos(1), WANTED)
+    np.testing.assert_array_equal(plain.x2y(photos(1), Look()), plain.x2y(photos(1)))
