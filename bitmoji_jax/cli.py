@@ -171,6 +171,7 @@ def translate(
     transparent: _Flag = False,
     grid: _Flag = False,
     skip_existing: _Flag = False,
+    shard: Annotated[str | None, tyro.conf.arg(metavar="I/N", help_behavior_hint="")] = None,
 ) -> None:
     """Turn photos into avatars.
 
@@ -191,13 +192,14 @@ def translate(
         transparent: Make the white background transparent.
         grid: Also write sheets of the faces beside their avatars: grid.png, grid-2.png and so on.
         skip_existing: Leave out photos whose avatar is in --out already, to go on where a command was stopped.
+        shard: Translate the I-th of N equal parts of the photos, for N commands at the same time, as in a job array.
     """
     from bitmoji_jax.inference.translate_files import Options, translate_files
 
     if not photos:
         raise InputError("name at least one photo or folder of photos")
     make_folder(out, "--out")  # before the networks are loaded
-    options = Options(direction, aligned, all_faces, force, format, transparent, grid, skip_existing)
+    options = Options(direction, aligned, all_faces, force, format, transparent, grid, skip_existing, _shard(shard))
     console = make_console(stderr=True)
     console.print("Getting ready: compiling takes up to a minute the first time")
     summary = translate_files(photos, out, _translator(run, checkpoint, weights), options, console)
@@ -245,6 +247,7 @@ def export(
     run: _Run = None,
     checkpoint: _Checkpoint = None,
     weights: _Packaged = None,
+    whole: _Flag = False,
 ) -> None:
     """Write the photo-to-avatar network to one file that runs without this package.
 
@@ -255,7 +258,11 @@ def export(
         out: File to write; an existing file is never overwritten.
         format: stablehlo for JAX on a CPU, GPU or TPU; onnx for ONNX Runtime, browsers and phones included.
         run: Folder of a run, or file of weights; by default the package's weights.
+        whole: Write a zip with the networks that find, frame and cut out faces too, and a program that makes avatars of
+            any photos with them. For --format onnx.
     """
+    if whole and format != "onnx":
+        raise InputError("--whole is for ONNX networks: give --format onnx too")
     if out.exists():
         raise InputError(f"{out} exists already: remove it first, or choose another name")
     if not out.parent.is_dir():
@@ -264,7 +271,9 @@ def export(
     from bitmoji_jax.models.networks import avatar_size
 
     try:
-        if format == "onnx":
+        if whole:
+            from bitmoji_jax.inference.export_whole import to_whole as serialize
+        elif format == "onnx":
             from bitmoji_jax.inference.export_onnx import to_onnx as serialize
         else:
             from bitmoji_jax.inference.export_stablehlo import to_stablehlo as serialize
@@ -296,6 +305,16 @@ def _weights(run: Path | None, checkpoint: str | None, weights: str | None) -> "
     if run is None:
         return pretrained_weights(weights)
     return load_weights(run) if run.is_file() else run_weights(run, _checkpoint(checkpoint))[0]
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    """Parses "I/N"."""
+    if text is None:
+        return None
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise InputError(f"--shard {text} is not I/N with I from 1 to N: for example 1/8")
+    return int(number), int(count)
 
 
 def _checkpoint(name: str | None) -> str | int | None:

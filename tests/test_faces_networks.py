@@ -133,7 +133,7 @@ def test_a_network_computes_what_litert_does(name: str, models: dict[str, bytes]
         expected: Any = lite(models[name], image * 2 - 1 if name == "detector" else image)
         if name == "detector":
             np.testing.assert_allclose(own[:, 0], jax.nn.sigmoid(expected["classificators"][:, 0]), atol=1e-3)
-            pixels = (own - networks._anchors())[:, 1:] * SIZES[name]
+            pixels = (own - networks.anchors())[:, 1:] * SIZES[name]
             np.testing.assert_allclose(pixels, expected["regressors"], atol=1e-3)
         elif name == "mesh":
             np.testing.assert_allclose(own[:468].ravel(), expected["conv2d_21"].ravel(), atol=5e-4)

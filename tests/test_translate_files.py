@@ -317,3 +317,34 @@ def test_bad_usage_of_the_command(
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ")
     assert complaint in last
+
+
+def test_shards_are_parts_that_share_no_names(translator: Translator, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    (photos / "deep").mkdir(parents=True)
+    crop = Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8))
+    for name in ("a.png", "a.webp", "b.png", "c.png", "d.png", "deep/a.png", "deep/z.png"):
+        crop.save(photos / name)
+    parts = []
+    for number in (1, 2, 3, 4):
+        summary, _ = run([photos], out, translator, Options(aligned=True, shard=(number, 4)))
+        assert summary.renamed == 0
+        parts.append([str(path.relative_to(out)) for path in summary.written])
+    assert parts == [["a.png", "a-2.png", "deep/a.png"], ["b.png", "deep/z.png"], ["c.png"], ["d.png"]]
+    # What is there already belongs to the same part when a shard goes on.
+    (out / "a-2.png").unlink()
+    summary, _ = run([photos], out, translator, Options(aligned=True, shard=(1, 4), skip_existing=True))
+    assert (summary.written, summary.existing) == ([out / "a-2.png"], 2)
+    summary, _ = run([photos / "b.png"], out, translator, Options(aligned=True, shard=(2, 2)))
+    assert summary.written == []  # more shards than photos
+
+
+def test_with_shards_the_avatars_are_not_among_the_photos(translator: Translator, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"--out is below {tmp_path}"):
+        run([tmp_path], tmp_path / "out", translator, Options(shard=(1, 2)))
+
+
+@pytest.mark.parametrize("text", ["2", "0/2", "3/2", "1/", "-1/2", "1/2/3", "a/b"])
+def test_a_shard_is_one_of_some(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["translate", str(tmp_path), "--out", str(tmp_path / "out"), f"--shard={text}"]) == 2
+    assert capsys.readouterr().err == f"error: --shard {text} is not I/N with I from 1 to N: for example 1/8\n"

@@ -29,15 +29,15 @@ Layer = Mapping[str, jax.Array]
 Params = Mapping[str, Layer]
 """Layers by name."""
 
-_DETECTOR_STRIDES = (1, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)  # of each block
-_FINE = 10  # the detector's last block at 16x16; the others are at 8x8
-_MESH_STRIDES = (1, 1, 2, 1, 1, 2, 1, 1, 2, 1, 1, 2, 1, 1)  # of each block of the trunk
+DETECTOR_STRIDES = (1, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)  # of each block
+FINE = 10  # the detector's last block at 16x16; the others are at 8x8
+MESH_STRIDES = (1, 1, 2, 1, 1, 2, 1, 1, 2, 1, 1, 2, 1, 1)  # of each block of the trunk
 # Segmentation: stride; whether the activation is hard swish (or ReLU), gated by squeeze and excitation, residual.
-_BLOCKS = (
+BLOCKS = (
     *((2, False, True, False), (2, False, False, False), (1, False, False, True), (2, True, True, False)),
     *[(1, True, True, True)] * 4,
 )
-_SKIPS = (0, 2)  # blocks whose output goes to the decoder, besides the stem's
+SKIPS = (0, 2)  # blocks whose output goes to the decoder, besides the stem's
 
 
 @functools.cache
@@ -76,20 +76,20 @@ def detector(params: Params, images: jax.Array) -> jax.Array:
     # On a CPU the whole network takes half the time with `patch_conv`, which computes the same.
     x = patch_conv(images, stem["kernel"], 2, ((1, 2), (1, 2))) if on_cpu() else xla_conv(images, stem["kernel"], 2)
     x = jax.nn.relu(x + stem["bias"])
-    for i, stride in enumerate(_DETECTOR_STRIDES):
+    for i, stride in enumerate(DETECTOR_STRIDES):
         x = jax.nn.relu(_blaze_block(x, params, f"block{i}", stride))
-        if i == _FINE:
+        if i == FINE:
             fine = x
     rows = []
     for name, features in (("fine", fine), ("coarse", x)):
         scores = jax.nn.sigmoid(_pointwise(features, params[f"{name}.scores"])).reshape(len(images), -1, 1)
         boxes = _pointwise(features, params[f"{name}.boxes"]).reshape(len(images), -1, 16)
         rows.append(jnp.concatenate([scores, boxes / SIZES["detector"]], axis=-1))
-    return jnp.concatenate(rows, axis=1) + _anchors()
+    return jnp.concatenate(rows, axis=1) + anchors()
 
 
 @functools.cache
-def _anchors() -> np.ndarray:
+def anchors() -> np.ndarray:
     """What is added to each row: 0 to score and size, the anchor's centre to all else. float32 [896, 17]."""
     rows = []
     for cells, count in ((16, 2), (8, 6)):
@@ -106,7 +106,7 @@ def mesh(params: Params, images: jax.Array) -> jax.Array:
     head; then the logit of there being a face, three times.
     """
     x = _prelu(_conv(images, params["stem"], 2), params["stem.prelu"])
-    for i, stride in enumerate(_MESH_STRIDES):
+    for i, stride in enumerate(MESH_STRIDES):
         x = _mesh_block(x, params, f"block{i}", stride)
     face = _mesh_head(_mesh_block(x, params, "face.block0", 2), params, "face")
     for i, stride in enumerate((2, 1, 1)):
@@ -131,9 +131,9 @@ def segmentation(params: Params, images: jax.Array) -> jax.Array:
     """Images float [N, 256, 256, 3] in [0, 1] -> each pixel's probability of a person, [N, 256, 256]."""
     x = jax.nn.hard_swish(_conv(images, params["stem"], 2))
     skips = [x]
-    for i, block in enumerate(_BLOCKS):
+    for i, block in enumerate(BLOCKS):
         x = _inverted_residual(x, params, f"block{i}", *block)
-        if i in _SKIPS:
+        if i in SKIPS:
             skips.append(x)
     gate = jax.nn.sigmoid(_pointwise(x.mean(axis=(1, 2), keepdims=True), params["pool.gate"]))
     x = jax.nn.relu(_pointwise(x, params["pool"])) * gate

@@ -3,7 +3,6 @@
 import itertools
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper
 
 from bitmoji_jax.config import ExperimentConfig, GeneratorConfig, RefinerConfig
@@ -13,10 +12,6 @@ from bitmoji_jax.inference.weights import Weights, export_metadata
 from bitmoji_jax.models.networks import avatar_size, is_guided
 from bitmoji_jax.models.reader import BRANCH, GUIDE
 from bitmoji_jax.models.unet import GRID
-
-# The oldest opset with all operators in the form used here: ONNX Runtime reads it since 1.6, its builds for the web and
-# for phones included.
-_OPSET, _IR_VERSION = 13, 7
 
 
 def to_onnx(weights: Weights) -> bytes:
@@ -45,17 +40,8 @@ def to_onnx(weights: Weights) -> bytes:
     x = graph.add("Transpose", x, name="to_nhwc", perm=[0, 2, 3, 1])
     graph.add("Cast", x, name="to_uint8", output="avatars", to=TensorProto.UINT8)
 
-    model = helper.make_model(
-        helper.make_graph(graph.nodes, "bitmoji_x2y", [photos], [avatars], graph.arrays),
-        opset_imports=[helper.make_opsetid("", _OPSET)],
-        ir_version=_IR_VERSION,
-        producer_name="bitmoji-jax",
-        producer_version=metadata["version"],
-        doc_string="Aligned photos to avatars; both are uint8 [N, height, width, RGB].",
-    )
-    helper.set_model_props(model, metadata)
-    onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
+    description = "Aligned photos to avatars; both are uint8 [N, height, width, RGB]."
+    return graph.serialize("bitmoji_x2y", [photos], [avatars], metadata, description)
 
 
 def _photo_to_avatar(graph: Graph, x: str, config: ExperimentConfig, networks: Params) -> str:

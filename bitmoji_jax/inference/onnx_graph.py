@@ -1,12 +1,16 @@
 """A graph of ONNX operators under construction: nodes, their arrays, and the layers that the networks are made of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
+
+# The oldest opset with all operators in the form used here: ONNX Runtime reads it since 1.6, its builds for the web and
+# for phones included.
+_OPSET, _IR_VERSION = 13, 7
 
 Params = Mapping[str, Any]
 """Arrays of a layer or of a network, by name."""
@@ -15,10 +19,36 @@ Params = Mapping[str, Any]
 class Graph:
     """Nodes and constant arrays. Adding a node returns the name of its output, by default the node's own name."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, half: bool = False) -> None:
+        """With `half`, weights of layers are stored in float16 and converted to float32 when the file is loaded."""
         self.nodes: list[onnx.NodeProto] = []
         self.arrays: list[onnx.TensorProto] = []
         self._names: set[str] = set()
+        self._half = half
+
+    def serialize(
+        self,
+        name: str,
+        inputs: Sequence[onnx.ValueInfoProto],
+        outputs: Sequence[onnx.ValueInfoProto],
+        metadata: Mapping[str, str],
+        description: str,
+    ) -> bytes:
+        """Returns the checked model; the same graph gives the same bytes.
+
+        `metadata` has at least the `version` of this package.
+        """
+        model = helper.make_model(
+            helper.make_graph(self.nodes, name, inputs, outputs, self.arrays),
+            opset_imports=[helper.make_opsetid("", _OPSET)],
+            ir_version=_IR_VERSION,
+            producer_name="bitmoji-jax",
+            producer_version=metadata["version"],
+            doc_string=description,
+        )
+        helper.set_model_props(model, dict(metadata))
+        onnx.checker.check_model(model, full_check=True)
+        return model.SerializeToString(deterministic=True)
 
     def add(self, operator: str, *inputs: str, name: str, output: str | None = None, **attributes: Any) -> str:
         output = output or name
@@ -32,9 +62,20 @@ class Graph:
             self.arrays.append(numpy_helper.from_array(np.array(values, dtype, order="C"), name))
         return name
 
-    def conv(self, x: str, name: str, params: Params, *, stride: int = 1, padding: int = 0) -> str:
+    def weights(self, name: str, values: Any) -> str:
+        """Adds the weights of a layer; returns the name of their float32 form."""
+        if not self._half:
+            return self.constant(name, values)
+        return self.add("Cast", self.constant(name, values, np.float16), name=f"{name}/float", to=TensorProto.FLOAT)
+
+    def conv(
+        self, x: str, name: str, params: Params, *, stride: int = 1, padding: int | tuple[int, int] = 0, groups: int = 1
+    ) -> str:
+        """Adds a convolution; `padding` is that of each side, or of the first and of the last rows and columns."""
+        before, after = (padding, padding) if isinstance(padding, int) else padding
         kernel = np.transpose(params["kernel"], (3, 2, 0, 1))  # height, width, in, out -> out, in, height, width
-        return self._convolve("Conv", x, name, kernel, params["bias"], strides=[stride] * 2, pads=[padding] * 4)
+        how = {"strides": [stride] * 2, "pads": [before] * 2 + [after] * 2, "group": groups}
+        return self._convolve("Conv", x, name, kernel, params["bias"], **how)
 
     def dense(self, x: str, name: str, params: Params) -> str:
         """Adds a product of [N, C] with a kernel, and a bias."""
@@ -48,7 +89,7 @@ class Graph:
         return self._convolve("ConvTranspose", x, name, kernel, params["bias"], **kwargs)
 
     def _convolve(self, operator: str, x: str, name: str, kernel: Any, bias: Any, **attributes: Any) -> str:
-        arrays = (self.constant(f"{name}/kernel", kernel), self.constant(f"{name}/bias", bias))
+        arrays = (self.weights(f"{name}/kernel", kernel), self.weights(f"{name}/bias", bias))
         return self.add(operator, x, *arrays, name=name, kernel_shape=list(kernel.shape[2:]), **attributes)
 
     def relu_conv(self, x: str, name: str, params: Params, *, stride: int = 1) -> str:

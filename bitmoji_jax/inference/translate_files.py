@@ -44,6 +44,8 @@ class Options:
     transparent: bool = False
     grid: bool = False
     skip_existing: bool = False
+    shard: tuple[int, int] | None = None
+    """(i, n): the i-th of n parts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,10 +101,14 @@ def translate_files(
     """
     started = time.perf_counter()
     out = Path(os.path.abspath(out))
+    if options.shard is not None and (folder := next((each for each in inputs if _is_below(out, each)), None)):
+        raise InputError(f"--out is below {folder}, where other shards would find its files: choose another folder")
     make_folder(out, "--out")
     files, skipped = _list_inputs(inputs, with_avatars=options.direction == "y2x")
     for name, reason in skipped.items():
         console.print(f"skipped {_printable(name)}: {reason}")
+    if options.shard is not None:
+        files = _part(files, *options.shard)
     framed = options.aligned or options.direction == "y2x"
     if options.direction == "y2x":
         translator = Translator({"x2y": translator.y2x}, size=translator.input_size, cut_out=False)
@@ -145,7 +151,7 @@ def translate_files(
         writer.finish()
     seconds = time.perf_counter() - started
     summary = Summary(writer.written, len(photos), skipped, unusual, existing, writer.renamed, seconds)
-    if not writer.written and not existing:
+    if not writer.written and not existing and (listed or options.shard is None):
         raise InputError(f"no avatar was made: {summary}")
     return summary
 
@@ -176,6 +182,17 @@ def _list_inputs(inputs: Sequence[Path], *, with_avatars: bool) -> tuple[list[_F
         else:
             files.append(_File(str(path), path, Path(path.stem)))
     return files, skipped
+
+
+def _part(files: Sequence[_File], number: int, count: int) -> list[_File]:
+    """The `number`-th of `count` parts by the sorted names of avatars; photos of the same name stay together."""
+    names = sorted({file.target for file in files})
+    part = set(names[number - 1 :: count])
+    return [file for file in files if file.target in part]
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    return folder.is_dir() and path.resolve().is_relative_to(folder.resolve())
 
 
 def _made_here(path: Path) -> bool:
