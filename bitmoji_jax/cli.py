@@ -20,6 +20,7 @@ from bitmoji_jax.files import make_folder, write_atomic
 
 if TYPE_CHECKING:
     from bitmoji_jax.data.framing import Frame, MeasureIta
+    from bitmoji_jax.inference.look import Look
     from bitmoji_jax.inference.translator import Translator
     from bitmoji_jax.inference.weights import Weights
 
@@ -44,6 +45,7 @@ _Packaged = Annotated[
         help_behavior_hint="",
     ),
 ]
+_Colour = Annotated[str | None, tyro.conf.arg(metavar="COLOUR", help_behavior_hint="")]
 _Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
 
 
@@ -172,6 +174,9 @@ def translate(
     grid: _Flag = False,
     skip_existing: _Flag = False,
     shard: Annotated[str | None, tyro.conf.arg(metavar="I/N", help_behavior_hint="")] = None,
+    gender: Annotated[Literal["female", "male"] | None, tyro.conf.arg(help_behavior_hint="")] = None,
+    skin: _Colour = None,
+    hair: _Colour = None,
 ) -> None:
     """Turn photos into avatars.
 
@@ -193,13 +198,18 @@ def translate(
         grid: Also write sheets of the faces beside their avatars: grid.png, grid-2.png and so on.
         skip_existing: Leave out photos whose avatar is in --out already, to go on where a command was stopped.
         shard: Translate the I-th of N equal parts of the photos, for N commands at the same time, as in a job array.
+        gender: Draw all avatars as this, not as the photo says.
+        skin: Draw all avatars with skin of this colour, such as #c68642.
+        hair: Draw all avatars with hair of this colour.
     """
     from bitmoji_jax.inference.translate_files import Options, translate_files
 
     if not photos:
         raise InputError("name at least one photo or folder of photos")
     make_folder(out, "--out")  # before the networks are loaded
-    options = Options(direction, aligned, all_faces, force, format, transparent, grid, skip_existing, _shard(shard))
+    look = _look(gender, skin, hair)
+    flags = (direction, aligned, all_faces, force, format, transparent, grid, skip_existing)
+    options = Options(*flags, _shard(shard), look)
     console = make_console(stderr=True)
     console.print("Getting ready: compiling takes up to a minute the first time")
     summary = translate_files(photos, out, _translator(run, checkpoint, weights), options, console)
@@ -305,6 +315,17 @@ def _weights(run: Path | None, checkpoint: str | None, weights: str | None) -> "
     if run is None:
         return pretrained_weights(weights)
     return load_weights(run) if run.is_file() else run_weights(run, _checkpoint(checkpoint))[0]
+
+
+def _look(gender: Literal["female", "male"] | None, skin: str | None, hair: str | None) -> "Look":
+    """The look that flags ask for."""
+    from bitmoji_jax.inference.look import Look, parse_colour
+
+    try:
+        colours = [None if text is None else parse_colour(text) for text in (skin, hair)]
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return Look(gender, *colours)
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

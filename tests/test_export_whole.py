@@ -27,7 +27,7 @@ from bitmoji_jax.inference.weights import pretrained_weights
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from bitmoji_jax.inference.export_whole import to_whole  # noqa: E402
+from bitmoji_jax.inference.export_whole import to_whole
 
 ASTRONAUT = skimage.data.astronaut()
 CORNERS = 256 * np.array([[0, 0], [0, 1], [1, 0], [1, 1]])

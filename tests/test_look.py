@@ -1,13 +1,17 @@
 """Gender and colours that a person wants, from text to the avatar."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from bitmoji_jax import cli
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.look import Look, colour_text, look_of, parse_colour
 from bitmoji_jax.inference.translator import Translator
+from bitmoji_jax.ops.batching import resized
 from tests.random_weights import random_weights
 
 WANTED = Look("male", hair=(255, 0, 64))
@@ -73,6 +77,31 @@ def test_an_avatar_follows_the_look_and_is_otherwise_as_the_photo_says(translato
     portraits = translator.translate_crops(images, WANTED)
     np.testing.assert_array_equal([portrait.avatar for portrait in portraits], changed)
     assert [portrait.look for portrait in portraits] == [look and look.but(WANTED) for look in read]
+
+
+def test_files_are_translated_with_the_look_that_flags_ask_for(
+    translator: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "_translator", lambda *_: translator)
+    size = translator.input_size
+    image = resized(photos(1), size)[0]
+    Image.fromarray(image).save(tmp_path / "me.png")
+    words = ["translate", str(tmp_path / "me.png"), "--aligned", "--out"]
+    assert cli.main([*words, str(tmp_path / "out"), "--gender", "male", "--hair", "#ff0040"]) == 0
+    framed = resized(image[None], translator.input_size)
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(tmp_path / "out" / "me.png")), translator.x2y(framed, WANTED)[0]
+    )
+    capsys.readouterr()
+    for flags, message in (
+        (["--skin", "brown"], "'brown' is no colour"),
+        (["--gender", "male", "--direction", "y2x"], "for avatars of photos only"),
+    ):
+        assert cli.main([*words, str(tmp_path / "none"), *flags]) == 2
+        assert message in capsys.readouterr().err
+    monkeypatch.setattr(cli, "_translator", lambda *_: Translator({}, size=size, cut_out=False))
+    assert cli.main([*words, str(tmp_path / "none"), "--hair", "#ff0040"]) == 2
+    assert "they have no reader" in capsys.readouterr().err
 
 
 def test_weights_without_a_reader_have_no_look() -> None:

@@ -79,7 +79,7 @@ class Graph:
 
     def dense(self, x: str, name: str, params: Params) -> str:
         """Adds a product of [N, C] with a kernel, and a bias."""
-        arrays = (self.constant(f"{name}/{part}", params[part]) for part in ("kernel", "bias"))
+        arrays = (self.weights(f"{name}/{part}", params[part]) for part in ("kernel", "bias"))
         return self.add("Gemm", x, *arrays, name=name)
 
     def conv_transpose(self, x: str, name: str, params: Params) -> str:

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import io
 import itertools
 import os
@@ -20,6 +21,7 @@ from bitmoji_jax.errors import InputError, RunError
 from bitmoji_jax.faces.align import FaceError
 from bitmoji_jax.files import list_files, make_folder, write_atomic
 from bitmoji_jax.host import available_cores
+from bitmoji_jax.inference.look import Look
 from bitmoji_jax.inference.picture import before_after, transparent
 from bitmoji_jax.inference.translator import Portrait, Translator
 from bitmoji_jax.progress import progress_bar
@@ -46,6 +48,7 @@ class Options:
     skip_existing: bool = False
     shard: tuple[int, int] | None = None
     """(i, n): the i-th of n parts."""
+    look: Look = dataclasses.field(default_factory=Look)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +103,10 @@ def translate_files(
       RunError: an avatar cannot be written; those before it are kept.
     """
     started = time.perf_counter()
+    if options.look != Look():
+        if options.direction == "y2x":
+            raise InputError("gender and colours can be chosen for avatars of photos only, not for --direction y2x")
+        translator.check_guided()
     out = Path(os.path.abspath(out))
     if options.shard is not None and (folder := next((each for each in inputs if _is_below(out, each)), None)):
         raise InputError(f"--out is below {folder}, where other shards would find its files: choose another folder")
@@ -112,7 +119,8 @@ def translate_files(
     framed = options.aligned or options.direction == "y2x"
     if options.direction == "y2x":
         translator = Translator({"x2y": translator.y2x}, size=translator.input_size, cut_out=False)
-    translate: Callable[[Any], list[Portrait]] = translator.translate_crops if framed else translator.translate_faces
+    way: Callable[..., list[Portrait]] = translator.translate_crops if framed else translator.translate_faces
+    translate: Callable[[Any], list[Portrait]] = functools.partial(way, look=options.look)
     writer = _Writer(out, options)
     listed = len(files)
     if options.skip_existing:

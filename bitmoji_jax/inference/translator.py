@@ -173,9 +173,13 @@ class Translator:
         """
         if look is None or look == Look():
             return self._directions["x2y"](photos)
+        return self.check_guided().x2y(photos, look.guide())
+
+    def check_guided(self) -> Guided:
+        """Returns the networks that follow a look; InputError where the weights have none."""
         if self._guided is None:
-            raise InputError("these weights draw gender and colours as the photo has them: they have no reader")
-        return self._guided.x2y(photos, look.guide())
+            raise InputError("with these weights gender and colours cannot be chosen: they have no reader")
+        return self._guided
 
     def read(self, photos: np.ndarray) -> list[Look | None]:
         """Reads gender and colours from photos as `x2y` takes them; None for each where the weights have no reader."""
