@@ -167,7 +167,7 @@ def test_a_guided_student_is_told_the_gender_and_the_colours_of_its_target(
     config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = dataclasses.replace(of_64_pixels(config), read=ReadConfig(images=32))
-    networks = random_weights(names="gfra", refiner=config.refiner, compute_dtype="float32").networks
+    networks = random_weights(names="gfra", refiner=config.refiner, size=64, compute_dtype="float32").networks
     female, male, unknown = (GENDERS.index(name) for name in ("female", "male", "unknown"))
     monkeypatch.setattr(pair_stages, "_UNKNOWN_SHARE", 0.0)
     monkeypatch.setattr(pair_stages, "_RECOLOURED_SHARE", 1.0)
