@@ -1,4 +1,4 @@
-"""The best system for real photos and avatars: CycleGAN, then a refiner, then a student of 256 px.
+"""The best system for real photos and avatars: CycleGAN, then a reader, a refiner, and a student of 256 px.
 
 python launch.py --exp bitmoji --data.dir data/NAME
 
@@ -16,6 +16,7 @@ from bitmoji_jax.config import (
     GeneratorConfig,
     LogConfig,
     PairConfig,
+    ReadConfig,
     TrainConfig,
 )
 
@@ -27,6 +28,7 @@ def get_experiment() -> ExperimentConfig:
         generator=GeneratorConfig(features=32, res_blocks=5, skips=True, upsample="nearest"),
         discriminator=DiscriminatorConfig(features=32),
         train=TrainConfig(batch_size=1, constant_epochs=1.5, decay_epochs=1, rounds=2),
+        read=ReadConfig(images=80_000),
         refine=PairConfig(images=10_000),
         teach=PairConfig(images=12_000, learning_rate=3e-4, colour_weight=3.0, critic_weight=0.08, gender_weight=0.4),
         log=LogConfig(samples_every=4000, checkpoint_every=2000, scores_every=4000),
