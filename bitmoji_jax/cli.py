@@ -268,8 +268,7 @@ def export(
         out: File to write; an existing file is never overwritten.
         format: stablehlo for JAX on a CPU, GPU or TPU; onnx for ONNX Runtime, browsers and phones included.
         run: Folder of a run, or file of weights; by default the package's weights.
-        whole: Write a zip with the networks that find, frame and cut out faces too, and a program that makes avatars of
-            any photos with them. For --format onnx.
+        whole: Write a zip: also the networks that find and cut out faces, and a program for any photo. Only for onnx.
     """
     if whole and format != "onnx":
         raise InputError("--whole is for ONNX networks: give --format onnx too")

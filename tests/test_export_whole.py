@@ -106,12 +106,12 @@ def test_what_the_translator_refuses_ends_the_program_with_a_line(
 @pytest.mark.parametrize("side", [60, 256, 480, 900])
 def test_a_square_is_sampled_as_the_package_does(side: float) -> None:
     matrix = square_matrix(np.array([300.0, 200.0]), side, 0.3, 128)
-    for draft in (True, False):
+    for draft, most in ((True, 0.2), (False, 2.5)):  # averages of samples, where there are any, are made otherwise
         pixels, inside = whole_runner.sample(ASTRONAUT, matrix, 128, draft)
-        expected = warp(ASTRONAUT, matrix, 128, draft=draft)
-        assert np.abs(np.clip(pixels, 0, 255) - expected).mean() < 2
-        np.testing.assert_array_equal(inside[64, 64], 1)
-        assert (inside.min() == 0) == (side == 900)
+        difference = np.floor(np.clip(pixels, 0, 255)) - warp(ASTRONAUT, matrix, 128, draft=draft)
+        assert np.abs(difference).mean() < most
+        assert inside[64, 64] == 1
+        assert (inside.min() == 0) == (side >= 480)
 
 
 @pytest.mark.slow

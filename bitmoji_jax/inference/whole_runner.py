@@ -49,7 +49,7 @@ def linear(distance: np.ndarray) -> np.ndarray:
 def cubic(distance: np.ndarray) -> np.ndarray:
     """Returns the weight of a pixel by its distance, at most 2, along an axis: sharper than `linear`."""
     d = np.abs(distance)
-    return np.where(d < 1, (1.5 * d - 2.5) * d * d + 1, ((2.5 - 0.5 * d) * d - 4) * d + 2)
+    return np.where(d < 1, (d - 2) * d * d + 1, ((5 - d) * d - 8) * d + 4)
 
 
 def sample(photo: np.ndarray, matrix: np.ndarray, size: int, draft: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -63,12 +63,15 @@ def sample(photo: np.ndarray, matrix: np.ndarray, size: int, draft: bool = True)
     fine = 1 if draft else math.ceil(max(1, scale / block))
     corners = place(matrix, size * np.array([[0, 0], [0, 1], [1, 0], [1, 1]]))
     first = np.floor(corners.min(axis=0)).astype(int) - 3 * block
+    first -= np.where(first < 0, first % block, 0)  # no block is partly outside
     wide, high = np.ceil((corners.max(axis=0) - first) / block).astype(int) + 3
-    xs, ys = (
-        np.clip(start + np.arange(count * block), 0, length - 1)
-        for start, count, length in zip(first, (wide, high), photo.shape[1::-1], strict=True)
-    )
-    part = photo[np.ix_(ys, xs)].reshape(high, block, wide, block, -1).mean(axis=(1, 3), dtype=np.float32)
+    axes = []
+    for start, count, length in zip(first, (wide, high), photo.shape[1::-1], strict=True):
+        blocks = np.clip(np.arange(count), -start // block, (length - 1 - start) // block)  # those that have pixels
+        axes.append(np.clip((start + block * blocks[:, None] + np.arange(block)).ravel(), 0, length - 1))
+    part = photo[np.ix_(axes[1], axes[0])]
+    if block > 1:
+        part = np.floor(part.reshape(high, block, wide, block, -1).mean(axis=(1, 3), dtype=np.float32) + 0.5)
     centres = (np.arange(size * fine) + 0.5) / fine
     points = place(matrix, np.stack(np.meshgrid(centres, centres), axis=-1))
     inside = ((points >= 0) & (points <= photo.shape[1::-1])).all(axis=-1)
@@ -81,7 +84,10 @@ def sample(photo: np.ndarray, matrix: np.ndarray, size: int, draft: bool = True)
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes [H, W, 3] to [height, width, 3], each pixel the average under a triangle two pixels wide."""
+    """Resizes [H, W, 3] to [height, width, 3], each pixel the average under a triangle two pixels wide.
+
+    Rounded after each axis, as Pillow does: a face that the detector only just sees is seen by it here too.
+    """
 
     def weights(before: int, after: int) -> np.ndarray:
         scale = before / after
@@ -90,7 +96,8 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
         return shares / shares.sum(axis=1, keepdims=True)
 
     rows, columns = weights(len(image), height), weights(image.shape[1], width)
-    return np.rint(np.stack([rows @ image[..., channel] @ columns.T for channel in range(3)], axis=-1))
+    narrow = [np.floor(image[..., channel] @ columns.T + 0.5) for channel in range(3)]
+    return np.floor(np.stack([rows @ channel for channel in narrow], axis=-1) + 0.5)
 
 
 def detect(photo: np.ndarray, side: float, upside_down: bool) -> list[np.ndarray]:
