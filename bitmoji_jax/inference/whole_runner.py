@@ -223,7 +223,7 @@ def avatar(photo: np.ndarray) -> np.ndarray:
         sys.exit(text)
     matrix = crop_matrix(face[3])
     crop, inside = sample(photo, matrix, 256, draft=False)
-    crop = np.clip(crop, 0, 255)
+    crop = np.floor(np.clip(crop, 0, 255))
     metadata = network("avatar").get_modelmeta().custom_metadata_map
     if json.loads(metadata["config"])["data"]["cut_out"]:
         alpha = person(photo, matrix) * inside
