@@ -1,7 +1,6 @@
 """A page with Gradio: `pip install gradio && python examples/gradio_app.py`.
 
-Gradio keeps photos in a temporary folder, here for an hour or two, and its page may load fonts from other servers.
-`bitmoji serve` does neither.
+Gradio keeps photos in a temporary folder, here for an hour or two; `bitmoji serve` keeps none.
 """
 
 import gradio as gr

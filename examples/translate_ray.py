@@ -20,22 +20,24 @@ import bitmoji_jax as bj
 class Translate:
     """Makes the avatar of a photo and writes it: one in each actor."""
 
-    def __init__(self, photos: str, files: pyarrow.fs.FileSystem, avatars: str) -> None:
-        self.photos, self.files, self.avatars = photos, files, avatars
+    def __init__(self, source: pyarrow.fs.FileSystem, photos: str, target: pyarrow.fs.FileSystem, avatars: str) -> None:
+        self.source, self.photos, self.target, self.avatars = source, photos, target, avatars
         self.translator = bj.Translator.pretrained()
 
-    def __call__(self, row: dict) -> dict:
+    def __call__(self, row: dict[str, str]) -> dict[str, str]:
+        with self.source.open_input_stream(row["photo"]) as stream:
+            photo = stream.read()
         png = io.BytesIO()
         try:
-            self.translator.photo(row["bytes"]).save(png, "PNG")
+            self.translator.photo(photo).save(png, "PNG")
         except bj.InputError as error:
-            return {"photo": row["path"], "error": str(error)}
-        path = f"{self.avatars}/{relative(row['path'], self.photos)}.png"
-        self.files.create_dir(str(Path(path).parent), recursive=True)
-        with self.files.open_output_stream(f"{path}.part") as stream:
+            return {**row, "error": str(error)}
+        path = f"{self.avatars}/{relative(row['photo'], self.photos)}.png"
+        self.target.create_dir(str(Path(path).parent), recursive=True)
+        with self.target.open_output_stream(f"{path}.part") as stream:
             stream.write(png.getvalue())
-        self.files.move(f"{path}.part", path)  # so that a file of this name is whole
-        return {"photo": row["path"], "error": ""}
+        self.target.move(f"{path}.part", path)  # so that a file of this name is whole
+        return {**row, "error": ""}
 
 
 def open_folder(address: str) -> tuple[pyarrow.fs.FileSystem, str, list[str]]:
@@ -62,9 +64,10 @@ if __name__ == "__main__":
     missing = [path for path in paths if f"{relative(path, photos)}.png" not in done]
     print(f"{len(paths)} files, {len(paths) - len(missing)} of them have an avatar")
     if missing:
-        rows = ray.data.read_binary_files(missing, filesystem=source, include_paths=True, num_cpus=0).map(
+        # The actors read the photos themselves: tasks that read would wait for a core that no actor has.
+        rows = ray.data.from_items([{"photo": path} for path in missing]).map(
             Translate,
-            fn_constructor_args=(photos, target, avatars),
+            fn_constructor_args=(source, photos, target, avatars),
             compute=ray.data.ActorPoolStrategy(size=arguments.actors),
             num_gpus=arguments.gpus,
         )
