@@ -27,9 +27,9 @@ export async function translate(photo, options, signal, say) {
 async function read(response) {
   const { faces, error } = await response.json();
   if (error) throw new Refusal(error.message, response.status === 422);
-  const url = (png) => `data:image/png;base64,${png}`;
+  const inline = (png) => `data:image/png;base64,${png}`;
   return faces.map((face) => ({
-    ...face, crop: url(face.crop), avatar: url(face.avatar), warnings: face.warnings.map(sentence),
+    ...face, crop: inline(face.crop), avatar: inline(face.avatar), warnings: face.warnings.map(sentence),
   }));
 }
 
