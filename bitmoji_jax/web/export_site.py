@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from bitmoji_jax import faces
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.faces.networks import SIZES
 from bitmoji_jax.inference.export_onnx import f_to_onnx, to_onnx
@@ -42,6 +43,7 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "worker-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'"
 )
+_FACES_NOTICE = Path(faces.__path__[0], "NOTICE")  # the licence of the face networks asks for it
 _NOTICE = f"""This site was written by bitmoji-jax (Apache-2.0).
 
 It contains onnxruntime-web {RUNTIME}, https://onnxruntime.ai, copyright Microsoft Corporation, MIT license.
@@ -77,7 +79,7 @@ def export_site(weights: Weights, out: Path, runtime: Path, *, pretrained: bool)
     files = {
         "": render_browser_page(policy=_POLICY, pretrained=pretrained).encode(),
         "manifest.webmanifest": json.dumps(_manifest(), indent=2).encode(),
-        "NOTICE.txt": (_NOTICE + _faces_notice()).encode(),
+        "NOTICE.txt": (_NOTICE + _FACES_NOTICE.read_text(encoding="utf-8")).encode(),
         **{name: read_file(name) for name in ("page.css", "page.js", "words.js")},
         **{name: read_file(f"browser/{name}") for name in (*_SCRIPTS, *_ICONS)},
         **{f"examples/{name}.jpg": read_file(f"examples/{name}.jpg") for name in EXAMPLES},
@@ -128,12 +130,6 @@ def _manifest() -> Mapping[str, Any]:
         "theme_color": "#1f5fbf",
         "icons": [{**icon, "purpose": "any maskable"} for icon in icons],
     }
-
-
-def _faces_notice() -> str:
-    import bitmoji_jax.faces
-
-    return (Path(bitmoji_jax.faces.__path__[0]) / "NOTICE").read_text(encoding="utf-8")
 
 
 def _guard_numbers(guard: Guard) -> Mapping[str, list[float]]:
