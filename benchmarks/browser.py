@@ -8,6 +8,7 @@ times are those of all processes of the browser.
 """
 
 import argparse
+import base64
 import functools
 import http.server
 import io
@@ -32,7 +33,7 @@ _WAIT = 600_000  # ms
 _LATER = ("/models/avatar", "/models/cycle", "/models/settings")  # loaded when faces can be found
 _TRANSLATE = """async (photo) => {
     const { translate } = await import("./backend.js");
-    const file = new File([Uint8Array.from(photo)], "photo");
+    const file = new File([Uint8Array.from(atob(photo), (c) => c.charCodeAt(0))], "photo");
     const started = performance.now();
     await translate({ file }, { all_faces: false, force: false }, new AbortController().signal, () => {});
     return performance.now() - started;
@@ -80,14 +81,15 @@ def _measure(site: Path, video: Path, avatars: int, seconds: float) -> dict[str,
         page.goto(f"http://127.0.0.1:{server.server_port}/")
         page.wait_for_selector("html[data-loaded=avatar]")
         total, later = (sum(size for path, size in sizes if path.startswith(names)) for names in ("/", _LATER))
-        photo = list(_encoded(Image.fromarray(skimage.data.astronaut())))
+        photo = base64.b64encode(_encoded(Image.fromarray(skimage.data.astronaut()))).decode()
         page.evaluate(_TRANSLATE, photo)  # the first one also makes the runtime's memory grow
         cpu = _cpu_seconds()
         times = [page.evaluate(_TRANSLATE, photo) for _ in range(avatars)]
         avatar_cpu = 1000 * (_cpu_seconds() - cpu) / avatars
         page.click("#camera")
         drawn = "Number(document.getElementById('preview').dataset.drawn ?? 0)"
-        page.wait_for_function(f"{drawn} >= 2")
+        while page.evaluate(drawn) < 2:
+            time.sleep(0.1)
         cpu, before, started = _cpu_seconds(), page.evaluate(drawn), time.perf_counter()
         time.sleep(seconds)
         count, wall = page.evaluate(drawn) - before, time.perf_counter() - started

@@ -19,6 +19,7 @@ from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import pretrained_weights
 from bitmoji_jax.web.errors import MAX_PIXELS, sentence, unusable_photo
 from tests.static_host import AXE, CHROMIUM, RUNTIME, Host, hosting
+from tests.web_server import until
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("onnx")
@@ -231,9 +232,7 @@ def test_the_page_works_with_the_keyboard_alone(page: "sync_api.Page") -> None:
     ]
     for key, focused in steps:
         page.keyboard.press(key)
-        page.wait_for_function(
-            "name => [document.activeElement.id, document.activeElement.name].includes(name)", arg=focused
-        )
+        page.wait_for_selector(f":is(#{focused}, [name={focused}]):focus")
         # What has the focus, or the label that stands for it, shows it.
         assert page.evaluate(
             "(e => [e, ...(e.labels ?? [])].some(n => getComputedStyle(n).outlineStyle == 'solid'))"
@@ -253,7 +252,7 @@ def test_the_page_works_with_the_keyboard_alone(page: "sync_api.Page") -> None:
 
 def test_the_avatar_follows_the_camera(page: "sync_api.Page") -> None:
     page.click("#camera")
-    page.wait_for_function("Number(document.getElementById('preview').dataset.drawn) >= 3")
+    until(lambda: page.evaluate("Number(document.getElementById('preview').dataset.drawn ?? 0)") >= 3)
     pixels = page.evaluate("""() => {
         const canvas = document.getElementById("preview");
         return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];

@@ -61,15 +61,15 @@ export async function translate(photo, options, signal, say) {
 /** Draws the avatar of a video's face on a canvas, as often as it can; returns what ends that. */
 export function follow(video, canvas) {
   let on = true, drawn = 0;
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d"), frame = new OffscreenCanvas(1, 1), frameContext = frame.getContext("2d");
   (async () => {
     for (; on; await new Promise(requestAnimationFrame)) {
-      if (!video.videoWidth) continue;
-      const scale = Math.min(1, FRAME / Math.max(video.videoWidth, video.videoHeight));
-      const frame = await createImageBitmap(video, {
-        resizeWidth: Math.round(video.videoWidth * scale), resizeHeight: Math.round(video.videoHeight * scale),
-      });
-      const avatar = await ask("follow", frame);
+      if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) continue; // no picture yet
+      const { videoWidth, videoHeight } = video, scale = Math.min(1, FRAME / Math.max(videoWidth, videoHeight));
+      frame.width = Math.round(videoWidth * scale);
+      frame.height = Math.round(videoHeight * scale);
+      frameContext.drawImage(video, 0, 0, frame.width, frame.height); // not every browser can make an ImageBitmap of a video
+      const avatar = await ask("follow", frame.transferToImageBitmap());
       if (!on) return;
       canvas.classList.toggle("lost", !avatar);
       if (!avatar) continue;
