@@ -4,7 +4,8 @@ const sessions = {};
 
 /** Loads what finds a face: the runtime and the face networks. */
 export async function loadFaces() {
-  gpu = Boolean(await navigator.gpu?.requestAdapter().catch(() => null));
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  gpu = Boolean(adapter && !adapter.info?.isFallbackAdapter); // one in software is slower than WebAssembly
   const runtime = gpu ? "ort.webgpu" : "ort.wasm";
   const wasm = bytesOf(`./runtime/${runtime}.wasm.gz`);
   ort = await import(`./runtime/${runtime}.js`);
@@ -23,13 +24,22 @@ export async function loadAvatar() {
   const names = settings.guard ? ["avatar", "cycle"] : ["avatar"];
   for (const name of names) {
     const bytes = await bytesOf(`./models/${name}.onnx.gz`);
-    sessions[name] = gpu ? await open(bytes, ["webgpu", "wasm"]).catch(() => open(bytes, ["wasm"])) : await open(bytes, ["wasm"]);
+    sessions[name] = await (gpu ? openOnCard(bytes).catch(() => open(bytes, ["wasm"])) : open(bytes, ["wasm"]));
   }
   return settings;
 }
 
+/** Opens a network on the graphics card, and runs it once: some fail only then. */
+async function openOnCard(bytes) {
+  const session = await open(bytes, ["webgpu", "wasm"]);
+  const [, height, width, channels] = session.inputMetadata[0].shape;
+  const blank = new ort.Tensor("uint8", new Uint8Array(height * width * channels), [1, height, width, channels]);
+  await session.run({ [session.inputNames[0]]: blank });
+  return session;
+}
+
 function open(bytes, executionProviders) {
-  return ort.InferenceSession.create(bytes, { executionProviders });
+  return ort.InferenceSession.create(bytes, { executionProviders, logSeverityLevel: 3 }); // errors only
 }
 
 /** The bytes of a file; unpacked, unless the server or the browser has done that already. */
