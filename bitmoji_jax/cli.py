@@ -253,22 +253,27 @@ def serve(
 
 def export(
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")],
-    format: Literal["stablehlo", "onnx"],
+    format: Literal["stablehlo", "onnx", "web"],
     run: _Run = None,
     checkpoint: _Checkpoint = None,
     weights: _Packaged = None,
     whole: _Flag = False,
+    onnxruntime_web: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("node_modules/onnxruntime-web"),
 ) -> None:
-    """Write the photo-to-avatar network to one file that runs without this package.
+    """Write the photo-to-avatar network to one file, or a web page to a folder, that runs without this package.
 
     The file maps aligned photos, uint8 [N, H, H, 3], to avatars, uint8 [N, S, S, 3], as `Translator` does; the command
-    prints H and S. Needs the extra `export`: pip install 'bitmoji-jax[export]'.
+    prints H and S. The web page is that of `serve`, but needs no server: any host of static files will do, and the
+    browser finds the face and makes the avatar, also without a network. Needs the extra `export`: pip install
+    'bitmoji-jax[export]'.
 
     Args:
-        out: File to write; an existing file is never overwritten.
-        format: stablehlo for JAX on a CPU, GPU or TPU; onnx for ONNX Runtime, browsers and phones included.
+        out: File or, for web, folder to write; an existing one is never overwritten.
+        format: stablehlo for JAX on a CPU, GPU or TPU; onnx for ONNX Runtime, browsers and phones included; web for a
+            page that needs no server.
         run: Folder of a run, or file of weights; by default the package's weights.
         whole: Write a zip: also the networks that find and cut out faces, and a program for any photo. Only for onnx.
+        onnxruntime_web: For web: the npm package that runs the networks; an error says how to install it.
     """
     if whole and format != "onnx":
         raise InputError("--whole is for ONNX networks: give --format onnx too")
@@ -282,6 +287,10 @@ def export(
     try:
         if whole:
             from bitmoji_jax.inference.export_whole import to_whole as serialize
+        elif format == "web":
+            from bitmoji_jax.web.export_site import check_runtime, export_site
+
+            check_runtime(onnxruntime_web)
         elif format == "onnx":
             from bitmoji_jax.inference.export_onnx import to_onnx as serialize
         else:
@@ -289,9 +298,12 @@ def export(
     except ModuleNotFoundError as error:
         raise InputError("ONNX files need the extra `export`: pip install 'bitmoji-jax[export]'") from error
     loaded = _weights(run, checkpoint, weights)
-    write_atomic(out, serialize(loaded))
+    if format == "web":
+        megabytes = export_site(loaded, out, onnxruntime_web, pretrained=run is None) / 1e6
+    else:
+        write_atomic(out, serialize(loaded))
+        megabytes = out.stat().st_size / 1e6
     photos, avatars = loaded.config.data.image_size, avatar_size(loaded.config, loaded.networks)
-    megabytes = out.stat().st_size / 1e6
     print(f"exported {photos} px to {avatars} px, {loaded.images:,} images seen, {megabytes:.1f} MB: {out}")
 
 

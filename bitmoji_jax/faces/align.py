@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -33,6 +34,15 @@ _MOUTH_SIDE = 0.923  # eyes-to-mouth distances in a distance between the eyes
 _MOUTH_UPRIGHT = 0.823  # weight of eyes-to-mouth in the upright direction
 _BELOW_EYES = 0.120  # the centre, in eyes-to-mouth distances along it
 _ABOVE = 0.012  # the centre, in sides upwards
+
+FAULTS: Mapping[Reason, str] = {
+    "no face": "no face found: use a photo of a face that looks at the camera and is well lit",
+    "too small": f"the face is {{}} px wide, under {_MIN_WIDTH}: use a larger photo",
+    "cut off": "{}% of the face is outside the photo: use one with all of it",
+    "turned": "the face is turned by {} degrees: use one that looks at the camera",
+    "unsure": "this may not be a human face, or much of it is hidden: use a clear photo of a person",
+}
+"""What each fault is and what to do, with a place for the number that was measured."""
 
 
 class FaceError(InputError):
@@ -90,7 +100,7 @@ def align(
     found = [face for face in found if face.confidence >= _MIN_CONFIDENCE] or found[:1]
     found.sort(key=lambda face: -face.size)
     if not found:
-        error = FaceError("no face", "no face found: use a photo of a face that looks at the camera and is well lit")
+        error = FaceError("no face", FAULTS["no face"])
         if not force:
             raise error
         height, width = photo.shape[:2]
@@ -140,13 +150,13 @@ def _faults(face: Face, matrix: np.ndarray, size: int, photo: np.ndarray) -> tup
     width = _FACE_WIDTH * size * math.sqrt(np.linalg.det(matrix[:, :2]))
     outside = ((face.points < 0) | (face.points > photo.shape[1::-1])).any(axis=1).mean()
     yaw, unsure = abs(face.yaw), face.confidence < _MIN_CONFIDENCE
-    checks: tuple[tuple[bool, Reason, str], ...] = (
-        (width < _MIN_WIDTH, "too small", f"the face is {width:.0f} px wide, under {_MIN_WIDTH}: use a larger photo"),
-        (outside > _MAX_OUTSIDE, "cut off", f"{outside:.0%} of the face is outside the photo: use one with all of it"),
-        (yaw > _MAX_YAW, "turned", f"the face is turned by {yaw:.0f} degrees: use one that looks at the camera"),
-        (unsure, "unsure", "this may not be a human face, or much of it is hidden: use a clear photo of a person"),
+    checks: tuple[tuple[bool, Reason, float], ...] = (
+        (width < _MIN_WIDTH, "too small", width),
+        (outside > _MAX_OUTSIDE, "cut off", 100 * outside),
+        (yaw > _MAX_YAW, "turned", yaw),
+        (unsure, "unsure", face.confidence),
     )
-    return tuple(FaceError(reason, detail) for failed, reason, detail in checks if failed)
+    return tuple(FaceError(reason, FAULTS[reason].format(f"{value:.0f}")) for failed, reason, value in checks if failed)
 
 
 def _crop(

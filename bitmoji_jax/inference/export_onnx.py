@@ -1,6 +1,7 @@
 """The way from photo to avatar as an ONNX model, written node by node from the parameters. Needs the extra `export`."""
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 from onnx import TensorProto, helper
@@ -21,27 +22,55 @@ def to_onnx(weights: Weights) -> bytes:
     another. Nodes and arrays are named like the weights: "g/ResidualBlock_0/Conv_1". The model's metadata is that of
     `export_metadata`. The same weights give the same bytes.
     """
-    config, networks, metadata = weights.config, weights.networks, export_metadata(weights)
-    photos, avatars = (
-        helper.make_tensor_value_info(name, TensorProto.UINT8, ["N", size, size, 3])
-        for name, size in (("photos", config.data.image_size), ("avatars", avatar_size(config, networks)))
+    config, networks = weights.config, weights.networks
+    params = {name: networks[name]["params"] for name in networks}
+
+    def way(graph: Graph, photos: str) -> str:
+        # A further input of G would be concatenated here, along axis 1, and be listed with `photos` in `_serialize`.
+        return _photo_to_avatar(graph, photos, config, params)
+
+    description = "Aligned photos to avatars; both are uint8 [N, height, width, RGB]."
+    return _serialize(weights, "bitmoji_x2y", "photos", "avatars", avatar_size(config, networks), way, description)
+
+
+def f_to_onnx(weights: Weights) -> bytes:
+    """Serializes F, as `to_onnx` does G: input `avatars`, output `photos`, both uint8 [N, H, H, 3]."""
+    config, params = weights.config, weights.networks["f"]["params"]
+
+    def way(graph: Graph, avatars: str) -> str:
+        return _generator(graph, avatars, "f", params, config.generator)
+
+    description = "Avatars to photos; both are uint8 [N, height, width, RGB]."
+    return _serialize(weights, "bitmoji_y2x", "avatars", "photos", config.data.image_size, way, description)
+
+
+def _serialize(
+    weights: Weights,
+    name: str,
+    input_name: str,
+    output_name: str,
+    output_size: int,
+    way: Callable[[Graph, str], str],
+    description: str,
+) -> bytes:
+    """Serializes `way`, which adds nodes from [N, 3, H, H] to [N, 3, S, S] in [-1, 1], between uint8 pixels."""
+    inputs, outputs = (
+        helper.make_tensor_value_info(each, TensorProto.UINT8, ["N", size, size, 3])
+        for each, size in ((input_name, weights.config.data.image_size), (output_name, output_size))
     )
     graph = Graph()
-    x = graph.add("Cast", "photos", name="to_float", to=TensorProto.FLOAT)
+    x = graph.add("Cast", input_name, name="to_float", to=TensorProto.FLOAT)
     x = graph.add("Transpose", x, name="to_nchw", perm=[0, 3, 1, 2])
     x = graph.add("Div", x, graph.constant("127.5", 127.5), name="to_range_2")
     x = graph.add("Sub", x, graph.constant("1", 1.0), name="centre")
-    # A further input of G would be concatenated here, along axis 1, and be listed with `photos` below.
-    x = _photo_to_avatar(graph, x, config, {name: networks[name]["params"] for name in networks})
+    x = way(graph, x)
     x = graph.add("Add", x, "1", name="from_centre")
     x = graph.add("Mul", x, "127.5", name="to_grey_levels")
     x = graph.add("Round", x, name="round")  # halves to even, as jnp.round does
     x = graph.add("Clip", x, graph.constant("0", 0.0), graph.constant("255", 255.0), name="clip")
     x = graph.add("Transpose", x, name="to_nhwc", perm=[0, 2, 3, 1])
-    graph.add("Cast", x, name="to_uint8", output="avatars", to=TensorProto.UINT8)
-
-    description = "Aligned photos to avatars; both are uint8 [N, height, width, RGB]."
-    return graph.serialize("bitmoji_x2y", [photos], [avatars], metadata, description)
+    graph.add("Cast", x, name="to_uint8", output=output_name, to=TensorProto.UINT8)
+    return graph.serialize(name, [inputs], [outputs], export_metadata(weights), description)
 
 
 def _photo_to_avatar(graph: Graph, x: str, config: ExperimentConfig, networks: Params) -> str:

@@ -17,7 +17,7 @@ from bitmoji_jax.command import explain, tracebacks_wanted
 from bitmoji_jax.data.images import UnusableImageError, load_photo
 from bitmoji_jax.faces.align import FaceError
 from bitmoji_jax.inference.translator import Portrait, Translator
-from bitmoji_jax.web.errors import MAX_PIXELS, RequestError, unusable_photo
+from bitmoji_jax.web.errors import FAILED, MAX_PIXELS, RequestError, unusable_photo
 from bitmoji_jax.web.openapi import describe_api
 from bitmoji_jax.web.origin import Handler, check_origin
 from bitmoji_jax.web.page import EXAMPLES, load_page, png_base64, read_file
@@ -41,8 +41,15 @@ _HEADERS = {
     "Server": "bitmoji-jax",
     "X-Content-Type-Options": "nosniff",
 }
-_FILES = {"page.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8"}
-_FILES |= {f"examples/{name}.jpg": "image/jpeg" for name in EXAMPLES}
+_SCRIPT = "text/javascript; charset=utf-8"
+# Address -> file of this package, type.
+_FILES = {
+    "page.css": ("page.css", "text/css; charset=utf-8"),
+    "page.js": ("page.js", _SCRIPT),
+    "words.js": ("words.js", _SCRIPT),
+    "backend.js": ("server_backend.js", _SCRIPT),
+    **{f"examples/{name}.jpg": (f"examples/{name}.jpg", "image/jpeg") for name in EXAMPLES},
+}
 
 
 def make_app(
@@ -67,7 +74,7 @@ def make_app(
     app = web.Application(middlewares=[_answer_errors(page), check_origin(local, public)])
     site = _Site(translator, page, queue or RequestQueue(_WAITING))
     app.on_cleanup.append(lambda _: site.close())
-    files = {name: (read_file(name), content_type) for name, content_type in _FILES.items()}
+    files = {name: (read_file(file), content_type) for name, (file, content_type) in _FILES.items()}
     files["openapi.json"] = json.dumps(describe_api()).encode(), "application/json"
     for prefix in {"", *(url.path.rstrip("/") for url in public)}:
         site.add_to(app, prefix)
@@ -158,8 +165,7 @@ def _answer_errors(page: jinja2.Template) -> Middleware:
             raise
         except Exception as unexpected:
             logging.getLogger(__name__).error(explain(unexpected)[1], exc_info=tracebacks_wanted())
-            message = "Something went wrong here, and it is not your photo's fault. Try another one."
-            error = RequestError(500, "failed", message)
+            error = RequestError(500, "failed", FAILED)
         headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
         if "/api/" in request.path:
             body = {"error": {"code": error.code, "message": error.message}}

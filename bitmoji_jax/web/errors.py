@@ -3,12 +3,12 @@
 import dataclasses
 
 from bitmoji_jax.data.images import UnusableImageError
-from bitmoji_jax.faces.align import FaceError
+from bitmoji_jax.faces.align import FaceError, Reason
 
 MAX_BYTES = 20_000_000  # a JPEG of 50 million pixels, as the largest of today's phones make them
 MAX_PIXELS = 51_000_000  # the same; files that are translated by the command may have 300 million
 
-_IMAGE_ERRORS = {
+IMAGE_ERRORS = {
     "too large": (
         413,
         "too_many_pixels",
@@ -30,6 +30,9 @@ _IMAGE_ERRORS = {
         "This picture can't be read: it is damaged, or of an unusual kind. Save it as a JPEG.",
     ),
 }
+"""Status, code and message by the reason of an `UnusableImageError`."""
+NO_PHOTO = "No photo came with this. Choose one first."
+FAILED = "Something went wrong here, and it is not your photo's fault. Try another one."
 
 
 @dataclasses.dataclass(eq=False)
@@ -60,8 +63,13 @@ def too_many_bytes() -> RequestError:
 def unusable_photo(error: UnusableImageError | FaceError) -> RequestError:
     """Returns the error for a body without an image, or an image without a usable face (status 422)."""
     if isinstance(error, FaceError):
-        return RequestError(422, error.reason.replace(" ", "_"), sentence(error.detail))
-    return RequestError(*_IMAGE_ERRORS.get(error.reason, _IMAGE_ERRORS["unreadable"]))
+        return RequestError(422, fault_code(error.reason), sentence(error.detail))
+    return RequestError(*IMAGE_ERRORS.get(error.reason, IMAGE_ERRORS["unreadable"]))
+
+
+def fault_code(reason: Reason) -> str:
+    """Returns the code for programs of a face's fault."""
+    return reason.replace(" ", "_")
 
 
 def sentence(text: str) -> str:

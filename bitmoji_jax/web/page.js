@@ -1,15 +1,15 @@
-// Sends the forms without leaving the page, and adds what a form alone can't do: drop, paste, camera, waiting in the queue.
-"use strict";
-
-const MAX_WAIT = 120_000; // ms in the queue
+// What the page does: photos come from the picker, a drop, the clipboard, the camera or an example, go to the back end, and
+// its faces are shown. The back end is a server, or this browser.
+import { failure, follow, translate } from "./backend.js";
+import { grade, Refusal, words } from "./words.js";
 
 const element = (id) => document.getElementById(id);
 const form = element("form"), picker = element("photo"), drop = element("drop"), result = element("result");
 const status = element("status"), cancel = element("cancel"), output = element("output");
 const viewfinder = element("viewfinder"), video = viewfinder.querySelector("video");
 
-let photo = null; // the last one, sent again when an option changes
-let current = null; // AbortController of the request under way
+let photo = null; // the last one of the person's, used again when an option changes
+let current = null; // AbortController of the photo at work
 
 document.documentElement.classList.add("script");
 
@@ -17,13 +17,44 @@ function showStatus(text) {
   status.textContent = text;
 }
 
-function showError(text) {
+function show(...nodes) {
+  for (const image of output.querySelectorAll("img[src^='blob:']")) URL.revokeObjectURL(image.src);
+  output.replaceChildren(...nodes);
+}
+
+function paragraph(kind, text) {
   const line = document.createElement("p");
-  line.className = "error";
-  line.setAttribute("role", "alert");
+  line.className = kind;
   line.textContent = text;
-  output.replaceChildren(line);
+  return line;
+}
+
+function showError(text) {
+  const line = paragraph("error", text);
+  line.setAttribute("role", "alert");
+  show(line);
   showStatus("");
+  reveal();
+}
+
+function showFaces(faces) {
+  const list = document.createElement("ul");
+  list.className = "faces";
+  for (const [i, face] of faces.entries()) {
+    const fields = {
+      crop: face.crop,
+      avatar: face.avatar,
+      number: faces.length > 1 ? ` ${i + 1} of ${faces.length}` : "",
+      file: faces.length > 1 ? `avatar-${i + 1}.png` : "avatar.png",
+      confidence: grade(face.confidence, words.confidence),
+      sure: `${Math.round(100 * Math.min(face.confidence, 0.99))}%`,
+      quality: grade(face.quality, words.quality),
+    };
+    list.insertAdjacentHTML("beforeend", element("face").innerHTML.replace(/\$(\w+)/g, (_, name) => fields[name]));
+    list.lastElementChild.querySelector(".pair").after(...face.warnings.map((text) => paragraph("warning", text)));
+  }
+  show(list);
+  showStatus(faces.length === 1 ? "Done." : `Done: ${faces.length} faces.`);
   reveal();
 }
 
@@ -32,44 +63,24 @@ function reveal() {
   result.scrollIntoView({ block: "nearest", behavior: still ? "auto" : "smooth" });
 }
 
-function pause(milliseconds, signal) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal.addEventListener("abort", () => { clearTimeout(timer); reject(signal.reason); });
-  });
-}
-
-// Sends until the queue has room.
-async function request(body, signal) {
-  const deadline = Date.now() + MAX_WAIT;
-  for (;;) {
-    const response = await fetch("./", { method: "POST", body, signal });
-    const seconds = Number(response.headers.get("Retry-After"));
-    if (response.status !== 503 || !seconds || Date.now() + 1000 * seconds > deadline) return response.text();
-    showStatus("Many photos are waiting. Yours is sent again by itself; leave this page open.");
-    await pause(1000 * seconds * (1 + Math.random()), signal); // not all at the same moment
-  }
-}
-
-async function send(body, name) {
+/** Makes the avatar of {file} or of {example}, the button of a drawing; `name` is what it is called meanwhile. */
+async function make(source, name) {
   current?.abort();
   const controller = current = new AbortController();
+  const options = Object.fromEntries([...form.querySelectorAll("[type=checkbox]")].map((box) => [box.name, box.checked]));
   result.setAttribute("aria-busy", "true");
   cancel.hidden = false;
   showStatus(`Making the avatar of ${name} …`);
   reveal();
   try {
-    const answer = new DOMParser().parseFromString(await request(body, controller.signal), "text/html");
-    const content = answer.getElementById("output");
-    if (!content) throw new TypeError("not this page");
-    output.replaceChildren(...content.childNodes);
-    const count = output.querySelectorAll(".face").length;
-    showStatus(count === 0 ? "" : count === 1 ? "Done." : `Done: ${count} faces.`);
-    reveal();
+    const faces = await translate(source, options, controller.signal, showStatus);
+    if (!controller.signal.aborted) showFaces(faces);
   } catch (error) {
     if (controller.signal.aborted) {
       if (current === controller) showStatus("Cancelled.");
-    } else showError("The server does not answer. Is it still running? Then try again.");
+    } else if (error instanceof Refusal) {
+      showError(error.face ? `${error.message} ${words.force}` : error.message);
+    } else showError(failure);
   } finally {
     if (current === controller) {
       current = null;
@@ -81,25 +92,23 @@ async function send(body, name) {
   }
 }
 
-function translate(file, name) {
-  if (file.size > Number(form.dataset.maxBytes)) {
-    showError(`This file is larger than ${form.dataset.maxBytes / 1e6} MB. Save the photo smaller, or as a JPEG.`);
+function makeOfFile(file, name) {
+  if (file.size > words.maxBytes) {
+    showError(words.errors.too_many_bytes);
     return;
   }
   photo = { file, name };
-  const body = new FormData(form);
-  body.set("photo", file, "photo"); // its name is not sent
-  send(body, name);
+  make({ file }, name);
 }
 
 picker.addEventListener("change", () => {
   const file = picker.files[0];
   picker.value = ""; // the same file can be chosen again
-  if (file) translate(file, file.name);
+  if (file) makeOfFile(file, file.name);
 });
 
 for (const option of form.querySelectorAll("[type=checkbox]")) {
-  option.addEventListener("change", () => photo && translate(photo.file, photo.name));
+  option.addEventListener("change", () => photo && makeOfFile(photo.file, photo.name));
 }
 
 form.addEventListener("submit", (event) => {
@@ -109,11 +118,8 @@ form.addEventListener("submit", (event) => {
 
 element("examples").addEventListener("submit", (event) => {
   event.preventDefault();
-  const body = new FormData(form);
-  body.delete("photo");
-  body.set("example", event.submitter.value);
   photo = null;
-  send(body, "the drawing");
+  make({ example: event.submitter }, "the drawing");
 });
 
 cancel.addEventListener("click", () => current?.abort());
@@ -121,7 +127,7 @@ cancel.addEventListener("click", () => current?.abort());
 // Drop and paste, anywhere on the page.
 function receive(transfer) {
   const file = transfer.files[0];
-  if (file) translate(file, file.name || "the pasted picture");
+  if (file) makeOfFile(file, file.name || "the pasted picture");
   else showError("That was no file. Save the picture first, then choose it here.");
 }
 
@@ -144,8 +150,9 @@ addEventListener("paste", (event) => {
 
 // Browsers allow the camera to pages of this computer and to encrypted ones.
 if (navigator.mediaDevices?.getUserMedia) {
-  const camera = element("camera");
+  const camera = element("camera"), preview = element("preview");
   camera.hidden = false;
+  let stop = null; // ends the preview
   camera.addEventListener("click", async () => {
     try {
       const constraints = { facingMode: "user", width: { ideal: 1280 }, height: { ideal: 960 } };
@@ -159,8 +166,10 @@ if (navigator.mediaDevices?.getUserMedia) {
       return;
     }
     viewfinder.showModal();
+    stop = follow?.(video, preview);
   });
   viewfinder.addEventListener("close", () => {
+    stop?.();
     for (const track of video.srcObject?.getTracks() ?? []) track.stop();
     video.srcObject = null;
   });
@@ -171,7 +180,7 @@ if (navigator.mediaDevices?.getUserMedia) {
     canvas.width = video.videoWidth;
     canvas.height = video.videoHeight;
     canvas.getContext("2d").drawImage(video, 0, 0);
-    canvas.toBlob((file) => translate(file, "the camera's photo"), "image/jpeg", 0.95);
+    canvas.toBlob((file) => makeOfFile(file, "the camera's photo"), "image/jpeg", 0.95);
     viewfinder.close();
   });
 }

@@ -1,14 +1,19 @@
-"""The page: one template, filled with nothing, portraits or an error. It works with JavaScript and without."""
+"""The page: one template, for a server and for the browser alone.
+
+A server fills it with nothing, portraits or an error; it works with JavaScript and without.
+"""
 
 import base64
 import importlib.resources
 import io
+from typing import Any
 
 import jinja2
 import numpy as np
 from PIL import Image
 
-from bitmoji_jax.web.errors import MAX_BYTES, sentence
+from bitmoji_jax.web.errors import sentence
+from bitmoji_jax.web.words import grade, page_words
 
 EXAMPLES = {
     "0": "A woman with blond hair and glasses",
@@ -37,15 +42,24 @@ def load_page(*, local: bool, pretrained: bool) -> jinja2.Template:
     Returns:
       A template whose `render` takes `portraits` (`Portrait`s), `error` (a `RequestError`) or nothing.
     """
+    return _template(local=local, pretrained=pretrained, in_browser=False)
+
+
+def render_browser_page(*, policy: str, pretrained: bool) -> str:
+    """Renders the page that makes avatars in the browser; `policy` is its Content-Security-Policy."""
+    return _template(policy=policy, pretrained=pretrained, in_browser=True).render()
+
+
+def _template(**variables: Any) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__, ""),
         autoescape=True,
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"png_base64": png_base64, "sentence": sentence}
-    defaults = {"local": local, "pretrained": pretrained, "max_bytes": MAX_BYTES, "examples": EXAMPLES}
-    return environment.get_template("page.html", globals=defaults | {"portraits": [], "error": None})
+    environment.filters |= {"png_base64": png_base64, "sentence": sentence, "grade": grade}
+    defaults: dict[str, Any] = {"words": page_words(), "examples": EXAMPLES, "portraits": [], "error": None}
+    return environment.get_template("page.html", globals=defaults | variables)
 
 
 def png_base64(image: np.ndarray) -> str:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from aiohttp import BodyPartReader, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from bitmoji_jax.web.errors import MAX_BYTES, RequestError, bad_request, too_many_bytes
+from bitmoji_jax.web.errors import MAX_BYTES, NO_PHOTO, RequestError, bad_request, too_many_bytes
 from bitmoji_jax.web.page import EXAMPLES, read_file
 
 _SECONDS = 30.0  # for a body to arrive
@@ -68,7 +68,7 @@ async def read_form(request: web.Request) -> Upload:
 
 def _upload(photo: bytes, *, all_faces: bool, force: bool) -> Upload:
     if not photo:
-        raise bad_request("No photo came with this. Choose one first.")
+        raise bad_request(NO_PHOTO)
     return Upload(photo, all_faces, force)
 
 

@@ -1,0 +1,83 @@
+// Does the work of the page beside it, one request after the other.
+import { align, crop, cropMatrix } from "./align.js";
+import { findFaces, followFace } from "./finder.js";
+import { loadAvatar, loadFaces } from "./networks.js";
+import { avatarOf, typicality } from "./translator.js";
+import { Refusal, setWords } from "./words.js";
+
+let loaded = null; // promise of the settings
+let last = Promise.resolve(); // the request before
+let points = null; // of the face that is followed
+
+const actions = { translate, follow };
+
+addEventListener("message", ({ data }) => {
+  if (data.words) {
+    setWords(data.words);
+    loaded = load();
+    return;
+  }
+  last = last.then(() => answer(data));
+});
+
+async function load() {
+  await loadFaces();
+  postMessage({ loaded: "faces" });
+  const settings = await loadAvatar();
+  postMessage({ loaded: "avatar" });
+  return settings;
+}
+
+async function answer({ id, action, photo, options }) {
+  try {
+    const settings = await loaded;
+    const picture = pixelsOf(photo);
+    const value = await actions[action](picture, options, settings);
+    postMessage({ id, value }, action === "follow" && value ? [value] : []);
+  } catch (error) {
+    const refusal = error instanceof Refusal && { message: error.message, face: error.face };
+    postMessage({ id, refusal, error: refusal ? undefined : String(error) });
+  }
+}
+
+/** The faces of a photo with their avatars, pictures as PNG files. */
+async function translate(photo, { all_faces, force }, { cutOut, guard }) {
+  const faces = await align(photo, { every: all_faces, force, cutOut });
+  const portraits = [];
+  for (const { image, confidence, matrix, warnings } of faces) {
+    const avatar = await avatarOf(image);
+    const quality = Math.min(confidence, await typicality(guard, image, avatar));
+    portraits.push({ crop: await png(image), avatar: await png(avatar), confidence, quality, matrix, warnings });
+  }
+  return portraits;
+}
+
+/** The avatar of the face in a frame of a video, or null: the face of the frame before is followed where it can be. */
+async function follow(photo, options, { cutOut }) {
+  const face = (points && (await followFace(photo, points))) ?? largest(await findFaces(photo, false));
+  points = face?.points ?? null;
+  if (!face) return null;
+  const { data, width, height } = await avatarOf(await crop(photo, cropMatrix(points), cutOut));
+  return createImageBitmap(new ImageData(data, width, height));
+}
+
+function largest(faces) {
+  return faces.filter((face) => face.confidence >= 0.5).sort((one, other) => other.size - one.size)[0];
+}
+
+/** The pixels of an ImageBitmap, which is closed; on white where it is transparent. */
+function pixelsOf(bitmap) {
+  const { width, height } = bitmap;
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, width, height);
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return context.getImageData(0, 0, width, height);
+}
+
+function png({ data, width, height }) {
+  const canvas = new OffscreenCanvas(width, height);
+  canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
+  return canvas.convertToBlob({ type: "image/png" });
+}
