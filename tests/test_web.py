@@ -30,7 +30,7 @@ from bitmoji_jax.web.origin import parse_public_url
 from bitmoji_jax.web.page import EXAMPLES, load_page, read_file
 from bitmoji_jax.web.queue import RequestQueue
 from tests.html_tree import Node, Tree
-from tests.web_server import PausedTranslator, make_translator, running, until
+from tests.web_server import PausedTranslator, make_guided_translator, make_translator, running, until
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -127,6 +127,12 @@ def port(translator: Translator) -> Iterator[int]:
 @pytest.fixture(scope="module")
 def public_port(translator: Translator) -> Iterator[int]:
     with running(make_app(translator, local=True, pretrained=True, public=PUBLIC)) as number:
+        yield number
+
+
+@pytest.fixture(scope="module")
+def guided_port() -> Iterator[int]:
+    with running(make_app(make_guided_translator(), local=True, pretrained=True)) as number:
         yield number
 
 
@@ -669,3 +675,28 @@ def test_the_command_serves_the_weights_of_the_package_until_it_is_interrupted()
     finally:
         process.kill()
         process.communicate()
+
+
+READ = {"gender": "female", "skin": "#c89678", "hair": "#281e14"}
+
+
+def test_gender_and_colours_are_told_and_can_be_chosen(guided_port: int) -> None:
+    status, answer = post(guided_port, PHOTO)
+    assert (status, answer["faces"][0]["look"]) == (200, READ)
+    body, headers = form([("photo", PHOTO), ("gender", b"male"), ("hair", b"#ff0040")])
+    for status, answer in (
+        post(guided_port, PHOTO, "?gender=male&hair=%23ff0040&skin="),
+        post(guided_port, body, **headers),
+        post(guided_port, body, "?hair=000000&gender=", **headers),  # the form's counts
+    ):
+        (face,) = answer["faces"]
+        assert (status, face["look"]) == (200, READ | {"gender": "male", "hair": "#ff0040"})
+        avatar = decoded(face["avatar"])
+        assert [tuple(avatar[row, 0]) for row in (0, -1)] == [(255, 0, 64), (200, 150, 120)]
+    for query in ("?gender=none", "?skin=brown", "?hair=%23ff004"):
+        assert error_of(guided_port, PHOTO, query) == (400, "bad_request")
+
+
+def test_without_a_reader_there_is_nothing_to_choose(port: int, guided_port: int) -> None:
+    assert error_of(port, PHOTO, "?gender=male") == (400, "bad_request")
+    assert [b'id="look"' in ask(number, "GET", "/")[2] for number in (port, guided_port)] == [False, True]

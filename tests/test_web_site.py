@@ -120,9 +120,9 @@ def decoded(png: str) -> np.ndarray:
         return np.asarray(image.convert("RGB"), np.float64)
 
 
-def ask(page: "sync_api.Page", photo: bytes, **options: bool) -> dict[str, Any]:
+def ask(page: "sync_api.Page", photo: bytes, **options: Any) -> dict[str, Any]:
     """What the page's back end answers: faces or an error."""
-    options = {"all_faces": False, "force": False} | options
+    options = {"all_faces": False, "force": False, "look": {}} | options
     return page.evaluate(TRANSLATE, [base64.b64encode(photo).decode(), options])
 
 

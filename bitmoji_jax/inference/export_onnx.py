@@ -1,9 +1,10 @@
 """The way from photo to avatar as an ONNX model, written node by node from the parameters. Needs the extra `export`."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import onnx
 from onnx import TensorProto, helper
 
 from bitmoji_jax.config import ExperimentConfig, GeneratorConfig, RefinerConfig
@@ -14,23 +15,32 @@ from bitmoji_jax.models.networks import avatar_size, is_guided
 from bitmoji_jax.models.reader import BRANCH, GUIDE
 from bitmoji_jax.models.unet import GRID
 
+GUIDE_INPUT, GUIDES_OUTPUT = "guide", "guides"
 
-def to_onnx(weights: Weights) -> bytes:
+
+def to_onnx(weights: Weights, *, look: bool = False) -> bytes:
     """Serializes `photo_to_avatar`: input `photos`, uint8 [N, H, H, 3], any N; output `avatars`, uint8 [N, S, S, 3].
 
     H and S are `input_size` and `avatar_size` of the networks. Computes in float32, also where `train.compute_dtype` is
     another. Nodes and arrays are named like the weights: "g/ResidualBlock_0/Conv_1". The model's metadata is that of
     `export_metadata`. The same weights give the same bytes.
+
+    With `look`, for weights with a reader, there are also an input `guide`, float32 [GUIDE] as models/reader.py
+    describes it, NaN where the photo decides, and an output `guides`, float32 [N, GUIDE]: what is read from each photo.
     """
     config, networks = weights.config, weights.networks
     params = {name: networks[name]["params"] for name in networks}
 
     def way(graph: Graph, photos: str) -> str:
         # A further input of G would be concatenated here, along axis 1, and be listed with `photos` in `_serialize`.
-        return _photo_to_avatar(graph, photos, config, params)
+        return _photo_to_avatar(graph, photos, config, params, GUIDE_INPUT if look else None)
 
     description = "Aligned photos to avatars; both are uint8 [N, height, width, RGB]."
-    return _serialize(weights, "bitmoji_x2y", "photos", "avatars", avatar_size(config, networks), way, description)
+    size = avatar_size(config, networks)
+    wanted = helper.make_tensor_value_info(GUIDE_INPUT, TensorProto.FLOAT, [GUIDE])
+    read = helper.make_tensor_value_info(GUIDES_OUTPUT, TensorProto.FLOAT, ["N", GUIDE])
+    more = ([wanted], [read]) if look else ()
+    return _serialize(weights, "bitmoji_x2y", "photos", "avatars", size, way, description, *more)
 
 
 def f_to_onnx(weights: Weights) -> bytes:
@@ -52,6 +62,8 @@ def _serialize(
     output_size: int,
     way: Callable[[Graph, str], str],
     description: str,
+    more_inputs: Sequence[onnx.ValueInfoProto] = (),
+    more_outputs: Sequence[onnx.ValueInfoProto] = (),
 ) -> bytes:
     """Serializes `way`, which adds nodes from [N, 3, H, H] to [N, 3, S, S] in [-1, 1], between uint8 pixels."""
     inputs, outputs = (
@@ -70,15 +82,24 @@ def _serialize(
     x = graph.add("Clip", x, graph.constant("0", 0.0), graph.constant("255", 255.0), name="clip")
     x = graph.add("Transpose", x, name="to_nhwc", perm=[0, 2, 3, 1])
     graph.add("Cast", x, name="to_uint8", output=output_name, to=TensorProto.UINT8)
-    return graph.serialize(name, [inputs], [outputs], export_metadata(weights), description)
+    metadata = export_metadata(weights)
+    return graph.serialize(name, [inputs, *more_inputs], [outputs, *more_outputs], metadata, description)
 
 
-def _photo_to_avatar(graph: Graph, x: str, config: ExperimentConfig, networks: Params) -> str:
-    """Adds `photo_to_avatar` of models/networks.py: from [N, 3, H, H] in [-1, 1] to [N, 3, S, S]."""
+def _photo_to_avatar(
+    graph: Graph, x: str, config: ExperimentConfig, networks: Params, wanted: str | None = None
+) -> str:
+    """Adds `photo_to_avatar` of models/networks.py: from [N, 3, H, H] in [-1, 1] to [N, 3, S, S].
+
+    Where the name of a guide is given, what it says is `wanted` takes the place of what is read, which is an output.
+    """
     photos, size, refiner = x, config.data.image_size, config.refiner
     if "s" in networks:
         x = _generator(graph, x, "s/generator", networks["s"]["generator"], config.generator)
         guide = _reader(graph, photos, "s/reader", networks["s"]["reader"]) if is_guided(config) else None
+        if guide is not None and wanted is not None:
+            graph.add("Identity", guide, name=GUIDES_OUTPUT)
+            guide = graph.add("Where", graph.add("IsNaN", wanted, name="as_read"), guide, wanted, name="followed")
         x = _unet(graph, x, "s/refiner", networks["s"]["refiner"], size, refiner, guide)
     else:
         x = _generator(graph, x, "g", networks["g"], config.generator)

@@ -175,6 +175,11 @@ class Translator:
             return self._directions["x2y"](photos)
         return self.check_guided().x2y(photos, look.guide())
 
+    @property
+    def guided(self) -> bool:
+        """Whether a `Look` can be chosen."""
+        return self._guided is not None
+
     def check_guided(self) -> Guided:
         """Returns the networks that follow a look; InputError where the weights have none."""
         if self._guided is None:

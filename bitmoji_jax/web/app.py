@@ -16,8 +16,9 @@ from aiohttp.typedefs import Middleware
 from bitmoji_jax.command import explain, tracebacks_wanted
 from bitmoji_jax.data.images import UnusableImageError, load_photo
 from bitmoji_jax.faces.align import FaceError
+from bitmoji_jax.inference.look import Look, colour_text
 from bitmoji_jax.inference.translator import Portrait, Translator
-from bitmoji_jax.web.errors import FAILED, MAX_PIXELS, RequestError, unusable_photo
+from bitmoji_jax.web.errors import FAILED, MAX_PIXELS, RequestError, bad_request, unusable_photo
 from bitmoji_jax.web.openapi import describe_api
 from bitmoji_jax.web.origin import Handler, check_origin
 from bitmoji_jax.web.page import EXAMPLES, load_page, png_base64, read_file
@@ -70,7 +71,7 @@ def make_app(
       public: addresses at which proxies show the page; their paths may be cut off by the proxy or not.
       queue: of this application alone; by default 16 requests may wait.
     """
-    page = load_page(local=local and not public, pretrained=pretrained)
+    page = load_page(local=local and not public, pretrained=pretrained, looks=translator.guided)
     app = web.Application(middlewares=[_answer_errors(page), check_origin(local, public)])
     site = _Site(translator, page, queue or RequestQueue(_WAITING))
     app.on_cleanup.append(lambda _: site.close())
@@ -126,6 +127,8 @@ class _Site:
             async with asyncio.timeout(_SECONDS):
                 with self._queue.slot():
                     upload = await read(request)
+                    if upload.look != Look() and not self._translator.guided:
+                        raise bad_request("With the weights of this server gender and colours can't be chosen.")
                     return await self._queue.run(lambda: render(self._portraits(upload)))
         except TimeoutError:
             message = "This took too long, and was given up. Try a smaller photo, or later."
@@ -135,7 +138,7 @@ class _Site:
 
     def _portraits(self, upload: Upload) -> list[Portrait]:
         photo = load_photo(upload.photo, max_pixels=MAX_PIXELS)
-        return self._translator.portraits(photo, all_faces=upload.all_faces, force=upload.force)
+        return self._translator.portraits(photo, all_faces=upload.all_faces, force=upload.force, look=upload.look)
 
 
 def _to_json(portraits: Sequence[Portrait]) -> str:
@@ -146,10 +149,16 @@ def _to_json(portraits: Sequence[Portrait]) -> str:
             "confidence": round(portrait.confidence, 4),
             "quality": round(portrait.quality, 4),
             "warnings": portrait.warnings,
+            "look": None if portrait.look is None else _look_to_json(portrait.look),
         }
         for portrait in portraits
     ]
     return json.dumps({"faces": faces})
+
+
+def _look_to_json(look: Look) -> dict[str, str | None]:
+    colours = {"skin": look.skin, "hair": look.hair}
+    return {"gender": look.gender, **{name: colour and colour_text(colour) for name, colour in colours.items()}}
 
 
 def _answer_errors(page: jinja2.Template) -> Middleware:

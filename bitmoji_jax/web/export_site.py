@@ -23,6 +23,7 @@ from bitmoji_jax.inference.export_onnx import f_to_onnx, to_onnx
 from bitmoji_jax.inference.guard import Guard
 from bitmoji_jax.inference.onnx_faces import face_network_to_onnx
 from bitmoji_jax.inference.weights import Weights
+from bitmoji_jax.models.networks import is_guided
 from bitmoji_jax.web.page import EXAMPLES, read_file, render_browser_page
 
 RUNTIME = "1.30.0"
@@ -76,8 +77,9 @@ def export_site(weights: Weights, out: Path, runtime: Path, *, pretrained: bool)
     Returns:
       The size of the files in bytes.
     """
+    looks = "s" in weights.networks and is_guided(weights.config)
     files = {
-        "": render_browser_page(policy=_POLICY, pretrained=pretrained).encode(),
+        "": render_browser_page(policy=_POLICY, pretrained=pretrained, looks=looks).encode(),
         "manifest.webmanifest": json.dumps(_manifest(), indent=2).encode(),
         "NOTICE.txt": (_NOTICE + _FACES_NOTICE.read_text(encoding="utf-8")).encode(),
         **{name: read_file(name) for name in ("page.css", "page.js", "words.js")},
@@ -87,7 +89,7 @@ def export_site(weights: Weights, out: Path, runtime: Path, *, pretrained: bool)
     # What is large comes when it is used. It is compressed here, since not every host does so.
     large = {name: (runtime / "dist" / source).read_bytes() for name, source in _RUNTIME_FILES.items()}
     large |= {f"models/{name}.onnx.gz": face_network_to_onnx(name) for name in SIZES}
-    large["models/avatar.onnx.gz"] = to_onnx(weights)
+    large["models/avatar.onnx.gz"] = to_onnx(weights, look=looks)
     guard = weights.guard if "f" in weights.networks else None
     if guard is not None:
         large["models/cycle.onnx.gz"] = f_to_onnx(weights)

@@ -19,6 +19,12 @@ _OPTIONS = {
     "all_faces": "Return every face, not only the largest.",
     "force": "Also translate faces below the quality limits, and the middle of a photo without a face.",
 }
+_COLOUR = {"type": "string", "pattern": "^#?[0-9a-fA-F]{6}$"}
+_LOOK = {
+    "gender": ("Draw the avatars as this, not as the photo says.", {"type": "string", "enum": ["female", "male"]}),
+    "skin": ("Draw skin of this colour, such as #c68642.", _COLOUR),
+    "hair": ("Draw hair of this colour.", _COLOUR),
+}
 
 
 def describe_api() -> dict[str, Any]:
@@ -31,17 +37,21 @@ def describe_api() -> dict[str, Any]:
         "confidence": share,
         "quality": share,
         "warnings": {"type": "array", "items": {"type": "string"}},
+        "look": {"anyOf": [_object({name: schema for name, (_, schema) in _LOOK.items()}), {"type": "null"}]},
     }
     faces = _object({"faces": {"type": "array", "minItems": 1, "items": _object(fields)}})
     error = _object({"error": _object({"code": {"type": "string"}, "message": {"type": "string"}})})
     option = {"type": "string", "enum": ["0", "1"], "default": "0"}
     file = {"type": "string", "format": "binary"}
-    form = {"type": "object", "required": ["file"], "properties": {"file": file, **dict.fromkeys(_OPTIONS, option)}}
+    form: dict[str, Any] = {"type": "object", "required": ["file"], "properties": {"file": file}}
+    options = {name: (text, option) for name, text in _OPTIONS.items()} | _LOOK
+    form["properties"] |= {name: schema for name, (_, schema) in options.items()}
     operation = {
         "summary": "Makes the avatars of the faces in a photo",
         "operationId": "makeAvatar",
         "parameters": [
-            {"name": name, "in": "query", "description": text, "schema": option} for name, text in _OPTIONS.items()
+            {"name": name, "in": "query", "description": text, "schema": schema}
+            for name, (text, schema) in options.items()
         ],
         "requestBody": {
             "required": True,

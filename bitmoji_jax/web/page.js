@@ -8,7 +8,9 @@ const form = element("form"), picker = element("photo"), drop = element("drop"),
 const status = element("status"), cancel = element("cancel"), output = element("output");
 const viewfinder = element("viewfinder"), video = viewfinder.querySelector("video");
 
-let photo = null; // the last one of the person's, used again when an option changes
+const choices = element("look"); // null where gender and colours cannot be chosen
+let last = null; // the photo or drawing before, made again when an option changes
+let look = {}; // what was chosen for it: gender, skin, hair
 let current = null; // AbortController of the photo at work
 
 document.documentElement.classList.add("script");
@@ -54,8 +56,18 @@ function showFaces(faces) {
     list.lastElementChild.querySelector(".pair").after(...face.warnings.map((text) => paragraph("warning", text)));
   }
   show(list);
+  if (choices && faces[0].look) showLook(faces[0].look);
   showStatus(faces.length === 1 ? "Done." : `Done: ${faces.length} faces.`);
   reveal();
+}
+
+/** Shows gender and colours of an avatar, to be changed. */
+function showLook({ skin, hair }) {
+  choices.disabled = false;
+  form.elements.gender.value = look.gender ?? "";
+  form.elements.skin.value = skin;
+  form.elements.hair.value = hair;
+  element("as-photo").disabled = !Object.keys(look).length;
 }
 
 function reveal() {
@@ -67,7 +79,9 @@ function reveal() {
 async function make(source, name) {
   current?.abort();
   const controller = current = new AbortController();
-  const options = Object.fromEntries([...form.querySelectorAll("[type=checkbox]")].map((box) => [box.name, box.checked]));
+  const boxes = [...form.querySelectorAll("[type=checkbox]")].map((box) => [box.name, box.checked]);
+  const options = { ...Object.fromEntries(boxes), look };
+  last = { source, name };
   result.setAttribute("aria-busy", "true");
   cancel.hidden = false;
   showStatus(`Making the avatar of ${name} …`);
@@ -97,8 +111,16 @@ function makeOfFile(file, name) {
     showError(words.errors.too_many_bytes);
     return;
   }
-  photo = { file, name };
-  make({ file }, name);
+  makeAnew({ file }, name);
+}
+
+function makeAnew(source, name) {
+  look = {};
+  make(source, name);
+}
+
+function makeAgain() {
+  if (last) make(last.source, last.name);
 }
 
 picker.addEventListener("change", () => {
@@ -108,8 +130,18 @@ picker.addEventListener("change", () => {
 });
 
 for (const option of form.querySelectorAll("[type=checkbox]")) {
-  option.addEventListener("change", () => photo && makeOfFile(photo.file, photo.name));
+  option.addEventListener("change", makeAgain);
 }
+
+choices?.addEventListener("change", ({ target }) => {
+  const { [target.name]: before, ...others } = look;
+  look = target.value ? { ...others, [target.name]: target.value } : others;
+  makeAgain();
+});
+element("as-photo")?.addEventListener("click", () => {
+  look = {};
+  makeAgain();
+});
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -118,8 +150,7 @@ form.addEventListener("submit", (event) => {
 
 element("examples").addEventListener("submit", (event) => {
   event.preventDefault();
-  photo = null;
-  make({ example: event.submitter }, "the drawing");
+  makeAnew({ example: event.submitter }, "the drawing");
 });
 
 cancel.addEventListener("click", () => current?.abort());

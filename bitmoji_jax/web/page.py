@@ -32,22 +32,23 @@ def read_file(name: str) -> bytes:
     return (importlib.resources.files(__package__) / name).read_bytes()
 
 
-def load_page(*, local: bool, pretrained: bool) -> jinja2.Template:
+def load_page(*, local: bool, pretrained: bool, looks: bool) -> jinja2.Template:
     """Loads the page of one server.
 
     Args:
       local: whether only this computer can reach it.
       pretrained: whether the weights are those of the package, whose terms the page states.
+      looks: whether gender and colours can be chosen with them.
 
     Returns:
       A template whose `render` takes `portraits` (`Portrait`s), `error` (a `RequestError`) or nothing.
     """
-    return _template(local=local, pretrained=pretrained, in_browser=False)
+    return _template(local=local, pretrained=pretrained, looks=looks, in_browser=False)
 
 
-def render_browser_page(*, policy: str, pretrained: bool) -> str:
-    """Renders the page that makes avatars in the browser; `policy` is its Content-Security-Policy."""
-    return _template(policy=policy, pretrained=pretrained, in_browser=True).render()
+def render_browser_page(*, policy: str, pretrained: bool, looks: bool) -> str:
+    """Renders the page that makes avatars in the browser, as `load_page`; `policy` is its Content-Security-Policy."""
+    return _template(policy=policy, pretrained=pretrained, looks=looks, in_browser=True).render()
 
 
 def _template(**variables: Any) -> jinja2.Template:

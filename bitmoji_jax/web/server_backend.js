@@ -13,7 +13,9 @@ export async function translate(photo, options, signal, say) {
   const body = new FormData();
   if (photo.example) body.set("example", photo.example.value);
   else body.set("photo", photo.file, "photo"); // its name is not sent
-  for (const [name, on] of Object.entries(options)) body.set(name, on ? "1" : "0");
+  const { look, ...boxes } = options;
+  for (const [name, on] of Object.entries(boxes)) body.set(name, on ? "1" : "0");
+  for (const [name, value] of Object.entries(look)) body.set(name, value);
   const deadline = Date.now() + MAX_WAIT;
   for (;;) {
     const response = await fetch("./api/avatar", { method: "POST", body, signal });

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from aiohttp import BodyPartReader, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from bitmoji_jax.inference.look import Look, parse_colour
 from bitmoji_jax.web.errors import MAX_BYTES, NO_PHOTO, RequestError, bad_request, too_many_bytes
 from bitmoji_jax.web.page import EXAMPLES, read_file
 
@@ -15,6 +16,7 @@ _SECONDS = 30.0  # for a body to arrive
 _CHUNK = 1 << 18
 _FIELDS = 8  # more than the page's form has
 _FIELD_BYTES = 100
+_LOOK = ("gender", "skin", "hair")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,24 +26,26 @@ class Upload:
     photo: bytes
     all_faces: bool
     force: bool
+    look: Look
 
 
 async def read_body(request: web.Request) -> Upload:
     """Reads a photo from the body itself, or from a form (`curl -F file=@me.jpg`), and the options from the query.
 
     Raises:
-      RequestError: it is empty, too large or too slow, or an option is neither 0 nor 1.
+      RequestError: it is empty, too large or too slow, or an option has another form.
     """
     options = {name: request.query.get(name, "0") for name in ("all_faces", "force")}
     if not set(options.values()) <= {"0", "1"}:
         raise bad_request("The options all_faces and force are 0 or 1.")
-    chosen = {name: value == "1" for name, value in options.items()}
+    all_faces, force = (value == "1" for value in options.values())
+    look = _look(request.query)
     if request.content_type == "multipart/form-data":
         upload = await read_form(request)
-        return Upload(upload.photo, upload.all_faces or chosen["all_faces"], upload.force or chosen["force"])
+        return Upload(upload.photo, upload.all_faces or all_faces, upload.force or force, look.but(upload.look))
     async with _limits(request):
         photo = await _read_all(request.content)
-    return _upload(photo, **chosen)
+    return _upload(photo, all_faces=all_faces, force=force, look=look)
 
 
 async def read_form(request: web.Request) -> Upload:
@@ -63,13 +67,27 @@ async def read_form(request: web.Request) -> Upload:
         if name not in EXAMPLES:
             raise bad_request("There is no such example.")
         photo = read_file(f"examples/{name}.jpg")
-    return _upload(photo, **{name: fields.get(name, b"0") != b"0" for name in ("all_faces", "force")})
+    all_faces, force = (fields.get(name, b"0") != b"0" for name in ("all_faces", "force"))
+    look = _look({name: fields.get(name, b"").decode(errors="replace") for name in _LOOK})
+    return _upload(photo, all_faces=all_faces, force=force, look=look)
 
 
-def _upload(photo: bytes, *, all_faces: bool, force: bool) -> Upload:
+def _upload(photo: bytes, *, all_faces: bool, force: bool, look: Look) -> Upload:
     if not photo:
         raise bad_request(NO_PHOTO)
-    return Upload(photo, all_faces, force)
+    return Upload(photo, all_faces, force, look)
+
+
+def _look(values: Mapping[str, str]) -> Look:
+    """The look that fields ask for; one that is empty or absent is as the photo says."""
+    gender, *colours = (values.get(name) or None for name in _LOOK)
+    if gender not in (None, "female", "male"):
+        raise bad_request("The gender is female or male.")
+    try:
+        skin, hair = (None if text is None else parse_colour(text) for text in colours)
+    except ValueError:
+        raise bad_request("A colour is written as in #c68642.") from None
+    return Look(gender, skin, hair)  # type: ignore[arg-type]
 
 
 @contextlib.asynccontextmanager

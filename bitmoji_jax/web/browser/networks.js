@@ -52,7 +52,7 @@ async function bytesOf(path) {
   return new Uint8Array(await new Response(unpacked).arrayBuffer());
 }
 
-async function run(name, { data, width, height }) {
+async function run(name, { data, width, height }, more = {}) {
   const rgb = new Uint8Array(3 * width * height);
   for (let i = 0, o = 0; o < rgb.length; i += 4, o += 3) {
     rgb[o] = data[i];
@@ -60,7 +60,7 @@ async function run(name, { data, width, height }) {
     rgb[o + 2] = data[i + 2];
   }
   const session = sessions[name];
-  return session.run({ [session.inputNames[0]]: new ort.Tensor("uint8", rgb, [1, height, width, 3]) });
+  return session.run({ [session.inputNames[0]]: new ort.Tensor("uint8", rgb, [1, height, width, 3]), ...more });
 }
 
 /** Rows of the detector for a picture of 128 px: 896 of a score and eight points in fractions of the picture. */
@@ -84,10 +84,14 @@ export function sizeOf(name) {
   return sessions[name].inputMetadata[0].shape[1];
 }
 
-/** The avatar of a crop ("avatar"), or the crop of an avatar ("cycle"), of `sizeOf` that network. */
-export async function draw(name, picture) {
-  const { data, dims: [, height, width] } = Object.values(await run(name, picture))[0];
+/** The avatar of a crop ("avatar"), or the crop of an avatar ("cycle"), of `sizeOf` that network. A network with a reader
+ * follows the guide, and gives what it has read. */
+export async function draw(name, picture, guide) {
+  const follows = sessions[name].inputNames.includes("guide");
+  const more = follows ? { guide: new ort.Tensor("float32", guide, [guide.length]) } : {};
+  const { guides, ...pictures } = await run(name, picture, more);
+  const { data, dims: [, height, width] } = Object.values(pictures)[0];
   const pixels = new Uint8ClampedArray(4 * width * height).fill(255);
   for (let i = 0, o = 0; i < data.length; i += 3, o += 4) pixels.set(data.subarray(i, i + 3), o);
-  return { data: pixels, width, height };
+  return { picture: { data: pixels, width, height }, guide: guides ? [...guides.data] : null };
 }

@@ -5,16 +5,37 @@ import { resize, resizeNumbers } from "./resample.js";
 const CELLS = 4; // a side
 const UNUSUAL = 0.05; // share of training photos that count as unusual
 
-export async function avatarOf(crop) {
+/** The avatar of a crop, and its look, null where the network has no reader; chosen is what `look` names. */
+export async function avatarOf(crop, look = {}) {
   const size = sizeOf("avatar");
-  return draw("avatar", resize(crop, size, size));
+  const { picture, guide } = await draw("avatar", resize(crop, size, size), guideOf(look));
+  return { avatar: picture, look: guide && { ...lookOf(guide), ...look } };
+}
+
+/** A look as the network takes it: gender from -1 to 1, skin and hair; NaN where the photo decides. */
+function guideOf({ gender, skin, hair }) {
+  const colour = (text) => (text ? channels(text).map((level) => level / 127.5 - 1) : [NaN, NaN, NaN]);
+  return [{ female: 1, male: -1 }[gender] ?? NaN, ...colour(skin), ...colour(hair)];
+}
+
+function lookOf([gender, ...colours]) {
+  const texts = [0, 3].map((first) => {
+    const levels = colours.slice(first, first + 3).map((value) => Math.round((value + 1) * 127.5));
+    return `#${levels.map((level) => level.toString(16).padStart(2, "0")).join("")}`;
+  });
+  return { gender: gender > 0 ? "female" : "male", skin: texts[0], hair: texts[1] };
+}
+
+/** Red, green and blue of "#c68642". */
+function channels(text) {
+  return [1, 3, 5].map((first) => Number.parseInt(text.slice(first, first + 2), 16));
 }
 
 /** 1 for a translation like those of training photos, from there down to 0; 1 without a guard. */
 export async function typicality(guard, crop, avatar) {
   if (!guard) return 1;
   const size = sizeOf("cycle"), photo = colours(resize(crop, size, size)), drawn = resize(avatar, size, size);
-  const cycled = colours(await draw("cycle", drawn));
+  const cycled = colours((await draw("cycle", drawn)).picture);
   const error = photo.reduce((sum, value, i) => sum + Math.abs(value - cycled[i]), 0) / photo.length;
   const cells = resizeNumbers(colours(drawn), size, CELLS, 3), length = cells.length;
   let distance = 0;

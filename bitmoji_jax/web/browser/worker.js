@@ -41,13 +41,13 @@ async function answer({ id, action, photo, options }) {
 }
 
 /** The faces of a photo with their avatars, pictures as PNG files. */
-async function translate(photo, { all_faces, force }, { cutOut, guard }) {
+async function translate(photo, { all_faces, force, look }, { cutOut, guard }) {
   const faces = await align(photo, { every: all_faces, force, cutOut });
   const portraits = [];
   for (const { image, confidence, matrix, warnings } of faces) {
-    const avatar = await avatarOf(image);
+    const { avatar, look: drawn } = await avatarOf(image, look);
     const quality = Math.min(confidence, await typicality(guard, image, avatar));
-    portraits.push({ crop: await png(image), avatar: await png(avatar), confidence, quality, matrix, warnings });
+    portraits.push({ crop: await png(image), avatar: await png(avatar), confidence, quality, matrix, warnings, look: drawn });
   }
   return portraits;
 }
@@ -57,8 +57,8 @@ async function follow(photo, options, { cutOut }) {
   const face = (points && (await followFace(photo, points))) ?? largest(await findFaces(photo, false));
   points = face?.points ?? null;
   if (!face) return null;
-  const { data, width, height } = await avatarOf(await crop(photo, cropMatrix(points), cutOut));
-  return createImageBitmap(new ImageData(data, width, height));
+  const { avatar } = await avatarOf(await crop(photo, cropMatrix(points), cutOut));
+  return createImageBitmap(new ImageData(avatar.data, avatar.width, avatar.height));
 }
 
 function largest(faces) {
