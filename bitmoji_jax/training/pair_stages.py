@@ -271,6 +271,7 @@ def _pair_stage(
             beta2=0.99,
             ema_halflife=pairs.ema_halflife,
         ),
+        best_from=math.ceil((1 - _DECAY) * total),
         networks={name: (network, inputs)},
         start=start,
         critics=critics,

@@ -83,6 +83,7 @@ def read_stage(config: ExperimentConfig, networks: Mapping[str, Params], epoch_i
             beta2=0.999,
             ema_halflife=config.train.ema_halflife,
         ),
+        best_from=total,
         networks={"a": (network, example_inputs(config, "a"))},
         start={},
         critics=(),

@@ -44,6 +44,8 @@ class Stage:
     key: jax.Array
     """Of initialisation, augmentation and pools."""
     schedule: Schedule
+    best_from: int
+    """Images from which its weights may count as the best: before, KID may be low while much is still to be learned."""
     networks: Mapping[str, tuple[nn.Module, Sequence[Any]]]
     """The networks that are trained, by name: module and example inputs."""
     start: Mapping[str, Params]

@@ -55,6 +55,7 @@ def translate_stage(config: ExperimentConfig, epoch_images: int) -> Stage:
             beta2=train.beta2,
             ema_halflife=train.ema_halflife,
         ),
+        best_from=0,
         networks=dict.fromkeys(("g", "f"), (generator, inputs)),
         start={},
         critics=critics,

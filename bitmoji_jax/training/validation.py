@@ -27,6 +27,8 @@ _IMAGES = 200  # of each domain: 3 s a validation on two CPU cores
 class Validation:
     """Scores avatars of the same training images each time, and keeps the weights of the lowest KID: best.safetensors.
 
+    Weights count from `Stage.best_from` on.
+
     They are training images, so that choosing the best checkpoint leaves the test images unseen: the test score of the
     best would flatter otherwise.
     """
@@ -110,7 +112,7 @@ class Validation:
             "output_change": idleness.value,
             "kid": kid(load_squeezenet()(avatars), self._real_features, subsets=1).mean,
         }
-        if self.best is None or scores["kid"] < self.best["kid"]:
+        if images >= self._stage.best_from and (self.best is None or scores["kid"] < self.best["kid"]):
             self.best = {"kid": scores["kid"], "images": images}
             cycled = self._avatar_to_photo(networks, avatars)
             guard = fit_guard(self._real_avatars, self._resized_photos, avatars, cycled)
