@@ -114,6 +114,18 @@ def assert_same_pictures(found: np.ndarray, expected: np.ndarray) -> None:
     assert difference.sum() <= 0.01 * difference.size  # ... and seldom does
 
 
+def test_f_as_onnx_gives_the_photos_of_the_translator() -> None:
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from bitmoji_jax.inference.export_onnx import f_to_onnx
+
+    weights = plain_weights()
+    session = onnxruntime.InferenceSession(f_to_onnx(weights), providers=["CPUExecutionProvider"])
+    avatars = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), np.uint8)
+    (found,) = session.run(["photos"], {"avatars": avatars})
+    assert_same_pictures(found, Translator.from_weights(weights).y2x(avatars))
+
+
 @pytest.mark.parametrize(
     ("generator", "kind"),
     # StableHLO is traced from the one code for all generators; ONNX has code of its own for each.
