@@ -20,6 +20,7 @@ Grades = Sequence[tuple[float, str]]
 
 CONFIDENCE: Grades = ((0.8, "clear"), (0.5, "usable"), (0.0, "none, or hard to make out"))
 QUALITY: Grades = ((0.5, "nothing unusual noticed"), (0.0, "unusual: look twice before you use it"))
+NOT_LOADED = "What makes the avatars could not be loaded. Is there a network? Then try again."
 FORCE = "Or tick “Try even if the face is hard to use”, and see."
 
 
@@ -37,6 +38,12 @@ def page_words() -> Mapping[str, Any]:
         "confidence": CONFIDENCE,
         "quality": QUALITY,
         "force": FORCE,
-        "errors": errors | {"too_many_bytes": too_many_bytes().message, "no_photo": NO_PHOTO, "failed": FAILED},
+        "errors": errors
+        | {
+            "too_many_bytes": too_many_bytes().message,
+            "no_photo": NO_PHOTO,
+            "failed": FAILED,
+            "not_loaded": NOT_LOADED,
+        },
         "faults": {fault_code(reason): sentence(text) for reason, text in FAULTS.items()},
     }

@@ -1,5 +1,5 @@
 // The networks, run by onnxruntime-web: the student by WebGPU where there is one, all else by WebAssembly.
-let ort = null, gpu = false, settings = null;
+let ort = null, gpu = false;
 const sessions = {};
 
 /** Loads what finds a face: the runtime and the face networks. */
@@ -20,7 +20,7 @@ export async function loadFaces() {
 
 /** Loads what makes the avatar of a face; returns what the weights ask for: {cutOut, guard}. */
 export async function loadAvatar() {
-  settings = JSON.parse(new TextDecoder().decode(await bytesOf("./models/settings.json")));
+  const settings = JSON.parse(new TextDecoder().decode(await bytesOf("./models/settings.json")));
   const names = settings.guard ? ["avatar", "cycle"] : ["avatar"];
   for (const name of names) {
     const bytes = await bytesOf(`./models/${name}.onnx.gz`);

@@ -3,7 +3,7 @@ import { align, crop, cropMatrix } from "./align.js";
 import { findFaces, followFace } from "./finder.js";
 import { loadAvatar, loadFaces } from "./networks.js";
 import { avatarOf, typicality } from "./translator.js";
-import { Refusal, setWords } from "./words.js";
+import { Refusal, setWords, words } from "./words.js";
 
 let loaded = null; // promise of the settings
 let last = Promise.resolve(); // the request before
@@ -15,6 +15,7 @@ addEventListener("message", ({ data }) => {
   if (data.words) {
     setWords(data.words);
     loaded = load();
+    loaded.catch(() => { loaded = null; }); // the next photo tries again
     return;
   }
   last = last.then(() => answer(data));
@@ -29,8 +30,15 @@ async function load() {
 }
 
 async function answer({ id, action, photo, options }) {
+  let settings;
   try {
-    const settings = await loaded;
+    settings = await (loaded ??= load());
+  } catch {
+    loaded = null;
+    postMessage({ id, refusal: { message: words.errors.not_loaded } });
+    return;
+  }
+  try {
     const picture = pixelsOf(photo);
     const value = await actions[action](picture, options, settings);
     postMessage({ id, value }, action === "follow" && value ? [value] : []);
