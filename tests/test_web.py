@@ -549,7 +549,7 @@ def test_the_page_is_well_formed_and_labelled_and_loads_nothing_from_elsewhere(
 def test_text_from_outside_the_page_is_escaped() -> None:
     text = "<b>&\"'"
     image = np.zeros((32, 32, 3), np.uint8)
-    page = load_page(local=True, pretrained=True)
+    page = load_page(local=True, pretrained=True, looks=False)
     for values in (
         {"error": RequestError(400, "bad_request", text)},
         {"portraits": [Portrait(image, image, confidence=0.0, quality=0.0, warnings=(text,))]},
