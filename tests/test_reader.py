@@ -12,7 +12,7 @@ from bitmoji_jax.config import ExperimentConfig, ReadConfig
 from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.models.networks import apply_generator, make_network, photo_to_avatar, student_of
 from bitmoji_jax.models.reader import GUIDE, Reader, guide_of
-from bitmoji_jax.models.recolour import USUAL_SKIN
+from bitmoji_jax.models.recolour import USUAL_SKIN, repaint
 from bitmoji_jax.training import read_stage as read_stage_module
 from bitmoji_jax.training.read_stage import read_stage
 from bitmoji_jax.training.sample import Pair, Sample
@@ -126,8 +126,10 @@ def test_a_guide_changes_what_is_drawn_and_without_one_it_is_read_from_the_photo
     photos = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
     network: Any = make_network(config, "s")
     guide = network.apply(params, photos, method="read")
-    drawn = photo_to_avatar(config, weights.networks, photos)
+    drawn = apply_generator(config, params, photos, name="s")
     np.testing.assert_allclose(apply_generator(config, params, photos, guide, name="s"), drawn, atol=1e-5)
+    repainted = jax.vmap(repaint)(drawn, guide[:, 1:4], guide[:, 4:])
+    np.testing.assert_allclose(photo_to_avatar(config, weights.networks, photos), repainted, atol=1e-5)
     other = apply_generator(config, params, photos, guide.at[1, 0].add(1.0), name="s")
     np.testing.assert_allclose(other[0], drawn[0], atol=1e-5)
     assert np.abs(other[1] - drawn[1]).max() > 0.01

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bitmoji_jax.models.recolour import SKIN_GAIN, USUAL_SKIN, recolour
+from bitmoji_jax.models.recolour import SKIN_GAIN, USUAL_SKIN, recolour, repaint
 
 WHITE, BLACK = np.ones(3), -np.ones(3)
 SKIN, SKIN_WANTED = np.array([0.8, 0.4, 0.1]), np.array([0.2, -0.1, -0.3])
@@ -43,6 +43,18 @@ def test_hair_stays_where_its_colour_cannot_be_told(hair: np.ndarray, hair_wante
     changed = np.asarray(recolour(jnp.asarray(avatar), jnp.asarray(photo)))
 
     np.testing.assert_allclose(changed, avatar, atol=0.01)  # such skin stays too
+
+
+def test_wanted_colours_are_painted_whatever_they_are_but_a_forehead_is_no_hair() -> None:
+    red = np.array([0.9, -0.9, -0.8])
+    changed = np.asarray(repaint(jnp.asarray(face(64, SKIN, HAIR)), jnp.asarray(SKIN_WANTED), jnp.asarray(red)))
+    np.testing.assert_allclose(changed[40, 32], SKIN_WANTED, atol=0.02)
+    np.testing.assert_allclose(changed[10, 32], red, atol=0.02)
+    np.testing.assert_allclose(changed[:, :14], 1, atol=1e-3)
+    np.testing.assert_allclose(changed[51, 32], BLACK, atol=0.1)
+
+    bald = np.asarray(repaint(jnp.asarray(face(64, SKIN, SKIN)), jnp.asarray(SKIN_WANTED), jnp.asarray(red)))
+    np.testing.assert_allclose(bald[10, 32], SKIN_WANTED, atol=0.02)
 
 
 def test_a_picture_without_a_person_changes_nothing() -> None:

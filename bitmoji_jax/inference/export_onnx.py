@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from bitmoji_jax.config import ExperimentConfig, GeneratorConfig, RefinerConfig
 from bitmoji_jax.inference.onnx_graph import Graph, Params
-from bitmoji_jax.inference.onnx_recolour import add_recolour
+from bitmoji_jax.inference.onnx_recolour import add_recolour, add_repaint
 from bitmoji_jax.inference.weights import Weights, export_metadata
 from bitmoji_jax.models.networks import avatar_size, is_guided
 from bitmoji_jax.models.reader import BRANCH, GUIDE
@@ -101,6 +101,9 @@ def _photo_to_avatar(
             graph.add("Identity", guide, name=GUIDES_OUTPUT)
             guide = graph.add("Where", graph.add("IsNaN", wanted, name="as_read"), guide, wanted, name="followed")
         x = _unet(graph, x, "s/refiner", networks["s"]["refiner"], size, refiner, guide)
+        if guide is not None:
+            skin, hair = (_part(graph, guide, first, first + 3) for first in (1, 4))
+            x = add_repaint(graph, x, skin, hair, refiner.output_size)
     else:
         x = _generator(graph, x, "g", networks["g"], config.generator)
     if "r" in networks:
@@ -155,6 +158,13 @@ def _upsample(graph: Graph, x: str, name: str, params: Params, kind: str) -> str
         return graph.conv(x, f"{name}/Conv_0", params["Conv_0"], padding=1)
     x = graph.conv(x, f"{name}/Conv_0", params["Conv_0"], padding=1)
     return graph.depth_to_space(x, f"{name}/depth_to_space")
+
+
+def _part(graph: Graph, guide: str, start: int, end: int) -> str:
+    """Adds a part of a guide [N, GUIDE] as [N, end - start, 1]."""
+    bounds = (graph.constant(f"[{n}]", [n], np.int64) for n in (start, end, 1))
+    part = graph.add("Slice", guide, *bounds, name=f"guide/{start}")
+    return graph.add("Unsqueeze", part, graph.constant("[2]", [2], np.int64), name=f"guide/{start}/colour")
 
 
 def _reader(graph: Graph, x: str, network: str, params: Params) -> str:

@@ -14,6 +14,11 @@ def add_recolour(graph: Graph, avatars: str, photos: str, avatar_size: int, phot
     return _Recolour(graph).add(avatars, photos, avatar_size, photo_size)
 
 
+def add_repaint(graph: Graph, avatars: str, skin: str, hair: str, avatar_size: int) -> str:
+    """Adds `repaint` of avatars [N, 3, S, S] in [-1, 1] with skin and hair [N, 3, 1]."""
+    return _Recolour(graph).add_wanted(avatars, skin, hair, avatar_size)
+
+
 class _Recolour:
     """Nodes are numbered in the order in which they are added."""
 
@@ -43,6 +48,14 @@ class _Recolour:
         avatars = self._moved(avatars, skin, self._do("Sub", wanted, skin), skins)
         change = self._do("Mul", self._do("Sub", photo_hair, hair), self._number(recolour.HAIR_SHARE))
         return self._moved(avatars, hair, change, hairs)
+
+    def add_wanted(self, avatars: str, skin: str, hair: str, avatar_size: int) -> str:
+        small = self._graph.resize(avatars, avatar_size, recolour.SIZE, "recolour/avatars")
+        (old_skin, has_skin), (old_hair, has_hair) = (self._colour(small, p) for p in (recolour.CHEEKS, recolour.HAIR))
+        unlike = self._do("Greater", self._distance(old_hair, old_skin), self._number(recolour.UNLIKE_SKIN))
+        hairs = self._do("And", self._do("And", has_skin, has_hair), unlike)
+        avatars = self._moved(avatars, old_skin, self._do("Sub", skin, old_skin), has_skin)
+        return self._moved(avatars, old_hair, self._do("Sub", hair, old_hair), hairs)
 
     def _moved(self, avatars: str, colour: str, change: str, where: str) -> str:
         shape = self._graph.constant("recolour/as_image", [0, 3, 1, 1], np.int64)

@@ -17,7 +17,7 @@ from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.generator import Generator
 from bitmoji_jax.models.reader import Reader
-from bitmoji_jax.models.recolour import recolour
+from bitmoji_jax.models.recolour import recolour, repaint
 from bitmoji_jax.models.student import Student
 from bitmoji_jax.models.unet import UNet
 from bitmoji_jax.ops.image import resize
@@ -86,12 +86,16 @@ def draw_roughly(
     `photos` are float32 [N, H, H, 3] in [-1, 1], any H, resized to what the network takes; the result is the network's.
     Of `guide` [GUIDE], which a student with a reader follows, NaN stands for what is read from the photo.
     """
-    name, photos = "s" if "s" in networks else "g", resize(photos, config.data.image_size)
-    guides = None
+    photos = resize(photos, config.data.image_size)
+    if "s" not in networks:
+        return apply_generator(config, networks["g"], photos)
+    if not is_guided(config):
+        return apply_generator(config, networks["s"], photos, name="s")
+    guides = read_guide(config, networks, photos)
     if guide is not None:
-        read = read_guide(config, networks, photos)
-        guides = jnp.where(jnp.isnan(guide), read, guide)
-    return apply_generator(config, networks[name], photos, guides, name=name)
+        guides = jnp.where(jnp.isnan(guide), guides, guide)
+    avatars = apply_generator(config, networks["s"], photos, guides, name="s")
+    return jax.vmap(repaint)(avatars, guides[:, 1:4], guides[:, 4:])
 
 
 def read_guide(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:

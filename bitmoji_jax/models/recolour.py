@@ -70,6 +70,18 @@ def recolour(avatar: jax.Array, photo: jax.Array) -> jax.Array:
     return _moved(avatar, hair, hairs * HAIR_SHARE * (photo_hair - hair))
 
 
+def repaint(avatar: jax.Array, skin: jax.Array, hair: jax.Array) -> jax.Array:
+    """Moves the colours of skin and of hair to those that are wanted, [3] each in [-1, 1], as `recolour` does.
+
+    A network that is told colours paints with nearly these.
+    """
+    small = resize(avatar[None], SIZE)[0]
+    (old_skin, has_skin), (old_hair, has_hair) = (colour_in(small, place) for place in (CHEEKS, HAIR))
+    hairs = has_skin & has_hair & (_distance(old_hair, old_skin) > UNLIKE_SKIN)
+    avatar = _moved(avatar, old_skin, has_skin * (skin - old_skin))
+    return _moved(avatar, old_hair, hairs * (hair - old_hair))
+
+
 def likely_skin(colour: jax.Array) -> jax.Array:
     """Returns the likeliest skin colour [3] of a bitmoji's, given that of a photo's cheeks, both from -1 to 1."""
     usual = jnp.asarray(USUAL_SKIN)

@@ -28,6 +28,9 @@ _NUMBER = 1000  # of the stage's random numbers: no round has it
 _WARM_UP = 0.1
 _COLOUR_WEIGHT = 3.0  # a colour's error of a sixth of the range costs as much as a gender guessed at random
 _DISTURBED_SHARE = 0.75
+_LIKELY_SHARE = (
+    0.5  # of the way from the photo's skin to the likeliest of a bitmoji's, which is too near to the usual one
+)
 
 
 def read_stage(config: ExperimentConfig, networks: Mapping[str, Params], epoch_images: int) -> Stage:
@@ -108,7 +111,8 @@ def _colours(photo: jax.Array) -> jax.Array:
     """Skin and hair [6] that the avatar of a photo [S, S, 3] should have, NaN where the photo has none."""
     small = resize(photo[None], SIZE)[0]
     (skin, has_skin), (hair, has_hair) = (colour_in(small, where) for where in (CHEEKS, HAIR))
-    return jnp.concatenate([jnp.where(has_skin, likely_skin(skin), jnp.nan), jnp.where(has_hair, hair, jnp.nan)])
+    skin += _LIKELY_SHARE * (likely_skin(skin) - skin)
+    return jnp.concatenate([jnp.where(has_skin, skin, jnp.nan), jnp.where(has_hair, hair, jnp.nan)])
 
 
 def _columns(
