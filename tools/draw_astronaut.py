@@ -10,6 +10,7 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
+from bitmoji_jax.inference.look import Look
 from bitmoji_jax.inference.translator import Translator
 
 _SIDE = 256  # pixels of each of the three pictures
@@ -23,7 +24,7 @@ def main() -> None:
     arguments = parser.parse_args()
     translator = Translator.pretrained() if arguments.run is None else Translator.from_run(arguments.run)
     photo = skimage.data.astronaut()
-    portrait = translator.portraits(photo)[0]
+    portrait = translator.portraits(photo, look=Look("female") if translator.guided else None)[0]
     pictures = (photo[:400, 24:424], portrait.crop, portrait.avatar)
     row = [np.asarray(Image.fromarray(p).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)) for p in pictures]
     Image.fromarray(np.concatenate(row, axis=1)).save(arguments.out)
