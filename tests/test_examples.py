@@ -137,7 +137,7 @@ def test_gradio_translates_or_says_why_not(translator: FakeTranslator) -> None:
 def test_ray_translates_on_two_actors_and_goes_on_where_it_was_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ray = pytest.importorskip("ray", reason="pip install -e '.[examples]'")
+    ray = pytest.importorskip("ray", reason="pip install -e '.[ray]'")
     photos, avatars = tmp_path / "photos", tmp_path / "avatars"
     (photos / "a").mkdir(parents=True)
     for name in ("0.jpg", "a/0.jpg", "a/1.jpg"):
