@@ -254,13 +254,8 @@ def _stage_rules(config: ReadConfig | PairConfig) -> dict[str, bool]:
 
 def _pair_rules(config: PairConfig) -> dict[str, bool]:
     weights = ("pixel_weight", "colour_weight", "feature_weight", "critic_weight", "gender_weight")
-    return (
-        _stage_rules(config)
-        | {
-            "ema_halflife must be above 0": 0 < config.ema_halflife < math.inf,
-        }
-        | {f"{name} must not be negative": 0 <= getattr(config, name) < math.inf for name in weights}
-    )
+    rules = _stage_rules(config) | {"ema_halflife must be above 0": 0 < config.ema_halflife < math.inf}
+    return rules | {f"{name} must not be negative": 0 <= getattr(config, name) < math.inf for name in weights}
 
 
 def without_folders(config: ExperimentConfig) -> ExperimentConfig:

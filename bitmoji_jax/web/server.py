@@ -78,6 +78,9 @@ async def _serve(
     console: rich.console.Console,
 ) -> int:
     """Serves until a signal comes; returns its number."""
+    address, port = listener.getsockname()[:2]
+    local = ipaddress.ip_address(address).is_loopback
+    runner = make_runner(make_app(translator, local=local, pretrained=pretrained, public=public))
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[int] = loop.create_future()
     last: list[threading.Timer] = []
@@ -91,11 +94,8 @@ async def _serve(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, functools.partial(stop, number))
-    address, port = listener.getsockname()[:2]
-    local = ipaddress.ip_address(address).is_loopback
-    runner = make_runner(make_app(translator, local=local, pretrained=pretrained, public=public))
-    await runner.setup()
     try:
+        await runner.setup()
         await web.SockSite(runner, listener).start()
         if not local:
             console.print("Others in this network can reach it, and what they send is not encrypted")
@@ -104,9 +104,11 @@ async def _serve(
         console.print(f"http://{_name(address)}:{port}  (Ctrl-C stops it)")
         return await stopped
     finally:
-        await runner.cleanup()
-        for timer in last:
-            timer.cancel()
+        try:
+            await runner.cleanup()
+        finally:
+            for timer in last:
+                timer.cancel()
 
 
 def _bind(host: str, port: int) -> socket.socket:
