@@ -11,6 +11,7 @@ import numpy as np
 
 from bitmoji_jax.data.accessories import glasses, hat, held_up
 from bitmoji_jax.data.roughen import add_noise, blur, draw, jpeg, lower_resolution, sometimes
+from bitmoji_jax.ops.batching import map_samples
 
 # How often each fault occurs.
 _TILT_SHARE, _GLASSES_SHARE, _HAT_SHARE, _HELD_SHARE = 0.4, 0.05, 0.12, 0.1
@@ -180,6 +181,13 @@ def _sample(image: jax.Array, places: list[jax.Array]) -> jax.Array:
     """Reads an image at rows and columns [S, S] between its pixels; it is white outside."""
     read = jax.vmap(lambda channel: jax.scipy.ndimage.map_coordinates(channel, places, 1), 2, 2)
     return 1 + read(image - 1)
+
+
+def disturb_alike(photos: jax.Array) -> jax.Array:
+    """Disturbs photos [N, S, S, 3] without known landmarks in the same way at each call: for sample grids."""
+    keys = jax.random.split(jax.random.key(0), len(photos))
+    unknown = jnp.full((len(photos), 5, 2), jnp.nan)
+    return map_samples(lambda row: disturb_photo(*row), (photos, unknown, keys))
 
 
 def disturb_photo(image: jax.Array, landmarks: jax.Array, key: jax.Array) -> jax.Array:

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.augment import place
 from bitmoji_jax.data.builder import GENDERS
-from bitmoji_jax.data.disturb import bend, disturb_photo
+from bitmoji_jax.data.disturb import bend, disturb_alike, disturb_photo
 from bitmoji_jax.data.roughen import roughen, sometimes
 from bitmoji_jax.models import efficientnet
 from bitmoji_jax.models.features import load_params
@@ -164,9 +164,7 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
 
     def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> Sequence[jax.Array]:
         photos = resize(images["x"], config.data.image_size)
-        keys = jax.random.split(jax.random.key(0), len(photos))
-        unknown = jnp.full((len(photos), 5, 2), jnp.nan)
-        disturbed = map_samples(lambda row: disturb_photo(*row), (photos, unknown, keys))
+        disturbed = disturb_alike(photos)
         taught, fake_y = (photo_to_avatar(config, networks, photos) for networks in (frozen, trained))
         fake_of_disturbed = photo_to_avatar(config, trained, disturbed)
         return photos, taught, fake_y, disturbed, fake_of_disturbed, images["y"]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.augment import place
-from bitmoji_jax.data.disturb import disturb_photo
+from bitmoji_jax.data.disturb import disturb_alike, disturb_photo
 from bitmoji_jax.models.networks import Params, example_inputs, make_network
 from bitmoji_jax.models.reader import guide_of
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, SIZE, colour_in, likely_skin
@@ -123,10 +123,8 @@ def _columns(
 ) -> Sequence[jax.Array]:
     del frozen
     photos = resize(images["x"], config.data.image_size)
-    keys = jax.random.split(jax.random.key(0), len(photos))
-    disturbed = map_samples(lambda row: disturb_photo(*row), (photos, jnp.full((len(photos), 5, 2), jnp.nan), keys))
     columns = []
-    for seen in (photos, disturbed):
+    for seen in (photos, disturb_alike(photos)):
         guide = guide_of(make_network(config, "a").apply(trained["a"], seen))
         plain = (jnp.broadcast_to(colour[:, None, None], photos.shape) for colour in (guide[:, 1:4], guide[:, 4:]))
         columns += [seen, *plain]
