@@ -142,7 +142,7 @@ class PairConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ReadConfig:
-    """The stage that trains the reader of a photo's gender and colours, which guide the student. It needs labels."""
+    """The stage that trains the reader of a photo, which guides the student. Gender needs labels."""
 
     images: int = 0
     """Photos seen by the end of the stage, 0 leaves it out. The step size grows over the first tenth, then falls."""
@@ -150,6 +150,8 @@ class ReadConfig:
     """Photos per update, over all devices."""
     learning_rate: float = 2e-3
     """Adam's largest step size."""
+    points: bool = True
+    """Read also where the points of the face should be, and move those of the student's avatars there."""
 
 
 REFINE_IMAGES, TEACH_IMAGES = 20_000, 20_000
@@ -274,7 +276,7 @@ ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "data": {"cut_out": True, "balance_skin": False},
     "train": {"init_from": None, "rounds": 1},
     "refiner": dataclasses.asdict(RefinerConfig()),
-    "read": dataclasses.asdict(ReadConfig()),
+    "read": dataclasses.asdict(ReadConfig(points=False)),
     "refine": dataclasses.asdict(PairConfig()),
     "teach": dataclasses.asdict(PairConfig(learning_rate=3e-4, colour_weight=3.0, critic_weight=0.04)),
     "log": dataclasses.asdict(LogConfig()),

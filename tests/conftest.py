@@ -18,7 +18,7 @@ from bitmoji_jax.config import (
     TrainConfig,
 )
 from bitmoji_jax.data.builder import Example, encode_image, write_dataset
-from bitmoji_jax.faces import networks
+from bitmoji_jax.models import face_networks as networks
 from bitmoji_jax.models import features
 from tests.tiny_images import COUNTS, SIZE, tiny_image, tiny_landmarks
 

@@ -45,6 +45,7 @@ def random_weights(
     def draw(name: str) -> Any:
         def array(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
             scale = 0.1 if name in "gf" or "generator" in jax.tree_util.keystr(path) else 0.07  # a U-Net has no norm
+            scale = 0.3 if name == "t" else scale
             return rng.normal(0, scale, leaf.shape).astype(np.float32)
 
         return jax.tree_util.tree_map_with_path(array, network_shapes(config, name))

@@ -52,6 +52,8 @@ WAYS = pytest.mark.parametrize(
         ("sf", 64, 256, False),
         ("s", 128, 256, True),
         ("sf", 256, 64, True),
+        ("st", 64, 256, True),
+        ("gft", 128, 128, False),
     ],
 )
 
@@ -152,7 +154,7 @@ def test_refiner_and_student_in_onnx_do_what_the_translator_does(
     assert_same_pictures(load(serialize("onnx", weights), tmp_path)(photos), expected)
 
 
-@pytest.mark.parametrize(("names", "guided"), [("gfr", False), ("sf", False), ("sf", True)])
+@pytest.mark.parametrize(("names", "guided"), [("gfr", False), ("sf", False), ("sft", True)])
 def test_refiner_and_student_in_stablehlo_do_what_the_translator_does(names: str, guided: bool, tmp_path: Path) -> None:
     weights = random_weights(names=names, refiner=RefinerConfig(features=8, output_size=128), guided=guided)
     translator, path = Translator.from_weights(weights), tmp_path / "exported"

@@ -13,9 +13,9 @@ import skimage.data
 from PIL import Image
 
 from bitmoji_jax.errors import InputError, RunError
-from bitmoji_jax.faces import networks
 from bitmoji_jax.faces.finder import suppress
-from bitmoji_jax.faces.networks import SIZES, WEIGHTS, load_params, run_network
+from bitmoji_jax.models import face_networks as networks
+from bitmoji_jax.models.face_networks import SIZES, WEIGHTS, load_params, run_network
 from bitmoji_jax.ops.conv import patch_conv, xla_conv
 from tools import convert_mediapipe, packages
 

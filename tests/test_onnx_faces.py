@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitmoji_jax.faces.networks import SIZES, run_network
+from bitmoji_jax.models.face_networks import SIZES, run_network
 from tests.test_faces_networks import crops
 
 onnx = pytest.importorskip("onnx")

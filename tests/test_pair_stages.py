@@ -151,7 +151,7 @@ def test_the_student_learns_from_photos_with_drawn_avatars_and_from_avatars_with
         if domain == "x":
             avatars = photo_to_avatar(config, networks, photos)
             # S begins as R after G.
-            np.testing.assert_allclose(photo_to_avatar(config, stage.start, photos), avatars, atol=1e-4)
+            np.testing.assert_allclose(photo_to_avatar(config, stage.start(), photos), avatars, atol=1e-4)
             np.testing.assert_allclose(clean["target"].image, jnp.clip(avatars, -1, 1), atol=2e-3)
         else:
             np.testing.assert_allclose(photos, avatar_to_photo(config, networks, clean["target"].image), atol=2e-3)

@@ -1,6 +1,7 @@
 """The reader of a photo's gender and colours: what it learns from, and how it guides a student."""
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,12 +11,17 @@ import pytest
 
 from bitmoji_jax.config import ExperimentConfig, ReadConfig
 from bitmoji_jax.data.builder import GENDERS
+from bitmoji_jax.models.face_points import POINTS
 from bitmoji_jax.models.networks import apply_generator, make_network, photo_to_avatar, student_of
 from bitmoji_jax.models.reader import GUIDE, Reader, guide_of
 from bitmoji_jax.models.recolour import USUAL_SKIN, repaint
+from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training import read_stage as read_stage_module
 from bitmoji_jax.training.read_stage import read_stage
 from bitmoji_jax.training.sample import Pair, Sample
+from bitmoji_jax.training.train_state import create_train_state
+from bitmoji_jax.training.train_step import make_train_step
+from bitmoji_jax.training.warm_start import Start, start_from
 from tests.random_weights import random_weights
 from tests.refine_step import REFINER
 from tests.test_recolour import HAIR, face
@@ -25,7 +31,7 @@ FEMALE, MALE, UNKNOWN = (GENDERS.index(name) for name in ("female", "male", "unk
 
 @pytest.fixture(scope="module")
 def config(tiny_config: ExperimentConfig) -> ExperimentConfig:
-    return dataclasses.replace(tiny_config, refiner=REFINER, read=ReadConfig(images=64, batch_size=2))
+    return dataclasses.replace(tiny_config, refiner=REFINER, read=ReadConfig(images=64, batch_size=2, points=False))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +67,7 @@ def test_colours_are_those_of_the_photo_before_its_faults(
 ) -> None:
     monkeypatch.setattr(read_stage_module, "_DISTURBED_SHARE", 1.0)
     monkeypatch.setattr(read_stage_module, "disturb_photo", lambda image, landmarks, key: 0 * image)  # noqa: ARG005
-    stage = read_stage(config, networks, 12)
+    stage = read_stage(config, networks, 12, dict)
     photos = np.stack([face(64, USUAL_SKIN, HAIR), np.ones((64, 64, 3), np.float32)])
     keys = jax.random.split(jax.random.key(0), (2, 2))
     drawn = stage.draw(stage.frozen, batch(photos, (FEMALE, UNKNOWN)), keys)["x"]
@@ -73,6 +79,28 @@ def test_colours_are_those_of_the_photo_before_its_faults(
     np.testing.assert_array_equal(drawn.gender, [FEMALE, UNKNOWN])
 
 
+def test_where_points_should_be_is_fitted_when_the_stage_begins_and_no_step_changes_it(
+    config: ExperimentConfig, networks: Any
+) -> None:
+    config = dataclasses.replace(config, read=dataclasses.replace(config.read, points=True))
+    rng, size = np.random.default_rng(0), 2 * POINTS
+    fitted = {"matrix": rng.normal(size=(size, size)), "source": rng.normal(size=size), "target": rng.normal(size=size)}
+    transport = {"params": {name: array.astype(np.float32) for name, array in fitted.items()}}
+    stage = read_stage(config, networks, 12, lambda: transport)
+    state, pools = create_train_state(stage, make_mesh(jax.devices()[:1]))
+    state = start_from(state, Start(stage.start(), {}), "the stage before")
+    photos = np.stack([face(64, USUAL_SKIN, HAIR)] * 2)
+    x = {name: array[None] for name, array in batch(photos, (FEMALE, MALE))["x"].items()}
+    before = jax.device_get(state.generators["a"])
+    after, _, _ = make_train_step(stage)(state, pools, {"x": x, "y": x})
+    after, _, _ = make_train_step(stage)(after, pools, {"x": x, "y": x})  # the step size is 0 at first
+    passed_on = stage.networks_of(jax.device_get(after.ema), jax.device_get(after.frozen))
+    assert passed_on.keys() == {"g", "f", "a", "t"}
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), passed_on["t"], transport)
+    changes = jax.tree.map(lambda a, b: np.abs(a - b).max(), jax.device_get(after.generators["a"]), before)
+    assert max(jax.tree.leaves(changes)) > 1e-5
+
+
 def test_what_is_unknown_counts_for_nothing(
     config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,7 +110,7 @@ def test_what_is_unknown_counts_for_nothing(
     wanted[0] += 0.5
     wanted[1:] = np.nan
     monkeypatch.setattr(Reader, "apply", lambda *_: found)
-    stage = read_stage(config, networks, 12)
+    stage = read_stage(config, networks, 12, dict)
     drawn: Pair = {
         "x": Sample(jnp.zeros((3, 32, 32, 3)), gender=jnp.array([FEMALE, MALE, UNKNOWN]), condition=jnp.asarray(wanted))
     }
@@ -96,7 +124,7 @@ def test_what_is_unknown_counts_for_nothing(
 
 
 def test_the_step_size_grows_for_a_tenth_and_then_falls_to_0(config: ExperimentConfig, networks: Any) -> None:
-    rate = read_stage(config, networks, 12).schedule.rate
+    rate = read_stage(config, networks, 12, dict).schedule.rate
     np.testing.assert_allclose(
         [rate(jnp.array(64 * share)) for share in (0, 0.05, 0.1, 0.55, 1)],
         np.array([0, 0.5, 1, 0.5, 0]) * config.read.learning_rate,

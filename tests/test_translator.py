@@ -11,10 +11,10 @@ import pytest
 
 from bitmoji_jax.config import RefinerConfig
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.faces import networks
 from bitmoji_jax.inference.guard import fit_guard
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import save_weights
+from bitmoji_jax.models import face_networks as networks
 from bitmoji_jax.models.generator import Generator
 from bitmoji_jax.models.recolour import recolour
 from bitmoji_jax.models.unet import UNet

@@ -1,4 +1,4 @@
-"""Converts the networks in MediaPipe's npm packages to `bitmoji_jax/faces/weights.safetensors`.
+"""Converts the networks in MediaPipe's npm packages to `bitmoji_jax/models/face_networks.safetensors`.
 
     python -m tools.convert_mediapipe
 
@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.faces.networks import WEIGHTS
+from bitmoji_jax.models.face_networks import WEIGHTS
 from tools.packages import Package, fetch, write_weights
 
 SHA256 = "ddc29ce6c32ddc2f1d2b339d29d22c28d51564a176521f2213808113c12e4ca9"

@@ -6,8 +6,8 @@ import math
 import numpy as np
 from PIL import Image
 
-from bitmoji_jax.faces.networks import SIZES, run_network
 from bitmoji_jax.faces.resample import apply, shrink, square_matrix, warp
+from bitmoji_jax.models.face_networks import SIZES, run_network
 
 _WINDOW, _MESH = SIZES["detector"], SIZES["mesh"]
 _MIN_SCORE = 0.5  # of the detector, for the mesh to be measured

@@ -4,8 +4,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from bitmoji_jax.faces.networks import SIZES, run_network
 from bitmoji_jax.faces.resample import apply, inside, warp
+from bitmoji_jax.models.face_networks import SIZES, run_network
 
 _SIZE = SIZES["segmentation"]
 # Probabilities between which the matte goes from background to person: without, doubtful pixels stay as grey clouds.

@@ -8,10 +8,10 @@ import zipfile
 from pathlib import Path
 
 from bitmoji_jax import faces
-from bitmoji_jax.faces.networks import SIZES
 from bitmoji_jax.inference.export_onnx import to_onnx
 from bitmoji_jax.inference.onnx_faces import face_network_to_onnx
 from bitmoji_jax.inference.weights import Weights
+from bitmoji_jax.models.face_networks import SIZES
 
 _RUNNER = Path(__file__).with_name("whole_runner.py")
 _NOTICE = Path(faces.__path__[0], "NOTICE")  # the licence of the face networks asks for it

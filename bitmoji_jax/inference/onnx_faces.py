@@ -1,4 +1,4 @@
-"""The networks of `faces/networks.py` as ONNX models, written node by node from their parameters.
+"""The networks of `models/face_networks.py` as ONNX models, written node by node from their parameters.
 
 Each takes `images`, uint8 [N, size, size, 3] in sRGB, any N, whose size is that of `SIZES`. Weights are stored in
 float16, as in the package, which loses nothing; everything is computed in float32. Needs the extra `export`.
@@ -16,9 +16,9 @@ from collections.abc import Callable
 import numpy as np
 from onnx import TensorProto, helper
 
-from bitmoji_jax.faces import networks
-from bitmoji_jax.faces.networks import SIZES, load_params
 from bitmoji_jax.inference.onnx_graph import Graph, Params
+from bitmoji_jax.models import face_networks as networks
+from bitmoji_jax.models.face_networks import SIZES, load_params
 
 _Outputs = dict[str, list[int]]
 """Shapes behind N of the outputs, float32, by name."""
@@ -38,6 +38,12 @@ def face_network_to_onnx(name: str) -> bytes:
     ]
     description = "MediaPipe's network (Apache-2.0), written by bitmoji-jax; images are uint8 [N, height, width, RGB]."
     return graph.serialize(name, [images], outputs, metadata, description)
+
+
+def add_mesh(graph: Graph, x: str, name: str) -> str:
+    """Adds the points of the mesh to another graph: from [N, 3, 192, 192] in [0, 1] to [N, 468, 3] in pixels."""
+    faces = _FaceGraph(graph, load_params("mesh"))
+    return _mesh_points(faces, _mesh_trunk(faces, x), name)
 
 
 class _FaceGraph:
@@ -162,15 +168,24 @@ def _detector(faces: _FaceGraph, x: str) -> _Outputs:
 
 
 def _mesh(faces: _FaceGraph, x: str) -> _Outputs:
+    x = _mesh_trunk(faces, x)
+    face = faces.mesh_head(faces.mesh_block(x, "face.block0", 2), "face")
+    _mesh_points(faces, x, "points")
+    faces.shaped(face, [0, 1], "logit")
+    return {"points": [468, 3], "logit": [1]}
+
+
+def _mesh_trunk(faces: _FaceGraph, x: str) -> str:
     x = faces.prelu(faces.conv(x, "stem", 2), "stem.prelu")
     for i, stride in enumerate(networks.MESH_STRIDES):
         x = faces.mesh_block(x, f"block{i}", stride)
-    face = faces.mesh_head(faces.mesh_block(x, "face.block0", 2), "face")
+    return x
+
+
+def _mesh_points(faces: _FaceGraph, x: str, name: str) -> str:
     for i, stride in enumerate((2, 1, 1)):
         x = faces.mesh_block(x, f"points.block{i}", stride)
-    faces.shaped(faces.mesh_head(x, "points"), [0, 468, 3], "points")
-    faces.shaped(face, [0, 1], "logit")
-    return {"points": [468, 3], "logit": [1]}
+    return faces.shaped(faces.mesh_head(x, "points"), [0, 468, 3], name)
 
 
 def _segmentation(faces: _FaceGraph, x: str) -> _Outputs:

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-# The oldest opset with all operators in the form used here: ONNX Runtime reads it since 1.6, its builds for the web and
-# for phones included.
-_OPSET, _IR_VERSION = 13, 7
+# The oldest opset with all operators in the form used here (GridSample): ONNX Runtime reads it since 1.12, its builds
+# for the web and for phones included.
+_OPSET, _IR_VERSION = 16, 8
 
 Params = Mapping[str, Any]
 """Arrays of a layer or of a network, by name."""

@@ -106,7 +106,7 @@ def load_weights(path: Path) -> Weights:
             flax.traverse_util.unflatten_dict({n: a.astype(np.float32) for n, a in named.items()}, sep="/")
             for named in (arrays, of_critics)
         )
-        known = networks.keys() <= {"g", "f", "r", "a", "s"} and networks.keys() & {"g", "s"}
+        known = networks.keys() <= {"g", "f", "r", "a", "s", "t"} and networks.keys() & {"g", "s"}
         expected = array_shapes({name: network_shapes(config, name) for name in networks}) if known else {}
     except OSError:
         raise

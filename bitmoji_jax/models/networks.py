@@ -2,7 +2,7 @@
 
 By name: g: X -> Y and f: Y -> X (one module); r: rough avatars to clean ones (the refiner); a: photos to attributes of
 a person (the reader); s: photos to avatars (the student), a network like R after G whose parts learn together, guided
-by what A reads. D_X and D_Y share another module.
+by what A reads; t: points of a face in a photo to where its avatar should have them. D_X and D_Y share another module.
 """
 
 from collections.abc import Container, Mapping
@@ -15,9 +15,11 @@ import jax.numpy as jnp
 
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.models.discriminator import Discriminator
+from bitmoji_jax.models.face_points import POINTS, Transport, measure
 from bitmoji_jax.models.generator import Generator
 from bitmoji_jax.models.reader import Reader
 from bitmoji_jax.models.recolour import recolour, repaint
+from bitmoji_jax.models.reshape_face import move_points
 from bitmoji_jax.models.student import Student
 from bitmoji_jax.models.unet import UNet
 from bitmoji_jax.ops.image import resize
@@ -28,13 +30,13 @@ Params = Any
 
 
 def make_network(config: ExperimentConfig, name: str) -> nn.Module:
-    """Returns the module of the network g, f, r, a or s."""
+    """Returns the module of the network g, f, r, a, s or t."""
     dtype = compute_dtype(config)
     generator = Generator(config.generator, dtype)
     refiner = UNet(config.refiner.features, config.refiner.output_size, dtype)
     reader = Reader(config.refiner.features // 2, dtype)
     student = Student(generator, refiner, reader if is_guided(config) else None)
-    return {"g": generator, "f": generator, "r": refiner, "a": reader, "s": student}[name]
+    return {"g": generator, "f": generator, "r": refiner, "a": reader, "s": student, "t": Transport()}[name]
 
 
 def is_guided(config: ExperimentConfig) -> bool:
@@ -115,7 +117,8 @@ def photo_to_avatar(
 ) -> jax.Array:
     """Translates photos by the last network that a run has: S, else R after G, else G.
 
-    The avatars of R, and of a student without a guide, are given the colours of the photo's skin and hair.
+    The avatars of R, and of a student without a guide, are given the colours of the photo's skin and hair. Where
+    `networks` have t, the points of all faces are moved to where it has them for the photo.
 
     Args:
       config: the experiment.
@@ -131,7 +134,19 @@ def photo_to_avatar(
         avatars = refine(config, networks["r"], avatars)
     if "r" in networks or ("s" in networks and not is_guided(config)):
         avatars = jax.vmap(recolour)(avatars, photos)
+    if "t" in networks:
+        avatars = _with_points_of(photos, avatars, networks["t"])
     return avatars
+
+
+def _with_points_of(photos: jax.Array, avatars: jax.Array, transport: Params) -> jax.Array:
+    """Moves the points of the avatars' faces to where they should be for the photos."""
+    # In one pass, which takes half as long as two.
+    count = photos.shape[0]
+    points = measure(photos, avatars)
+    of_photos, of_avatars = points[:count], points[count:]
+    usual = transport["params"]["target"].reshape(POINTS, 2)
+    return jax.vmap(move_points, (0, 0, 0, None))(avatars, of_avatars, Transport().apply(transport, of_photos), usual)
 
 
 def avatar_to_photo(config: ExperimentConfig, networks: Mapping[str, Params], avatars: jax.Array) -> jax.Array:
@@ -145,13 +160,15 @@ def avatar_size(config: ExperimentConfig, networks: Container[str]) -> int:
 
 
 def network_shapes(config: ExperimentConfig, name: str) -> Any:
-    """Returns shapes and types of the parameters of the network g, f, r, a or s; nothing is computed."""
+    """Returns shapes and types of the parameters of the network g, f, r, a, s or t; nothing is computed."""
     network = make_network(config, name)
     return jax.eval_shape(lambda key: network.init(key, *example_inputs(config, name)), jax.random.key(0))
 
 
 def example_inputs(config: ExperimentConfig, name: str) -> tuple[jax.Array, ...]:
-    """Returns zeros in the shapes of what the network g, f, r, a or s takes: an image, and a condition of g and f."""
+    """Returns zeros in the shapes of what a network takes: an image, and a condition of g and f; t takes points."""
+    if name == "t":
+        return (jnp.zeros((1, POINTS, 2)),)
     size = config.data.image_size
     conditions: tuple[jax.Array, ...] = ()
     return (jnp.zeros((1, size, size, 3)), *(conditions if name in "gf" else ()))

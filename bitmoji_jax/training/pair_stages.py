@@ -120,7 +120,7 @@ def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int
         return images["x"], fake_y, refined, images["y"], rough_y, restored
 
     names = ("real_x", "fake_y", "refined_y", "real_y", "rough_y", "restored_y")
-    frozen = {name: networks[name] for name in (source, "f")}
+    frozen = {name: networks[name] for name in (source, "f", "t") if name in networks}
     start = {"r": networks["r"]} if "r" in networks else {}
     return _pair_stage(config, "r", frozen, start, (source, "f", "r"), epoch_images, number, draw_one, names, columns)
 
@@ -136,7 +136,9 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
     def of_photo(frozen: Networks, x: _Row, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         placement = place(key)
         photo = placement.apply(to_float(x.image))[None]
-        target = resize(photo_to_avatar(config, frozen, photo), config.refiner.output_size)[0]
+        # G has no guide, and the student of the round before is told what its own reader may mistake.
+        told = _gender(x.gender, jnp.nan)[None] if source == "s" else None
+        target = resize(photo_to_avatar(config, frozen, photo, told), config.refiner.output_size)[0]
         seen, landmarks = resize(photo, config.data.image_size)[0], placement.apply_to_landmarks(x.landmarks)
         return seen, landmarks, jnp.clip(target, -1, 1), x.gender
 
@@ -170,7 +172,7 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
         return photos, taught, fake_y, disturbed, fake_of_disturbed, images["y"]
 
     names = ("real_x", "taught_y", "fake_y", "disturbed_x", "fake_of_disturbed", "real_y")
-    frozen = {name: networks[name] for name in (source, "f", "r")}
+    frozen = {name: networks[name] for name in (source, "f", "r", "t") if name in networks}
     start = {"s": networks["s"] if "s" in networks else student_of(config, networks)}
     return _pair_stage(config, "s", frozen, start, ("s", "f"), epoch_images, number, draw_one, names, columns)
 
@@ -271,7 +273,7 @@ def _pair_stage(
         ),
         best_from=math.ceil((1 - _DECAY) * total),
         networks={name: (network, inputs)},
-        start=start,
+        start=lambda: start,
         critics=critics,
         generated={"y": generated},
         frozen={**networks, "efficientnet": load_params(efficientnet.WEIGHTS)},
@@ -281,7 +283,7 @@ def _pair_stage(
         discriminator_terms=discriminator_terms,
         column_names=column_names,
         columns=columns,
-        passed_on=passed_on,
+        passed_on=(*passed_on, *(["t"] if "t" in networks else [])),
     )
 
 
@@ -295,10 +297,15 @@ def _placed(config: ExperimentConfig, y: _Row, key: jax.Array) -> tuple[jax.Arra
 def _guide(target: jax.Array, gender: jax.Array, key: jax.Array) -> jax.Array:
     """What a student is told of the avatar [S, S, 3] that it should draw: float32 [GUIDE], see models/reader.py."""
     small = resize(target[None], SIZE)[0]
-    female = jnp.where(gender == GENDERS.index("female"), 1.0, -1.0)
-    told = (gender != GENDERS.index("unknown")) & ~jax.random.bernoulli(key, _UNKNOWN_SHARE)
+    told = jnp.where(jax.random.bernoulli(key, _UNKNOWN_SHARE), 0.0, _gender(gender, 0.0))
     colours = [colour_in(small, where)[0] for where in (CHEEKS, HAIR)]
-    return jnp.concatenate([jnp.where(told, female, 0.0)[None], *colours])
+    return jnp.concatenate([told[None], *colours])
+
+
+def _gender(gender: jax.Array, unknown: float) -> jax.Array:
+    """A gender as a guide says it, float32 []; `unknown` where there is no label."""
+    female = jnp.where(gender == GENDERS.index("female"), 1.0, -1.0)
+    return jnp.where(gender == GENDERS.index("unknown"), unknown, female)
 
 
 def _learning_rate(peak: float, total: int, images: jax.Array) -> jax.Array:

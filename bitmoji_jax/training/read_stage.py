@@ -2,11 +2,14 @@
 
 The photos are disturbed as people's are; gender is that of the label, colours are those of the undisturbed photo. So a
 shadow, a coloured light or a hat changes what A reads little, and the student that it guides likewise.
+
+The points of the face need no training: a network that comes with the package finds them, and T, a linear map fitted to
+those of photos and avatars, says where the avatar of a photo should have them (training/transport.py).
 """
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -28,14 +31,21 @@ _NUMBER = 1000  # of the stage's random numbers: no round has it
 _WARM_UP = 0.1
 _COLOUR_WEIGHT = 3.0  # a colour's error of a sixth of the range costs as much as a gender guessed at random
 _DISTURBED_SHARE = 0.75
-_LIKELY_SHARE = (
-    0.5  # of the way from the photo's skin to the likeliest of a bitmoji's, which is too near to the usual one
-)
+_LIKELY_SHARE = 0.8  # of the way from the photo's skin to the likeliest of a bitmoji's, which is too near to the usual
 
 
-def read_stage(config: ExperimentConfig, networks: Mapping[str, Params], epoch_images: int) -> Stage:
-    """Returns the stage that trains a; `networks` hold g and f, which it passes on."""
+def read_stage(
+    config: ExperimentConfig,
+    networks: Mapping[str, Params],
+    epoch_images: int,
+    fit_transport: Callable[[], Params],
+) -> Stage:
+    """Returns the stage that trains a; `networks` hold g and f, which it passes on.
+
+    With `read.points` it also passes on the t that `fit_transport` gives when the stage begins. No loss changes it.
+    """
     read, network = config.read, make_network(config, "a")
+    names = ("a", "t") if read.points else ("a",)
     total = math.ceil(read.images / read.batch_size) * read.batch_size
     apply = jax.jit(network.apply)
 
@@ -87,8 +97,8 @@ def read_stage(config: ExperimentConfig, networks: Mapping[str, Params], epoch_i
             ema_halflife=config.train.ema_halflife,
         ),
         best_from=total,
-        networks={"a": (network, example_inputs(config, "a"))},
-        start={},
+        networks={name: (make_network(config, name), example_inputs(config, name)) for name in names},
+        start=lambda: {"t": fit_transport()} if read.points else {},
         critics=(),
         generated={},
         frozen={name: networks[name] for name in ("g", "f")},
@@ -98,7 +108,7 @@ def read_stage(config: ExperimentConfig, networks: Mapping[str, Params], epoch_i
         discriminator_terms=lambda *_: [],
         column_names=("real_x", "skin", "hair", "disturbed_x", "skin_then", "hair_then"),
         columns=functools.partial(_columns, config),
-        passed_on=("g", "f", "a"),
+        passed_on=("g", "f", *names),
     )
 
 

@@ -48,8 +48,8 @@ class Stage:
     """Images from which its weights may count as the best: before, KID may be low while much is still to be learned."""
     networks: Mapping[str, tuple[nn.Module, Sequence[Any]]]
     """The networks that are trained, by name: module and example inputs."""
-    start: Mapping[str, Params]
-    """Parameters that some of them start from, by name; the others start from noise."""
+    start: Callable[[], Mapping[str, Params]]
+    """Gives parameters that some of them start from, by name; the others start from noise."""
     critics: Sequence[Critic]
     generated: Mapping[str, Sample]
     """Zeros in the shape of one generated image, as critics and pools take it, by domain."""

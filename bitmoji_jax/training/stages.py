@@ -1,14 +1,17 @@
 """The stages of a run, in their order: where each is kept, and what it takes from those before."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
 from bitmoji_jax.config import ExperimentConfig
+from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.models.networks import Params
 from bitmoji_jax.training.pair_stages import refine_stage, teach_stage
 from bitmoji_jax.training.read_stage import read_stage
 from bitmoji_jax.training.stage import Stage
 from bitmoji_jax.training.translate_stage import translate_stage
+from bitmoji_jax.training.transport import fit_transport
 
 
 def stage_names(config: ExperimentConfig) -> list[str]:
@@ -28,12 +31,13 @@ def stage_folder(run: Path, name: str) -> Path:
     return run if name == "translate" else run / name
 
 
-def make_stage(config: ExperimentConfig, name: str, networks: Mapping[str, Params], epoch_images: int) -> Stage:
+def make_stage(config: ExperimentConfig, name: str, networks: Mapping[str, Params], dataset: Dataset) -> Stage:
     """Makes the stage `name`; `networks` are the newest that the stages before have trained."""
+    epoch_images = dataset.epoch_images
     if name == "translate":
         return translate_stage(config, epoch_images)
     if name == "read":
-        return read_stage(config, networks, epoch_images)
+        return read_stage(config, networks, epoch_images, functools.partial(fit_transport, dataset))
     kind = stage_section(name)
     number = int(name.removeprefix(kind) or 1)
     return {"refine": refine_stage, "teach": teach_stage}[kind](config, networks, epoch_images, number)

@@ -121,7 +121,7 @@ def _train(
     networks: dict[str, Params] = {}
     titles = stage_names(config)
     for number, title in enumerate(titles, 1):
-        stage = make_stage(config, title, networks, dataset.epoch_images)
+        stage = make_stage(config, title, networks, dataset)
         if len(titles) > 1:
             console.print(f"Stage {number} of {len(titles)}: {title}")
         state = _train_stage(config, stage, workdir, dataset, mesh, console, profile_steps, networks)
@@ -168,7 +168,7 @@ def _train_stage(
             compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(lowered.compile)
         if restored is None:
             state, pools = create_train_state(stage, mesh)
-            state = start_from(state, Start(stage.start, {}), "the stage before")
+            state = start_from(state, Start(stage.start(), {}), "the stage before")
             if source is not None:
                 new = {name: params for name, params in begin.networks.items() if name not in earlier}
                 state = start_from(state, Start(new, begin.critics), source)

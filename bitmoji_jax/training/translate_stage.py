@@ -57,7 +57,7 @@ def translate_stage(config: ExperimentConfig, epoch_images: int) -> Stage:
         ),
         best_from=0,
         networks=dict.fromkeys(("g", "f"), (generator, inputs)),
-        start={},
+        start=dict,
         critics=critics,
         generated=dict.fromkeys(DOMAINS, generated),
         frozen=frozen_params(config),

@@ -18,11 +18,11 @@ import numpy as np
 
 from bitmoji_jax import faces
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.faces.networks import SIZES
 from bitmoji_jax.inference.export_onnx import f_to_onnx, to_onnx
 from bitmoji_jax.inference.guard import Guard
 from bitmoji_jax.inference.onnx_faces import face_network_to_onnx
 from bitmoji_jax.inference.weights import Weights
+from bitmoji_jax.models.face_networks import SIZES
 from bitmoji_jax.models.networks import is_guided
 from bitmoji_jax.web.page import EXAMPLES, read_file, render_browser_page
 

@@ -8,6 +8,7 @@ import functools
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import flax.traverse_util
 import jax
@@ -20,11 +21,11 @@ from bitmoji_jax.forks import check_not_forked
 from bitmoji_jax.ops.conv import depthwise_conv, patch_conv, xla_conv
 from bitmoji_jax.ops.platform import on_cpu
 
-WEIGHTS = Path(__file__).parent / "weights.safetensors"
+WEIGHTS = Path(__file__).parent / "face_networks.safetensors"
 SIZES = {"detector": 128, "mesh": 192, "segmentation": 256}
 """Side in pixels of each network's input."""
 
-Layer = Mapping[str, jax.Array]
+Layer = Mapping[str, Any]
 """Its kernel [h, w, in, out] and bias [out], or the slope [out] of a PReLU."""
 Params = Mapping[str, Layer]
 """Layers by name."""
@@ -42,28 +43,32 @@ SKIPS = (0, 2)  # blocks whose output goes to the decoder, besides the stem's
 
 @functools.cache
 def load_params(network: str) -> Params:
-    """Reads the parameters of "detector", "mesh" or "segmentation", as float32; RunError where the file is damaged."""
-    params = flax.traverse_util.unflatten_dict(read_weights(WEIGHTS), sep="/")[network]
-    # All at once: one by one JAX would compile a program for each shape, seconds in all.
-    return jax.device_put(params)
+    """Reads the parameters of "detector", "mesh" or "segmentation", as float32; RunError where the file is damaged.
+
+    They are NumPy's, since functions that JAX traces call this too.
+    """
+    params: Params = flax.traverse_util.unflatten_dict(read_weights(WEIGHTS), sep="/")[network]
+    return params
 
 
 def run_network(name: str, image: np.ndarray) -> np.ndarray:
     """Applies "detector", "mesh" or "segmentation" to one image, uint8 [size, size, 3] of the side in `SIZES`."""
     check_not_forked()
     with _loading:
-        compiled, params = _compiled(name), load_params(name)
-    return np.asarray(compiled(params, image))
+        compiled = _compiled(name)
+    return np.asarray(compiled(image))
 
 
 _loading = threading.Lock()  # `functools.cache` alone lets threads that come at the same time each compile their own
 
 
 @functools.cache
-def _compiled(name: str) -> Callable[..., jax.Array]:
+def _compiled(name: str) -> Callable[[np.ndarray], jax.Array]:
     use_compilation_cache()
     network = {"detector": detector, "mesh": mesh, "segmentation": segmentation}[name]
-    return jax.jit(lambda params, image: network(params, image[None].astype(jnp.float32) / 255)[0])
+    compiled = jax.jit(lambda params, image: network(params, image[None].astype(jnp.float32) / 255)[0])
+    # All at once: one by one JAX would compile a program for each shape, seconds in all.
+    return functools.partial(compiled, jax.device_put(load_params(name)))
 
 
 def detector(params: Params, images: jax.Array) -> jax.Array:
@@ -111,8 +116,8 @@ def mesh(params: Params, images: jax.Array) -> jax.Array:
     face = _mesh_head(_mesh_block(x, params, "face.block0", 2), params, "face")
     for i, stride in enumerate((2, 1, 1)):
         x = _mesh_block(x, params, f"points.block{i}", stride)
-    points = _mesh_head(x, params, "points").reshape(len(images), 468, 3)
-    return jnp.concatenate([points, jnp.broadcast_to(face[..., None], (len(images), 1, 3))], axis=1)
+    points = _mesh_head(x, params, "points").reshape(images.shape[0], 468, 3)
+    return jnp.concatenate([points, jnp.broadcast_to(face[..., None], (images.shape[0], 1, 3))], axis=1)
 
 
 def _mesh_block(x: jax.Array, params: Params, name: str, stride: int) -> jax.Array:
@@ -124,7 +129,7 @@ def _mesh_head(x: jax.Array, params: Params, name: str) -> jax.Array:
     x = _mesh_block(x, params, f"{name}.last", 1)
     out = params[f"{name}.out"]
     # A 3x3 convolution of the 3x3 pixels that are left.
-    return x.reshape(len(x), -1) @ out["kernel"].reshape(-1, out["bias"].shape[0]) + out["bias"]
+    return x.reshape(x.shape[0], -1) @ out["kernel"].reshape(-1, out["bias"].shape[0]) + out["bias"]
 
 
 def segmentation(params: Params, images: jax.Array) -> jax.Array:
