@@ -12,6 +12,7 @@ from bitmoji_jax.data.pipeline import Dataset, open_dataset
 from bitmoji_jax.evaluation import judge_network
 from bitmoji_jax.evaluation import judges as judges_module
 from bitmoji_jax.evaluation.judges import Judges, load_judges, train_judges
+from bitmoji_jax.metrics import mouth
 from bitmoji_jax.metrics.images import nme
 
 SIZE = 32
@@ -129,6 +130,8 @@ def test_too_few_labels_make_no_judge(judges: Judges) -> None:
         "landmarks_x": "trainA and testA have 184 and 18 images with landmarks, 200 and 20 are needed",
         "hat_y": "trainB and testB have 240 and 60 avatars labelled no hat, 0 and 0 labelled hat, "
         "50 and 5 of each are needed",
+        "mouth_open_y": "trainB and testB have 0 and 0 avatars labelled mouth closed, 0 and 0 labelled mouth open, "
+        "50 and 5 of each are needed",
     }
     images = np.zeros((1, 8, 8, 3), np.uint8)
     with pytest.raises(LookupError, match="trainA and testA have 184"):
@@ -147,7 +150,7 @@ def test_without_enough_labels_there_are_no_judges_and_that_is_saved_too(
     for _ in range(2):
         judges = load_judges(dataset, console)
         assert judges.accuracies == ()
-        assert set(judges.missing) == {"landmarks_x", "landmarks_y", "gender_y", "glasses_y", "hat_y"}
+        assert set(judges.missing) == {"landmarks_x", "landmarks_y", "gender_y", "glasses_y", "hat_y", "mouth_open_y"}
     assert console.export_text().count("Training") == 1
 
 
@@ -219,6 +222,36 @@ def test_changed_labels_train_new_judges(
     rows[7]["gender"] = 1 - rows[7]["gender"]
     load_judges(Dataset({**dataset.splits, "trainB": rows}, SIZE), quiet)
     assert len(list((tmp_path / "bitmoji_jax").iterdir())) == 2
+
+
+@pytest.mark.parametrize("module", ["judges", "judge_network", "mouth"])
+def test_judges_of_other_code_are_not_taken(
+    dataset: Dataset, judges: Judges, quiet: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(judges_module, "train_judges", lambda *_, **__: judges)
+    load_judges(dataset, quiet)
+    changed = {"judges": judges_module, "judge_network": judge_network, "mouth": mouth}[module]
+    (tmp_path / "changed.py").write_bytes(Path(str(changed.__file__)).read_bytes() + b"\n")
+    monkeypatch.setattr(changed, "__file__", str(tmp_path / "changed.py"))
+    load_judges(dataset, quiet)
+    assert len(list((tmp_path / "bitmoji_jax").iterdir())) == 2
+
+
+def test_the_mouths_of_avatars_are_labelled_by_their_teeth(monkeypatch: pytest.MonkeyPatch, dataset: Dataset) -> None:
+    asked = []
+
+    def shows_teeth(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+        asked.append((images.shape, landmarks.shape))
+        return np.array([images.mean() > 110.0], float)  # as drawn: light dots are on female faces
+
+    monkeypatch.setattr(mouth, "shows_teeth", shows_teeth)
+    judges = train_judges(dataset, steps=STEPS)
+    assert asked == [((1, SIZE, SIZE, 3), (1, 5, 2))] * (COUNTS["trainB"] + COUNTS["testB"])  # no photo
+    (accuracy,) = (accuracy for accuracy in judges.accuracies if accuracy.name == "mouth_open_y")
+    assert (accuracy.value, accuracy.images, accuracy.title) == (1, COUNTS["testB"], "mouth open of avatars")
+    images, _, light = images_and_points(64)
+    np.testing.assert_array_equal(judges.classify("mouth_open", images) > 0.5, light)
 
 
 def test_any_number_of_images_is_compiled_once(judges: Judges) -> None:
