@@ -59,7 +59,7 @@ def main(options: Options) -> None:
     order = rng.permutation(2 * count)
 
     photos, avatars = _read(dataset, "testA", chosen), _read(dataset, "testB", real)
-    made = _translator(options)(photos)
+    made = chosen_translator(options.run, options.weights)(photos)
     mixed = np.concatenate([resized(made, _SIZE), resized(avatars, _SIZE)])[order]
     pairs = np.concatenate([resized(photos, _SIZE), resized(made, _SIZE)], axis=2)
     truth = [("made", int(chosen[i])) if i < count else ("real", int(real[i - count])) for i in order]
@@ -77,12 +77,13 @@ def main(options: Options) -> None:
     print(f"{count} avatars among {count} real ones, and {count} pairs: {options.out}")
 
 
-def _translator(options: Options) -> Translator:
-    if options.run is not None and options.weights is not None:
+def chosen_translator(run: Path | None, weights: Path | None) -> Translator:
+    """Opens a run or a file of weights, or the pretrained weights for neither; InputError for both."""
+    if run is not None and weights is not None:
         raise InputError("name a run or a file of weights, not both")
-    if options.run is not None:
-        return Translator.from_run(options.run)
-    return Translator.pretrained() if options.weights is None else Translator.from_file(options.weights)
+    if run is not None:
+        return Translator.from_run(run)
+    return Translator.pretrained() if weights is None else Translator.from_file(weights)
 
 
 def _read(dataset: Dataset, split: str, indices: np.ndarray) -> np.ndarray:

@@ -125,7 +125,8 @@ def test_another_dataset_is_used_and_too_few_labels_are_named(
     assert (evaluation.dataset, evaluation.sizes["testA"]) == ("tiny", 4)
     scores = {score.name: score for score in evaluation.runs[0].scores}
     assert "paired_error" not in scores
-    for name in ("gender_kept", "landmarks_y", "skin_delta_e", "glasses_kept"):
+    likeness = ("landmarks_whitened", "landmarks_whitened_ratio", "landmark_correlation", "mouth_open_kept")
+    for name in ("gender_kept", "landmarks_y", "skin_delta_e", "glasses_kept", *likeness):
         assert scores[name].value is None
         assert "needed" in scores[name].note
 

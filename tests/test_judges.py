@@ -12,6 +12,7 @@ from bitmoji_jax.data.pipeline import Dataset, open_dataset
 from bitmoji_jax.evaluation import judge_network
 from bitmoji_jax.evaluation import judges as judges_module
 from bitmoji_jax.evaluation.judges import Judges, load_judges, train_judges
+from bitmoji_jax.metrics import mouth
 from bitmoji_jax.metrics.images import nme
 
 SIZE = 32
@@ -67,9 +68,17 @@ def dataset(folder: Path) -> Dataset:
     return open_dataset(DataConfig(dir=str(folder)))
 
 
+def light_mouths(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """In place of the teeth, which these images are too small for: light dots are an open mouth."""
+    assert (images.shape, landmarks.shape) == ((1, SIZE, SIZE, 3), (1, 5, 2))
+    return np.array([images.mean() > 110], float)
+
+
 @pytest.fixture(scope="module")
 def judges(dataset: Dataset) -> Judges:
-    return train_judges(dataset, steps=STEPS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mouth, "shows_teeth", light_mouths)
+        return train_judges(dataset, steps=STEPS)
 
 
 @pytest.fixture
@@ -92,6 +101,7 @@ def test_visible_labels_are_learnt_for_any_size(judges: Judges, size: int) -> No
     probability = judges.classify("gender", images)
     assert probability.dtype == np.float64
     np.testing.assert_array_equal(probability > 0.5, female)
+    np.testing.assert_array_equal(judges.classify("mouth_open", images) > 0.5, female)
 
 
 def test_a_mirrored_image_has_mirrored_points(judges: Judges) -> None:
@@ -102,10 +112,12 @@ def test_a_mirrored_image_has_mirrored_points(judges: Judges) -> None:
 
 def test_accuracies_are_high_for_visible_labels_and_at_chance_for_random_ones(judges: Judges) -> None:
     accuracies = {accuracy.name: accuracy for accuracy in judges.accuracies}
-    assert list(accuracies) == ["landmarks_y", "gender_y", "glasses_y"]
+    assert list(accuracies) == ["landmarks_y", "gender_y", "glasses_y", "mouth_open_y"]
     assert accuracies["gender_y"].value == 1
     assert accuracies["gender_y"].reliable
     assert accuracies["gender_y"].images == 55
+    mouths = accuracies["mouth_open_y"]  # of all avatars, also those whose gender is not labelled
+    assert (mouths.title, mouths.value, mouths.images) == ("mouth open of avatars", 1, 60)
     assert accuracies["landmarks_y"].value < 0.1
     assert accuracies["landmarks_y"].reliable
     assert accuracies["landmarks_y"].images == 60
@@ -147,7 +159,7 @@ def test_without_enough_labels_there_are_no_judges_and_that_is_saved_too(
     for _ in range(2):
         judges = load_judges(dataset, console)
         assert judges.accuracies == ()
-        assert set(judges.missing) == {"landmarks_x", "landmarks_y", "gender_y", "glasses_y", "hat_y"}
+        assert set(judges.missing) == {"landmarks_x", "landmarks_y", "gender_y", "glasses_y", "hat_y", "mouth_open_y"}
     assert console.export_text().count("Training") == 1
 
 
@@ -218,6 +230,20 @@ def test_changed_labels_train_new_judges(
     assert len(list((tmp_path / "bitmoji_jax").iterdir())) == 1
     rows[7]["gender"] = 1 - rows[7]["gender"]
     load_judges(Dataset({**dataset.splits, "trainB": rows}, SIZE), quiet)
+    assert len(list((tmp_path / "bitmoji_jax").iterdir())) == 2
+
+
+@pytest.mark.parametrize("module", ["judges", "judge_network", "mouth"])
+def test_judges_of_other_code_are_not_taken(
+    dataset: Dataset, judges: Judges, quiet: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(judges_module, "train_judges", lambda *_, **__: judges)
+    load_judges(dataset, quiet)
+    changed = {"judges": judges_module, "judge_network": judge_network, "mouth": mouth}[module]
+    (tmp_path / "changed.py").write_bytes(Path(str(changed.__file__)).read_bytes() + b"\n")
+    monkeypatch.setattr(changed, "__file__", str(tmp_path / "changed.py"))
+    load_judges(dataset, quiet)
     assert len(list((tmp_path / "bitmoji_jax").iterdir())) == 2
 
 

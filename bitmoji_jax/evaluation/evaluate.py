@@ -19,7 +19,7 @@ from bitmoji_jax.console import make_console
 from bitmoji_jax.data.fingerprint import Contents, kept_contents
 from bitmoji_jax.data.pipeline import Dataset, open_dataset
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.evaluation import altered_photos, photo_scores, set_scores
+from bitmoji_jax.evaluation import altered_photos, likeness_scores, photo_scores, set_scores
 from bitmoji_jax.evaluation.judges import Judges, load_judges
 from bitmoji_jax.evaluation.report.page import write_report
 from bitmoji_jax.evaluation.report.tables import format_count
@@ -155,6 +155,8 @@ def _scores(outputs: Outputs) -> list[Score]:
         photo_scores.colour_score(outputs, "hair"),
         *photo_scores.landmark_scores(outputs, "y"),
         *photo_scores.landmark_scores(outputs, "x"),
+        *likeness_scores.whitened_landmark_scores(outputs),
+        likeness_scores.mouth_score(outputs),
         altered_photos.shadow_score(outputs),
         altered_photos.residue_score(outputs),
         altered_photos.flat_head_score(outputs),

@@ -18,7 +18,12 @@ from bitmoji_jax.ops.image import resize
 SIZE = 64
 """Side in pixels of the images that the network sees."""
 BATCH = 32
-CLASSES = {"gender": ("male", "female"), "glasses": ("no glasses", "glasses"), "hat": ("no hat", "hat")}
+CLASSES = {
+    "gender": ("male", "female"),
+    "glasses": ("no glasses", "glasses"),
+    "hat": ("no hat", "hat"),
+    "mouth_open": ("mouth closed", "mouth open"),
+}
 """Names of class 0 and class 1 by classifier."""
 
 

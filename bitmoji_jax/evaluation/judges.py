@@ -1,7 +1,8 @@
 """Small networks that judge translations, trained on the dataset's own labels.
 
-For avatars: gender, glasses, hat. For photos and avatars: the places of eyes, nose and mouth corners. One network has
-an output for each, so both domains share its layers and a minute of training is enough.
+For avatars: gender, glasses, hat, whether the mouth is open. For photos and avatars: the places of eyes, nose and mouth
+corners. One network has an output for each, so both domains share its layers and a minute of training is enough.
+Whether a real avatar's mouth is open is no label of the dataset, but seen by its teeth (`metrics.mouth.shows_teeth`).
 
 Outputs of a half-trained translator are rough, so every training image is corrupted at random, and a judge's accuracy
 on corrupted test images is reported beside every score it gives.
@@ -29,6 +30,7 @@ from bitmoji_jax.evaluation import judge_network
 from bitmoji_jax.evaluation.judge_network import BATCH, CLASSES, SIZE, corrupt, predict, shrink, train_network
 from bitmoji_jax.evaluation.results import JudgeAccuracy
 from bitmoji_jax.files import write_atomic
+from bitmoji_jax.metrics import mouth
 from bitmoji_jax.metrics.images import nme
 from bitmoji_jax.ops.batching import in_batches
 from bitmoji_jax.ops.image import check_images
@@ -59,7 +61,7 @@ class Judges:
         raise LookupError(f"there is no judge {name}: {self.missing.get(name, 'no such name')}")
 
     def classify(self, name: str, images: np.ndarray) -> np.ndarray:
-        """Estimates the probability, float64 [N], that an avatar is female ("gender") or wears "glasses" or a "hat".
+        """Estimates the probability, float64 [N], that an avatar has class 1 of a classifier in `CLASSES`.
 
         Both classes are taken to be equally common, as they were weighted in training. LookupError with the reason if
         there is no such judge, ValueError for images of another type or shape.
@@ -140,7 +142,7 @@ def train_judges(dataset: Dataset, *, seed: int = 0, steps: int = STEPS) -> Judg
 
 def _dataset_digest(dataset: Dataset, steps: int) -> str:
     digest = hashlib.sha256(f"{steps} {dataset.stored_size}".encode())
-    for module in (__file__, judge_network.__file__):
+    for module in (__file__, judge_network.__file__, mouth.__file__):
         digest.update(Path(module).read_bytes())
     for split, rows in dataset.splits.items():
         digest.update(f"{split} {len(rows)}".encode())
@@ -195,7 +197,9 @@ def _read_rows(dataset: Dataset, part: str) -> _Rows:
             for n, ((domain, _, _), row) in enumerate(zip(batch, read, strict=True), start):
                 rows.points[n, domain] = row["landmarks"]
                 if domain == 1:
-                    labels = {**row["attributes"], "gender": {"male": 0, "female": 1}.get(row["gender"])}
+                    teeth = mouth.shows_teeth(row["image"][None], row["landmarks"][None])[0]
+                    gender = {"male": 0, "female": 1}.get(row["gender"])
+                    labels = {**row["attributes"], "gender": gender, "mouth_open": teeth}
                     rows.classes[n] = [labels[k] if labels.get(k) in (0, 1) else np.nan for k in CLASSES]
     return rows
 
@@ -216,7 +220,8 @@ def _measure(params: Mapping[str, Any], rows: _Rows, missing: Mapping[str, str])
             truth = rows.classes[:, i]
             under = {k: _accuracy(logits[:, i] > 0, truth) for k, (_, logits) in predictions.items()}
             clean, images = under.pop("clean"), int(np.isfinite(truth).sum())
-            yield JudgeAccuracy(f"{name}_y", f"{name} of avatars", "accuracy", clean, images, under, clean >= 0.95)
+            title = f"{name.replace('_', ' ')} of avatars"
+            yield JudgeAccuracy(f"{name}_y", title, "accuracy", clean, images, under, clean >= 0.95)
 
 
 def _accuracy(positive: np.ndarray, truth: np.ndarray) -> float:

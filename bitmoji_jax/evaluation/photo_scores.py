@@ -1,12 +1,11 @@
 """Scores of each photo's avatar: is the person recognisable? A score that cannot be computed has the reason as note."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 
-from bitmoji_jax.evaluation.results import NO_F, Group, JudgeAccuracy, Score, measured
+from bitmoji_jax.evaluation.results import NO_F, Score, averaged, judged, measured
 from bitmoji_jax.evaluation.testset import PLAIN, SKIN_GROUP, Outputs, Pairs
 from bitmoji_jax.metrics.colour import delta_e, srgb_to_lab
 from bitmoji_jax.metrics.face_colour import hair_colour, skin_colour
@@ -20,7 +19,7 @@ from bitmoji_jax.metrics.images import (
 from bitmoji_jax.ops.batching import resized
 
 _JPEG_QUALITY = 75
-_OTHER_AVATAR = "another photo's avatar"
+OTHER_AVATAR = "another photo's avatar"
 """The reference for a translator that ignores who is in the photo."""
 _FEW = 20  # photos of a group, below which its value says little
 
@@ -39,12 +38,12 @@ def gender_scores(outputs: Outputs) -> list[Score]:
     kept = np.where(np.isfinite(photos.female), 100.0 * (female == (photos.female == 1)), np.nan)
     accuracy = outputs.judges.accuracy("gender_y")
     score = dataclasses.replace(score, references={"classifier on real avatars": 100 * accuracy.value})
-    score = _mean(_judged(score, accuracy), kept, photos.subsets)
+    score = averaged(judged(score, accuracy), kept, photos.subsets)
     genders = {name: score.groups[name] for name in ("female", "male") if name in score.groups}
     if len(genders) < 2:
         return [score, dataclasses.replace(gap, note="the test photos are of one gender")]
     gap = dataclasses.replace(
-        _judged(gap, accuracy),
+        judged(gap, accuracy),
         value=abs(genders["female"].value - genders["male"].value),
         images=score.images,
         groups=genders,
@@ -86,8 +85,8 @@ def colour_score(outputs: Outputs, name: Literal["skin", "hair"]) -> Score:
     if not np.isfinite(errors).any():
         return dataclasses.replace(score, note=f"{name} was found on no avatar")
     others = delta_e(srgb_to_lab(targets), srgb_to_lab(np.roll(colours, 1, axis=0)))
-    score = dataclasses.replace(score, references={_OTHER_AVATAR: float(np.nanmean(others))})
-    return _mean(score, errors, photos.subsets)
+    score = dataclasses.replace(score, references={OTHER_AVATAR: float(np.nanmean(others))})
+    return averaged(score, errors, photos.subsets)
 
 
 def landmark_scores(outputs: Outputs, domain: Literal["x", "y"]) -> list[Score]:
@@ -98,7 +97,7 @@ def landmark_scores(outputs: Outputs, domain: Literal["x", "y"]) -> list[Score]:
     """
     photos, avatars = outputs.test_set.photos, outputs.test_set.avatars
     fakes, source, title, other = {
-        "y": (outputs.fake_y, photos, "photo to avatar", _OTHER_AVATAR),
+        "y": (outputs.fake_y, photos, "photo to avatar", OTHER_AVATAR),
         "x": (outputs.fake_x, avatars, "avatar to photo", "another avatar's photo"),
     }[domain]
     score = Score(f"landmarks_{domain}", f"Landmarks, {title}", "NME", "lower")
@@ -113,9 +112,9 @@ def landmark_scores(outputs: Outputs, domain: Literal["x", "y"]) -> list[Score]:
     accuracy = outputs.judges.accuracy(f"landmarks_{domain}")
     others = nme(np.roll(points, 1, axis=0), source.landmarks).mean
     score = dataclasses.replace(score, references={other: others, "regressor on real images": accuracy.value})
-    score = _mean(_judged(score, accuracy), errors, photos.subsets if domain == "y" else {})
+    score = averaged(judged(score, accuracy), errors, photos.subsets if domain == "y" else {})
     ratio = dataclasses.replace(ratio, images=score.images, references={"ignoring who is there": 1.0})
-    return [score, measured(_judged(ratio, accuracy), lambda: _ratio(score.value, others))]
+    return [score, measured(judged(ratio, accuracy), lambda: _ratio(score.value, others))]
 
 
 def accessory_scores(outputs: Outputs, name: Literal["glasses", "hat"]) -> list[Score]:
@@ -133,8 +132,8 @@ def accessory_scores(outputs: Outputs, name: Literal["glasses", "hat"]) -> list[
     for score, label in ((kept, 1), (invented, 0)):
         members = visible[name] == label
         if members.any():
-            score = _judged(score, outputs.judges.accuracy(f"{name}_y"))
-            scores.append(_mean(score, np.where(members, found, np.nan), {}))
+            score = judged(score, outputs.judges.accuracy(f"{name}_y"))
+            scores.append(averaged(score, np.where(members, found, np.nan), {}))
         else:
             scores.append(dataclasses.replace(score, note=f"no test photo's {name} is {label}"))
     return scores
@@ -160,7 +159,7 @@ def cycle_scores(outputs: Outputs) -> list[Score]:
     hiding = dataclasses.replace(hiding, images=len(rec_x))
     hiding = measured(hiding, lambda: high_frequency_hiding(photos, rec_x, after_jpeg))
     psnr_x, psnr_y = cycle_psnr(photos, rec_x), cycle_psnr(reals["y"], rec_y)
-    return [_mean(cycle_x, psnr_x, outputs.test_set.photos.subsets), _mean(cycle_y, psnr_y, {}), hiding]
+    return [averaged(cycle_x, psnr_x, outputs.test_set.photos.subsets), averaged(cycle_y, psnr_y, {}), hiding]
 
 
 def paired_score(outputs: Outputs, pairs: Pairs) -> Score:
@@ -179,7 +178,7 @@ def paired_score(outputs: Outputs, pairs: Pairs) -> Score:
             "the photo itself": float(error.copied.mean()),
         },
     )
-    return _mean(score, per_image, outputs.test_set.photos.subsets)
+    return averaged(score, per_image, outputs.test_set.photos.subsets)
 
 
 def distance_to_real(outputs: Outputs) -> Score:
@@ -192,30 +191,7 @@ def distance_to_real(outputs: Outputs) -> Score:
     return Score("distance_to_real", title, "", "lower", per_image=distances)
 
 
-def _mean(score: Score, values: np.ndarray, subsets: Mapping[str, np.ndarray]) -> Score:
-    """The score with the mean over the images whose value is known, all of them and by subset."""
-    known = ~np.isnan(values)
-    groups = {
-        name: Group(float(values[members & known].mean()), int((members & known).sum()))
-        for name, members in subsets.items()
-        if (members & known).any()
-    }
-    value, images = float(values[known].mean()), int(known.sum())
-    return dataclasses.replace(score, value=value, images=images, groups=groups, per_image=values)
-
-
 def _ratio(value: float | None, other: float) -> float:
     if value is None or not other > 0:
         raise ValueError("the landmarks have no error to compare with")
     return value / other
-
-
-def _judged(score: Score, accuracy: JudgeAccuracy) -> Score:
-    """The score, marked as unreliable if the judge that measured it is."""
-    if accuracy.reliable:
-        return score
-    if accuracy.measure == "accuracy":
-        note = f"the classifier is right on only {100 * accuracy.value:.1f} % of real avatars"
-    else:
-        note = f"the regressor's own error on real images is {accuracy.value:.2f}"
-    return dataclasses.replace(score, reliable=False, note=note)

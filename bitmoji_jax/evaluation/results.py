@@ -79,6 +79,29 @@ class JudgeAccuracy:
     """False where `value` is past the limit: accuracy below 95 %, or NME above 0.1."""
 
 
+def averaged(score: Score, values: np.ndarray, subsets: Mapping[str, np.ndarray]) -> Score:
+    """The score with the mean of values [N] over the images whose value is known (not NaN), all and by subset."""
+    known = ~np.isnan(values)
+    groups = {
+        name: Group(float(values[members & known].mean()), int((members & known).sum()))
+        for name, members in subsets.items()
+        if (members & known).any()
+    }
+    value, images = float(values[known].mean()), int(known.sum())
+    return dataclasses.replace(score, value=value, images=images, groups=groups, per_image=values)
+
+
+def judged(score: Score, accuracy: JudgeAccuracy) -> Score:
+    """The score, marked as unreliable if the judge that measured it is."""
+    if accuracy.reliable:
+        return score
+    if accuracy.measure == "accuracy":
+        note = f"the classifier is right on only {100 * accuracy.value:.1f} % of real avatars"
+    else:
+        note = f"the regressor's own error on real images is {accuracy.value:.2f}"
+    return dataclasses.replace(score, reliable=False, note=note)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class RunResult:
     """A run's scores, and the images they were computed from: N test photos, M test avatars, S pixels a side."""
