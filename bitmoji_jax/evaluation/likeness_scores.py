@@ -11,9 +11,9 @@ import numpy as np
 from bitmoji_jax.evaluation.photo_scores import OTHER_AVATAR
 from bitmoji_jax.evaluation.results import Group, Score, averaged, judged
 from bitmoji_jax.evaluation.testset import Outputs
-from bitmoji_jax.faces.networks import SIZES, run_network
 from bitmoji_jax.metrics.mouth import lips_apart
 from bitmoji_jax.metrics.whitened import correlations, from_eyes, own_and_other_distances, whiten
+from bitmoji_jax.models.face_networks import SIZES, run_network
 from bitmoji_jax.ops.batching import resized
 
 _COORDINATES = tuple(f"{point} {axis}" for point in ("nose", "left corner", "right corner") for axis in "xy")

@@ -1,5 +1,6 @@
 """`models/face_points.py` and `models/reshape_face.py` as ONNX operators. Points are [N, POINTS, 2]."""
 
+import jax.numpy as jnp
 import numpy as np
 from onnx import helper
 
@@ -44,7 +45,7 @@ def _transport(graph: Graph, points: str, params: Params) -> str:
 
 
 def _bend(graph: Graph, avatars: str, shifts: str, size: int, params: Params) -> str:
-    usual = np.asarray(params["target"]).reshape(POINTS, 2)
+    usual = jnp.reshape(params["target"], (POINTS, 2))
     (across, down), mix = (np.asarray(array) for array in near(usual, size)), np.asarray(mixing(usual))
     x = graph.add("MatMul", graph.constant("points/mixing", mix), shifts, name="points/mixed")
     x = graph.add("Transpose", x, name="points/by_axis", perm=[0, 2, 1])
