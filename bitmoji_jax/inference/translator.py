@@ -27,7 +27,7 @@ from bitmoji_jax.models.networks import (
     avatar_size,
     avatar_to_photo,
     example_inputs,
-    is_guided,
+    has_reader,
     make_network,
     photo_to_avatar,
     read_guide,
@@ -117,7 +117,7 @@ class Translator:
         x2y, y2x = (make_translate(functools.partial(way, config)) for way in (photo_to_avatar, avatar_to_photo))
         to_avatar = {name: params for name, params in prepared.items() if name != "f"}
         directions: dict[str, Translate] = {"x2y": functools.partial(x2y, to_avatar)}
-        guided = _guided(config, to_avatar) if is_guided(config) and "s" in networks else None
+        guided = _guided(config, to_avatar) if has_reader(config, networks) else None
         if guided is not None:  # one program for both
             follow, nothing = guided.x2y, Look().guide()
             directions["x2y"] = lambda photos: follow(photos, nothing)

@@ -44,6 +44,11 @@ def is_guided(config: ExperimentConfig) -> bool:
     return config.read.images > 0
 
 
+def has_reader(config: ExperimentConfig, networks: Container[str]) -> bool:
+    """Whether one of the networks, by name, reads from a photo what its avatar follows: a student with a reader."""
+    return "s" in networks and is_guided(config)
+
+
 def student_of(config: ExperimentConfig, networks: Mapping[str, Params]) -> Params:
     """Returns the parameters of the student that draws as R after G do; where it has a reader, as A reads."""
     parts = {"generator": networks["g"], "refiner": networks["r"]}

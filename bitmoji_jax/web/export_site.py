@@ -23,7 +23,7 @@ from bitmoji_jax.inference.guard import Guard
 from bitmoji_jax.inference.onnx_faces import face_network_to_onnx
 from bitmoji_jax.inference.weights import Weights
 from bitmoji_jax.models.face_networks import SIZES
-from bitmoji_jax.models.networks import is_guided
+from bitmoji_jax.models.networks import has_reader
 from bitmoji_jax.web.page import EXAMPLES, read_file, render_browser_page
 
 RUNTIME = "1.30.0"
@@ -77,7 +77,7 @@ def export_site(weights: Weights, out: Path, runtime: Path, *, pretrained: bool)
     Returns:
       The size of the files in bytes.
     """
-    looks = "s" in weights.networks and is_guided(weights.config)
+    looks = has_reader(weights.config, weights.networks)
     files = {
         "": render_browser_page(policy=_POLICY, pretrained=pretrained, looks=looks).encode(),
         "manifest.webmanifest": json.dumps(_manifest(), indent=2).encode(),
