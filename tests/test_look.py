@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +12,7 @@ from bitmoji_jax import cli
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.look import Look, colour_text, look_of, parse_colour
 from bitmoji_jax.inference.translator import Translator
+from bitmoji_jax.models.reader import Reader
 from bitmoji_jax.ops.batching import resized
 from tests.random_weights import random_weights
 
@@ -111,3 +113,20 @@ def test_weights_without_a_reader_have_no_look() -> None:
     with pytest.raises(InputError, match="no reader"):
         plain.x2y(photos(1), WANTED)
     np.testing.assert_array_equal(plain.x2y(photos(1), Look()), plain.x2y(photos(1)))
+
+
+def test_a_portrait_takes_one_program_which_reads_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    traces = []
+    apply = Reader.__call__
+
+    def counted(self: Reader, photos: jax.Array) -> jax.Array:
+        traces.append(photos.shape)
+        return apply(self, photos)
+
+    monkeypatch.setattr(Reader, "__call__", counted)
+    cold = Translator.from_weights(random_weights(names="sf", guided=True))
+    traces.clear()  # the weights were prepared
+    portrait = cold.translate_crops(photos(1))[0]
+    assert len(traces) == 1
+    assert [portrait.look] == cold.read(photos(1))
+    np.testing.assert_array_equal(portrait.avatar, cold.x2y(photos(1))[0])

@@ -28,13 +28,17 @@ def make_guided_translator() -> Translator:
     """
     read = Look("female", (200, 150, 120), (40, 30, 20))
 
-    def draw(photos: np.ndarray, guide: np.ndarray) -> np.ndarray:
+    def read_all(photos: np.ndarray) -> np.ndarray:
+        return np.tile(read.guide(), (len(photos), 1))
+
+    def draw(photos: np.ndarray, guide: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         colours = np.where(np.isnan(guide), read.guide(), guide)[[[4, 5, 6], [1, 2, 3]]]
         halves = np.rint((colours + 1) * 127.5).astype(np.uint8)
-        return np.broadcast_to(halves.repeat(16, 0)[None, :, None], (len(photos), 32, 32, 3)).copy()
+        avatars = np.broadcast_to(halves.repeat(16, 0)[None, :, None], (len(photos), 32, 32, 3)).copy()
+        return avatars, read_all(photos)
 
-    guided = Guided(draw, lambda photos: np.tile(read.guide(), (len(photos), 1)))
-    drawn = {"x2y": lambda photos: draw(photos, Look().guide())}
+    guided = Guided(draw, read_all)
+    drawn = {"x2y": lambda photos: draw(photos, Look().guide())[0]}
     return Translator(drawn, size=32, cut_out=True, guided=guided)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 from PIL import Image
@@ -46,8 +47,8 @@ Translate = Callable[[np.ndarray], np.ndarray]
 class Guided(NamedTuple):
     """A student with a reader."""
 
-    x2y: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    """As a `Translate`, with a guide, float32 [GUIDE], NaN where the photo decides."""
+    draw: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    """As a `Translate`, with a guide, float32 [GUIDE], NaN where the photo decides; also returns what `read` does."""
     read: Callable[[np.ndarray], np.ndarray]
     """Photos as those of a `Translate` -> guides, float32 [N, GUIDE]."""
 
@@ -119,8 +120,8 @@ class Translator:
         directions: dict[str, Translate] = {"x2y": functools.partial(x2y, to_avatar)}
         guided = _guided(config, to_avatar) if has_reader(config, networks) else None
         if guided is not None:  # one program for both
-            follow, nothing = guided.x2y, Look().guide()
-            directions["x2y"] = lambda photos: follow(photos, nothing)
+            draw, nothing = guided.draw, Look().guide()
+            directions["x2y"] = lambda photos: draw(photos, nothing)[0]
         if "f" in networks:
             directions["y2x"] = functools.partial(y2x, {"f": prepared["f"]})
         return cls(
@@ -173,7 +174,7 @@ class Translator:
         """
         if look is None or look == Look():
             return self._directions["x2y"](photos)
-        return self.check_guided().x2y(photos, look.guide())
+        return self.check_guided().draw(photos, look.guide())[0]
 
     @property
     def guided(self) -> bool:
@@ -246,8 +247,12 @@ class Translator:
     def translate_crops(self, crops: Sequence[np.ndarray], look: Look | None = None) -> list[Portrait]:
         """Translates faces framed like those of training, each uint8 [H, H, 3]; `confidence` is 1."""
         images, look = np.asarray(crops), look or Look()
-        avatars = self.x2y(images, look)
-        looks = [None if found is None else found.but(look) for found in self.read(images)]
+        looks: list[Look | None] = [None] * len(crops)
+        if self._guided is None:
+            avatars = self.x2y(images, look)
+        else:
+            avatars, guides = self._guided.draw(images, look.guide())
+            looks = [look_of(guide).but(look) for guide in guides]
         qualities = np.ones(len(crops))
         if self._guard is not None and "y2x" in self.directions:
             cycled = self.y2x(avatars)  # of the size of F, at which the guard was fitted
@@ -266,34 +271,40 @@ def make_translate(
     all devices of this process, or on `devices` of it, which share each batch; they may be those of `prepare`, and any
     tree of arrays may be in their place.
     """
+    return _make_map(lambda networks, images: to_uint8(function(networks, images)), devices)
+
+
+def _make_map(
+    function: Callable[[Any, jax.Array], Any], devices: Sequence[jax.Device] | None = None
+) -> Callable[[Any, np.ndarray], Any]:
+    """As `make_translate`, of a function that returns a tree of arrays [N, ...], of which NumPy arrays are made."""
     mesh = make_mesh(jax.local_devices() if devices is None else devices)
     # Sharded explicitly: `map_images` over a batch on several devices would move every image between them.
 
     @jax.jit
     @functools.partial(jax.shard_map, mesh=mesh, in_specs=(REPLICATED, SHARDED), out_specs=SHARDED)
-    def translate_batch(networks: Any, images: jax.Array) -> jax.Array:
-        return to_uint8(map_images(functools.partial(function, networks), to_float(images)))
+    def map_batch(networks: Any, images: jax.Array) -> Any:
+        return map_images(functools.partial(function, networks), to_float(images))
 
-    def translate(networks: Any, images: np.ndarray) -> np.ndarray:
+    def apply(networks: Any, images: np.ndarray) -> Any:
         check_images(images)
         batches = [count * mesh.size for count in BATCHES]
-        return in_batches(functools.partial(translate_batch, networks), images, batches)
+        return in_batches(functools.partial(map_batch, networks), images, batches)
 
-    return translate
+    return apply
 
 
 def _guided(config: ExperimentConfig, networks: Mapping[str, Params]) -> Guided:
-    def with_guide(given: tuple[Mapping[str, Params], jax.Array], photos: jax.Array) -> jax.Array:
-        return photo_to_avatar(config, given[0], photos, given[1])
+    def draw(given: tuple[Mapping[str, Params], jax.Array], photos: jax.Array) -> tuple[jax.Array, jax.Array]:
+        networks, wanted = given
+        read = read_guide(config, networks, photos)
+        guides = jnp.where(jnp.isnan(wanted), read, wanted)
+        return to_uint8(photo_to_avatar(config, networks, photos, guides)), read
 
-    @jax.jit
-    def read_batch(networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
-        return map_images(functools.partial(read_guide, config, networks), to_float(photos))
-
-    translate = make_translate(with_guide)
+    draw_all, read_all = _make_map(draw), _make_map(functools.partial(read_guide, config))
     return Guided(
-        x2y=lambda photos, guide: translate((networks, guide), photos),
-        read=lambda photos: in_batches(functools.partial(read_batch, networks), photos),
+        draw=lambda photos, wanted: draw_all((networks, wanted), photos),
+        read=lambda photos: read_all(networks, photos),
     )
 
 

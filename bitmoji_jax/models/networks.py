@@ -86,27 +86,26 @@ def apply_generator(
 
 
 def draw_roughly(
-    config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array, guide: jax.Array | None = None
+    config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array, guides: jax.Array | None = None
 ) -> jax.Array:
     """Draws avatars that are not refined: by the student where `networks` has one, else by G.
 
     `photos` are float32 [N, H, H, 3] in [-1, 1], any H, resized to what the network takes; the result is the network's.
-    Of `guide` [GUIDE], which a student with a reader follows, NaN stands for what is read from the photo.
+    A student with a reader follows `guides` [N, GUIDE], by default what it reads from the photos.
     """
     photos = resize(photos, config.data.image_size)
     if "s" not in networks:
         return apply_generator(config, networks["g"], photos)
     if not is_guided(config):
         return apply_generator(config, networks["s"], photos, name="s")
-    guides = read_guide(config, networks, photos)
-    if guide is not None:
-        guides = jnp.where(jnp.isnan(guide), guides, guide)
+    if guides is None:
+        guides = read_guide(config, networks, photos)
     avatars = apply_generator(config, networks["s"], photos, guides, name="s")
     return jax.vmap(repaint)(avatars, guides[:, 1:4], guides[:, 4:])
 
 
 def read_guide(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
-    """Reads the guide [N, GUIDE] of photos, float32 [N, H, H, 3] in [-1, 1], any H, with the student's reader."""
+    """Reads the guides [N, GUIDE] of photos, float32 [N, H, H, 3] in [-1, 1], any H, with the student's reader."""
     photos = resize(photos, config.data.image_size)
     guide: jax.Array = make_network(config, "s").apply(networks["s"], photos, method="read")
     return guide
@@ -118,7 +117,7 @@ def refine(config: ExperimentConfig, params: Params, avatars: jax.Array) -> jax.
 
 
 def photo_to_avatar(
-    config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array, guide: jax.Array | None = None
+    config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array, guides: jax.Array | None = None
 ) -> jax.Array:
     """Translates photos by the last network that a run has: S, else R after G, else G.
 
@@ -129,12 +128,12 @@ def photo_to_avatar(
       config: the experiment.
       networks: parameters by name.
       photos: float32 [N, H, H, 3] in [-1, 1], any H.
-      guide: as `draw_roughly` takes it.
+      guides: as `draw_roughly` takes them.
 
     Returns:
       float32 [N, S, S, 3], mostly in [-1, 1]; S is `avatar_size`.
     """
-    avatars = draw_roughly(config, networks, photos, guide)
+    avatars = draw_roughly(config, networks, photos, guides)
     if "r" in networks:
         avatars = refine(config, networks["r"], avatars)
     if "r" in networks or ("s" in networks and not is_guided(config)):

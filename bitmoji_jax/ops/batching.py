@@ -17,14 +17,15 @@ BATCHES = (32, 8, 1)
 _LEAST_FILLED = 0.75  # of a batch; the rest is padding, computed and dropped
 
 
-def map_images(network: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
+def map_images(network: Callable[[jax.Array], Any], images: jax.Array) -> Any:
     """Applies `network` to a batch [N, ...]; on a CPU one image after the other, within one compiled program.
 
-    There a batch's activations exceed the caches: EfficientNet-Lite0 is 4 times as fast one by one, see
-    benchmarks/NOTES.md. Not for networks that mix images, as batch norm does.
+    `network` returns an array [N, ...] or a tree of them. On a CPU a batch's activations exceed the caches:
+    EfficientNet-Lite0 is 4 times as fast one by one, see benchmarks/NOTES.md. Not for networks that mix images, as
+    batch norm does.
     """
     if on_cpu():
-        return jax.lax.map(lambda image: network(image[None])[0], images)
+        return jax.lax.map(lambda image: jax.tree.map(lambda array: array[0], network(image[None])), images)
     return network(images)
 
 
