@@ -57,6 +57,14 @@ def test_wanted_colours_are_painted_whatever_they_are_but_a_forehead_is_no_hair(
     np.testing.assert_allclose(bald[10, 32], SKIN_WANTED, atol=0.02)
 
 
+def test_a_thin_line_in_a_face_keeps_its_colour_also_where_that_is_the_colour_of_hair() -> None:
+    avatar, red = face(256, SKIN, HAIR), np.array([0.9, -0.9, -0.8])
+    avatar[160:162, 100:140] = HAIR
+    changed = np.asarray(repaint(jnp.asarray(avatar), jnp.asarray(SKIN), jnp.asarray(red)))
+    np.testing.assert_allclose(changed[40, 128], red, atol=0.02)
+    assert np.abs(changed[160:162, 100:140] - HAIR).max() < 0.4 * np.abs(red - HAIR).max()
+
+
 def test_a_picture_without_a_person_changes_nothing() -> None:
     avatar = face(64, SKIN, HAIR)
 

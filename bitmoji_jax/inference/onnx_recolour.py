@@ -45,24 +45,27 @@ class _Recolour:
         usual = self._graph.constant("recolour/usual_skin", recolour.USUAL_SKIN[:, None])
         gain = self._graph.constant("recolour/skin_gain", recolour.SKIN_GAIN)
         wanted = self._do("Add", usual, self._do("MatMul", gain, self._do("Sub", photo_skin, usual)))
-        avatars = self._moved(avatars, skin, self._do("Sub", wanted, skin), skins)
+        avatars = self._moved(avatars, skin, self._do("Sub", wanted, skin), skins, avatar_size)
         change = self._do("Mul", self._do("Sub", photo_hair, hair), self._number(recolour.HAIR_SHARE))
-        return self._moved(avatars, hair, change, hairs)
+        return self._moved(avatars, hair, change, hairs, avatar_size)
 
     def add_wanted(self, avatars: str, skin: str, hair: str, avatar_size: int) -> str:
         small = self._graph.resize(avatars, avatar_size, recolour.SIZE, "recolour/avatars")
         (old_skin, has_skin), (old_hair, has_hair) = (self._colour(small, p) for p in (recolour.CHEEKS, recolour.HAIR))
         unlike = self._do("Greater", self._distance(old_hair, old_skin), self._number(recolour.UNLIKE_SKIN))
         hairs = self._do("And", self._do("And", has_skin, has_hair), unlike)
-        avatars = self._moved(avatars, old_skin, self._do("Sub", skin, old_skin), has_skin)
-        return self._moved(avatars, old_hair, self._do("Sub", hair, old_hair), hairs)
+        avatars = self._moved(avatars, old_skin, self._do("Sub", skin, old_skin), has_skin, avatar_size)
+        return self._moved(avatars, old_hair, self._do("Sub", hair, old_hair), hairs, avatar_size)
 
-    def _moved(self, avatars: str, colour: str, change: str, where: str) -> str:
+    def _moved(self, avatars: str, colour: str, change: str, where: str, size: int) -> str:
         shape = self._graph.constant("recolour/as_image", [0, 3, 1, 1], np.int64)
         change = self._do("Mul", change, self._do("Cast", where, to=TensorProto.FLOAT))
         colour, change = (self._do("Reshape", values, shape) for values in (colour, change))
         near = self._near(self._do("Sub", avatars, colour), recolour.REACH)
-        moved = self._do("Add", avatars, self._do("Mul", change, near))
+        around = self._graph.resize(near, size, recolour.AROUND, f"{near}/around")
+        around = self._graph.resize(around, recolour.AROUND, size, f"{near}/back")
+        share = self._do("Min", self._do("Div", around, self._number(recolour.AROUND_SHARE)), self._number(1.0))
+        moved = self._do("Add", avatars, self._do("Mul", self._do("Mul", change, near), share))
         return self._do("Clip", moved, self._number(-1.0), self._number(1.0))
 
     def _colour(self, images: str, place: recolour.Place) -> tuple[str, str]:

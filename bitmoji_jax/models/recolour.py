@@ -42,6 +42,9 @@ SKIN_GAIN = np.array([[0.659, 0.269, 0.037], [0.269, 0.404, 0.277], [0.037, 0.27
 
 HAIR_SHARE = 0.75  # of the way from the avatar's colour to the photo's, whose highlights count too
 REACH = 0.25  # distance from the colour at which a pixel takes 60 % of the change
+# Grid of the surroundings of a pixel; share of them with the colour from which a pixel takes the whole change. Where a
+# line borders on skin, pixels between them may have the colour of hair.
+AROUND, AROUND_SHARE = 16, 0.4
 LEAST = 0.2  # share of a place that must not be white
 UNLIKE_SKIN, ALIKE = 0.35, 0.6  # least distance of hair from skin, or it is a forehead; largest of hair from hair
 
@@ -57,8 +60,8 @@ def recolour(avatar: jax.Array, photo: jax.Array) -> jax.Array:
       photo: float32 [H, H, 3] in [-1, 1], framed like it, any H.
 
     Returns:
-      float32 [S, S, 3] in [-1, 1]. Pixels change as far as they have the colour of the avatar's cheeks, or of the hair
-      above its forehead; lines, eyes and mouth stay.
+      float32 [S, S, 3] in [-1, 1]. Pixels change as far as they and their surroundings have the colour of the avatar's
+      cheeks, or of the hair above its forehead; lines, eyes and mouth stay.
     """
     small, photo = (resize(image[None], SIZE)[0] for image in (avatar, photo))
     (skin, has_skin), (hair, has_hair) = (colour_in(small, place) for place in (CHEEKS, HAIR))
@@ -119,7 +122,9 @@ def _mean(weights: jax.Array, values: jax.Array) -> jax.Array:
 
 def _moved(avatar: jax.Array, colour: jax.Array, change: jax.Array) -> jax.Array:
     distance = jnp.sum(jnp.square(avatar - colour), axis=-1, keepdims=True)
-    return jnp.clip(avatar + change * jnp.exp(-distance / (2 * REACH**2)), -1, 1)
+    near = jnp.exp(-distance / (2 * REACH**2))
+    around = resize(resize(near[None], AROUND), len(avatar))[0]
+    return jnp.clip(avatar + change * near * jnp.minimum(around / AROUND_SHARE, 1), -1, 1)
 
 
 def _distance(colour: jax.Array, other: jax.Array) -> jax.Array:
