@@ -21,6 +21,7 @@ import skimage.data
 from PIL import Image
 
 from bitmoji_jax import cli
+from bitmoji_jax.inference.picture import transparent
 from bitmoji_jax.inference.translator import Portrait, Translator
 from bitmoji_jax.web import app as web_app
 from bitmoji_jax.web import server, upload
@@ -158,8 +159,13 @@ def test_the_api_and_the_form_return_what_the_translator_makes_of_a_photo(port: 
     assert status == 200
     sources = [image.attributes["src"] for image in output.all("img")]
     assert sources == [f"data:image/png;base64,{face[name]}" for name in ("crop", "avatar")]
-    (link,) = output.all("a")
-    assert (link.attributes["href"], link.attributes["download"]) == (sources[1], "avatar.png")
+    cut_out = transparent(portrait.avatar)
+    downloads = {link.attributes["download"]: link.attributes["href"] for link in output.all("a")}
+    assert downloads.keys() == {"avatar.png", "avatar-transparent.png"}
+    assert downloads["avatar.png"] == sources[1]
+    np.testing.assert_array_equal(decoded(downloads["avatar-transparent.png"].partition(",")[2]), cut_out)
+    (face,) = post(port, PHOTO, "?transparent=1")[1]["faces"]
+    np.testing.assert_array_equal(decoded(face["avatar"]), cut_out)
     assert "clear (99% sure)" in output.text
 
 
@@ -171,7 +177,7 @@ def test_all_faces_are_an_option_and_each_is_named(port: int) -> None:
     status, output = submit(port, ("photo", two), ("all_faces", b"on"))
     assert status == 200
     assert [img.attributes["alt"] for img in output.all("img")][1::2] == ["The avatar 1 of 2", "The avatar 2 of 2"]
-    assert [a.attributes["download"] for a in output.all("a")] == ["avatar-1.png", "avatar-2.png"]
+    assert [a.attributes["download"] for a in output.all("a")][::2] == ["avatar-1.png", "avatar-2.png"]
 
 
 def test_a_picture_without_a_face_is_an_error_unless_forced(port: int) -> None:

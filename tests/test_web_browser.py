@@ -10,10 +10,12 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from bitmoji_jax.inference.picture import transparent
 from bitmoji_jax.web.app import make_app
 from bitmoji_jax.web.errors import MAX_BYTES
 from bitmoji_jax.web.queue import RequestQueue
 from bitmoji_jax.web.server import warm_up
+from tests.test_picture import avatar
 from tests.web_server import PausedTranslator, make_guided_translator, make_translator, running, until
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -102,6 +104,33 @@ def test_a_photo_goes_in_and_an_avatar_comes_out(visit: Visit, files: Path, tmp_
     download.value.save_as(tmp_path / "avatar.png")
     with Image.open(tmp_path / "avatar.png") as image:
         assert (image.format, image.size) == ("PNG", (32, 32))
+
+
+def test_a_transparent_avatar_is_that_of_python(visit: Visit, files: Path, tmp_path: Path) -> None:
+    large = np.asarray(Image.fromarray(avatar()).resize((256, 256), Image.Resampling.BICUBIC))
+    opaque = np.dstack([large, np.full((256, 256), 255)])
+    found = visit.page.evaluate(
+        """async (levels) => {
+            const { removeBackground } = await import("./cut_out.js");
+            const data = Uint8ClampedArray.from(levels);
+            removeBackground({ data, width: 256, height: 256 });
+            return [...data];
+        }""",
+        opaque.ravel().tolist(),
+    )
+    np.testing.assert_array_equal(np.reshape(found, opaque.shape), transparent(large))
+
+    visit.choose(files / "photo.jpg")
+    pictures = []
+    for text in ("Download the avatar", "With a transparent background"):
+        with visit.page.expect_download() as download:
+            visit.page.click(f"text={text}")
+        download.value.save_as(tmp_path / "picture.png")
+        with Image.open(tmp_path / "picture.png") as image:
+            pictures.append(np.asarray(image.convert("RGBA")))
+    assert download.value.suggested_filename == "avatar-transparent.png"
+    # A canvas keeps colours multiplied by alpha.
+    assert np.abs(pictures[1].astype(int) - transparent(pictures[0][..., :3])).max() <= 1
 
 
 def test_a_file_that_gets_no_avatar_gets_a_reason(visit: Visit, files: Path) -> None:

@@ -29,7 +29,7 @@ if __name__ == "__main__":
         picture.save(folder / f"examples/{name}.jpg", quality=88, optimize=True)
     for size in _ICON_SIZES:
         side = round(_ICON_SHARE * size)
-        avatar = transparent(Image.fromarray(render_avatar(jobs[int(next(iter(EXAMPLES)))].spec, side)))
+        avatar = Image.fromarray(transparent(render_avatar(jobs[int(next(iter(EXAMPLES)))].spec, side)))
         icon = Image.new("RGB", (size, size), _ICON_COLOUR)
         icon.paste(avatar, ((size - side) // 2, size - side), avatar)
         icon.quantize(128).save(folder / f"browser/icon-{size}.png", optimize=True)

@@ -15,27 +15,28 @@ _PAIRS_ACROSS = 3
 _GAP = 8
 
 
-def transparent(avatar: Image.Image) -> Image.Image:
-    """Removes the white around an avatar: RGBA, of the same size.
+def transparent(avatar: np.ndarray) -> np.ndarray:
+    """Removes the white around an avatar: uint8 [S, S, 3] -> uint8 [S, S, 4], with an alpha channel.
 
     What is white inside, eyes and teeth, stays. Pixels at the edge are mixtures with white: they become partly
-    transparent, and their colour is what was mixed, so that no pale seam shows on a dark page.
+    transparent, and their colour is what was mixed, so that no pale seam shows on a dark page. What nearly white
+    surroundings lack of white stays as a faint shade. On white the avatar is what it was, within a grey level.
     """
-    rgb = np.asarray(avatar.convert("RGB"), np.float32)
+    rgb = avatar.astype(np.float32)
     background = white_background(rgb, _WHITE)
     lightness = rgb.min(axis=-1)
-    width = max(1, avatar.width // _SIZE_PER_EDGE)
+    width = max(1, len(avatar) // _SIZE_PER_EDGE)
     edge = ndimage.binary_dilation(background) & ~background
     for _ in range(width - 1):  # a wider edge goes on where it still darkens: not beyond a thin outline
         outer = ndimage.maximum_filter(np.where(edge | background, lightness, 0), 3)
         edge |= ~background & (lightness < outer)
     # As if the edge were a mixture of white and the darkest of its colour nearby, which leaves outlines whole.
     inside = ndimage.minimum_filter(np.where(background, 255, lightness), 2 * width + 1)
-    alpha = np.where(background, 0.0, 1.0)
-    alpha[edge] = np.clip((255 - lightness[edge]) / np.maximum(255 - inside[edge], 1), 0, 1)
-    partly = np.maximum(alpha, 1e-3)[..., None]
-    colour = np.clip((rgb - 255 * (1 - partly)) / partly, 0, 255)
-    return Image.fromarray(np.rint(np.dstack([colour, 255 * alpha])).astype(np.uint8), "RGBA")
+    alpha = np.where(background, 255 - lightness, 255)
+    # Rounded up: a lower one would ask for colours darker than black.
+    alpha[edge] = np.ceil(255 * (255 - lightness[edge]) / (255 - inside[edge]))
+    colour = 255 - (255 - rgb) * 255 / np.maximum(alpha, 1)[..., None]
+    return np.rint(np.dstack([colour, alpha])).astype(np.uint8)
 
 
 def before_after(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Image.Image:

@@ -254,8 +254,8 @@ class _Writer:
         return left
 
     def write(self, target: Path, portrait: Portrait) -> Path:
-        avatar = Image.fromarray(portrait.avatar)
-        path = self._save(transparent(avatar) if self._options.transparent else avatar, target)
+        avatar = transparent(portrait.avatar) if self._options.transparent else portrait.avatar
+        path = self._save(Image.fromarray(avatar), target)
         self.written.append(path)
         if self._options.grid:
             self._sheet.append(portrait)

@@ -17,6 +17,7 @@ from bitmoji_jax.command import explain, tracebacks_wanted
 from bitmoji_jax.data.images import UnusableImageError, load_photo
 from bitmoji_jax.faces.align import FaceError
 from bitmoji_jax.inference.look import Look, colour_text
+from bitmoji_jax.inference.picture import transparent
 from bitmoji_jax.inference.translator import Portrait, Translator
 from bitmoji_jax.web.errors import FAILED, MAX_PIXELS, RequestError, bad_request, unusable_photo
 from bitmoji_jax.web.openapi import describe_api
@@ -48,6 +49,7 @@ _FILES = {
     "page.css": ("page.css", "text/css; charset=utf-8"),
     "page.js": ("page.js", _SCRIPT),
     "words.js": ("words.js", _SCRIPT),
+    "cut_out.js": ("cut_out.js", _SCRIPT),
     "backend.js": ("server_backend.js", _SCRIPT),
     **{f"examples/{name}.jpg": (f"examples/{name}.jpg", "image/jpeg") for name in EXAMPLES},
 }
@@ -108,7 +110,7 @@ class _Site:
         return web.Response(text=self._page.render(), content_type="text/html")
 
     async def _answer_form(self, request: web.Request) -> web.Response:
-        text = await self._translate(request, read_form, lambda portraits: self._page.render(portraits=portraits))
+        text = await self._translate(request, read_form, lambda portraits, _: self._page.render(portraits=portraits))
         return web.Response(text=text, content_type="text/html")
 
     async def _answer_api(self, request: web.Request) -> web.Response:
@@ -119,7 +121,7 @@ class _Site:
         self,
         request: web.Request,
         read: Callable[[web.Request], Awaitable[Upload]],
-        render: Callable[[Sequence[Portrait]], str],
+        render: Callable[[Sequence[Portrait], Upload], str],
     ) -> str:
         """Returns the portraits of the request's photo as text: all but the upload happens in the queue's thread."""
         try:
@@ -129,7 +131,7 @@ class _Site:
                     upload = await read(request)
                     if upload.look != Look() and not self._translator.guided:
                         raise bad_request("With the weights of this server gender and colours can't be chosen.")
-                    return await self._queue.run(lambda: render(self._portraits(upload)))
+                    return await self._queue.run(lambda: render(self._portraits(upload), upload))
         except TimeoutError:
             message = "This took too long, and was given up. Try a smaller photo, or later."
             raise RequestError(504, "timed_out", message) from None
@@ -141,10 +143,10 @@ class _Site:
         return self._translator.portraits(photo, all_faces=upload.all_faces, force=upload.force, look=upload.look)
 
 
-def _to_json(portraits: Sequence[Portrait]) -> str:
+def _to_json(portraits: Sequence[Portrait], upload: Upload) -> str:
     faces = [
         {
-            "avatar": png_base64(portrait.avatar),
+            "avatar": png_base64(transparent(portrait.avatar) if upload.transparent else portrait.avatar),
             "crop": png_base64(portrait.crop),
             "confidence": round(portrait.confidence, 4),
             "quality": round(portrait.quality, 4),

@@ -82,7 +82,7 @@ def export_site(weights: Weights, out: Path, runtime: Path, *, pretrained: bool)
         "": render_browser_page(policy=_POLICY, pretrained=pretrained, looks=looks).encode(),
         "manifest.webmanifest": json.dumps(_manifest(), indent=2).encode(),
         "NOTICE.txt": (_NOTICE + _FACES_NOTICE.read_text(encoding="utf-8")).encode(),
-        **{name: read_file(name) for name in ("page.css", "page.js", "words.js")},
+        **{name: read_file(name) for name in ("page.css", "page.js", "words.js", "cut_out.js")},
         **{name: read_file(f"browser/{name}") for name in (*_SCRIPTS, *_ICONS)},
         **{f"examples/{name}.jpg": read_file(f"examples/{name}.jpg") for name in EXAMPLES},
     }

@@ -18,6 +18,7 @@ _ERRORS = {
 _OPTIONS = {
     "all_faces": "Return every face, not only the largest.",
     "force": "Also translate faces below the quality limits, and the middle of a photo without a face.",
+    "transparent": "Return avatars without their white background, with an alpha channel.",
 }
 _COLOUR = {"type": "string", "pattern": "^#?[0-9a-fA-F]{6}$"}
 _LOOK = {

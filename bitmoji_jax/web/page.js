@@ -1,6 +1,7 @@
 // What the page does: photos come from the picker, a drop, the clipboard, the camera or an example, go to the back end, and
 // its faces are shown. The back end is a server, or this browser.
 import { failure, follow, translate } from "./backend.js";
+import { cutOut } from "./cut_out.js";
 import { grade, Refusal, words } from "./words.js";
 
 const element = (id) => document.getElementById(id);
@@ -20,7 +21,7 @@ function showStatus(text) {
 }
 
 function show(...nodes) {
-  for (const image of output.querySelectorAll("img[src^='blob:']")) URL.revokeObjectURL(image.src);
+  for (const { src, href } of output.querySelectorAll("[src^='blob:'], [href^='blob:']")) URL.revokeObjectURL(src ?? href);
   output.replaceChildren(...nodes);
 }
 
@@ -46,8 +47,9 @@ function showFaces(faces) {
     const fields = {
       crop: face.crop,
       avatar: face.avatar,
+      cutOut: face.cutOut,
       number: faces.length > 1 ? ` ${i + 1} of ${faces.length}` : "",
-      file: faces.length > 1 ? `avatar-${i + 1}.png` : "avatar.png",
+      file: faces.length > 1 ? `avatar-${i + 1}` : "avatar",
       confidence: grade(face.confidence, words.confidence),
       sure: `${Math.round(100 * Math.min(face.confidence, 0.99))}%`,
       quality: grade(face.quality, words.quality),
@@ -88,6 +90,7 @@ async function make(source, name) {
   reveal();
   try {
     const faces = await translate(source, options, controller.signal, showStatus);
+    for (const face of faces) face.cutOut = await cutOut(face.avatar);
     if (!controller.signal.aborted) showFaces(faces);
   } catch (error) {
     if (controller.signal.aborted) {

@@ -12,6 +12,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from bitmoji_jax.inference.picture import transparent
 from bitmoji_jax.web.errors import sentence
 from bitmoji_jax.web.words import grade, page_words
 
@@ -58,13 +59,13 @@ def _template(**variables: Any) -> jinja2.Template:
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"png_base64": png_base64, "sentence": sentence, "grade": grade}
+    environment.filters |= {"png_base64": png_base64, "transparent": transparent, "sentence": sentence, "grade": grade}
     defaults: dict[str, Any] = {"words": page_words(), "examples": EXAMPLES, "portraits": [], "error": None}
     return environment.get_template("page.html", globals=defaults | variables)
 
 
 def png_base64(image: np.ndarray) -> str:
-    """Encodes uint8 [H, W, 3] as a PNG file in base64."""
+    """Encodes uint8 [H, W, 3], or [H, W, 4] with alpha, as a PNG file in base64."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG")
     return base64.b64encode(buffer.getvalue()).decode()

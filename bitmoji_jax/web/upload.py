@@ -16,17 +16,20 @@ _SECONDS = 30.0  # for a body to arrive
 _CHUNK = 1 << 18
 _FIELDS = 8  # more than the page's form has
 _FIELD_BYTES = 100
+_OPTIONS = ("all_faces", "force", "transparent")
 _LOOK = ("gender", "skin", "hair")
 
 
 @dataclasses.dataclass(frozen=True)
 class Upload:
-    """A photo, and the options of `Translator.portraits` that came with it."""
+    """A photo, and the options that came with it: those of `Translator.portraits`, and of what is returned."""
 
     photo: bytes
+    look: Look
     all_faces: bool
     force: bool
-    look: Look
+    transparent: bool
+    """Whether avatars come without their background."""
 
 
 async def read_body(request: web.Request) -> Upload:
@@ -35,17 +38,18 @@ async def read_body(request: web.Request) -> Upload:
     Raises:
       RequestError: it is empty, too large or too slow, or an option has another form.
     """
-    options = {name: request.query.get(name, "0") for name in ("all_faces", "force")}
-    if not set(options.values()) <= {"0", "1"}:
-        raise bad_request("The options all_faces and force are 0 or 1.")
-    all_faces, force = (value == "1" for value in options.values())
+    values = {name: request.query.get(name, "0") for name in _OPTIONS}
+    if not set(values.values()) <= {"0", "1"}:
+        raise bad_request("The options all_faces, force and transparent are 0 or 1.")
+    options = {name: value == "1" for name, value in values.items()}
     look = _look(request.query)
     if request.content_type == "multipart/form-data":
         upload = await read_form(request)
-        return Upload(upload.photo, upload.all_faces or all_faces, upload.force or force, look.but(upload.look))
+        options = {name: on or getattr(upload, name) for name, on in options.items()}
+        return Upload(upload.photo, look.but(upload.look), **options)
     async with _limits(request):
         photo = await _read_all(request.content)
-    return _upload(photo, all_faces=all_faces, force=force, look=look)
+    return _upload(photo, look, options)
 
 
 async def read_form(request: web.Request) -> Upload:
@@ -67,15 +71,15 @@ async def read_form(request: web.Request) -> Upload:
         if name not in EXAMPLES:
             raise bad_request("There is no such example.")
         photo = read_file(f"examples/{name}.jpg")
-    all_faces, force = (fields.get(name, b"0") != b"0" for name in ("all_faces", "force"))
+    options = {name: fields.get(name, b"0") != b"0" for name in _OPTIONS}
     look = _look({name: fields.get(name, b"").decode(errors="replace") for name in _LOOK})
-    return _upload(photo, all_faces=all_faces, force=force, look=look)
+    return _upload(photo, look, options)
 
 
-def _upload(photo: bytes, *, all_faces: bool, force: bool, look: Look) -> Upload:
+def _upload(photo: bytes, look: Look, options: Mapping[str, bool]) -> Upload:
     if not photo:
         raise bad_request(NO_PHOTO)
-    return Upload(photo, all_faces, force, look)
+    return Upload(photo, look, **options)
 
 
 def _look(values: Mapping[str, str]) -> Look:
