@@ -49,6 +49,6 @@ def test_the_default_draws_avatars_of_256_px(photos: np.ndarray) -> None:
     translator = Translator.pretrained()
     assert translator.size == 256
     assert translator.directions == {"x2y", "y2x"}
-    avatars = translator(photos)
-    assert avatars.shape == (16, 256, 256, 3)
-    assert translator.y2x(avatars).shape == (16, 64, 64, 3)
+    avatars = translator(photos[:2])
+    assert avatars.shape == (2, 256, 256, 3)
+    assert translator.y2x(avatars).shape == (2, 64, 64, 3)
