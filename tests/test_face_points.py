@@ -11,6 +11,7 @@ from bitmoji_jax.data.pipeline import open_dataset
 from bitmoji_jax.data.synthetic.avatar import avatar_landmarks, render_avatar
 from bitmoji_jax.data.synthetic.spec import sample_spec
 from bitmoji_jax.faces.align import align
+from bitmoji_jax.models import reshape_face
 from bitmoji_jax.models.face_points import MIRRORED, POINTS, Transport, measure
 from bitmoji_jax.ops.image import to_float
 from bitmoji_jax.training import transport
@@ -21,11 +22,11 @@ from tests.tiny_images import COUNTS, tiny_image
 def normal_points(count: int, seed: int, spread: float) -> np.ndarray:
     rng = np.random.default_rng(seed)
     mixing = rng.normal(0, spread, (2 * POINTS, 2 * POINTS))
-    return 0.5 + (rng.normal(size=(count, 2 * POINTS)) @ mixing).reshape(count, POINTS, 2)
+    return (rng.normal(size=(count, 2 * POINTS)) @ mixing).reshape(count, POINTS, 2)
 
 
 def mirrored(points: np.ndarray) -> np.ndarray:
-    return (points * (-1, 1) + (1, 0))[:, MIRRORED]
+    return (points * (-1, 1))[:, MIRRORED]
 
 
 def with_mirrored(points: np.ndarray) -> np.ndarray:
@@ -74,7 +75,7 @@ def test_points_are_found_in_a_photo_in_an_avatar_and_mirrored_in_a_mirrored_one
         points = np.asarray(found(image))
         assert points.shape == (POINTS, 2)
         of_mirrored = np.asarray(found(image[:, ::-1]))[None]
-        np.testing.assert_allclose(mirrored(of_mirrored)[0], points, atol=0.03)
+        np.testing.assert_allclose(mirrored(of_mirrored)[0] + (1, 0), points, atol=0.03)
         if known is not None:
             assert np.linalg.norm(points[:5] - known, axis=1).mean() < 0.03
         left, right, nose, *mouth, upper, lower, chin, jaw, other_jaw, brow, other_brow = points
@@ -89,13 +90,52 @@ def test_a_transport_is_fitted_to_the_training_images(
     tiny_config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def brightness(images: jax.Array) -> jax.Array:
-        return jnp.broadcast_to(images.mean(axis=(1, 2))[:, None, :2], (len(images), POINTS, 2))
+        far = jnp.zeros((len(images), POINTS, 2)).at[:, 2, 1].set(images[..., 1].mean(axis=(1, 2)))
+        return far + 0.25
 
     monkeypatch.setattr(transport, "measure", brightness)
     monkeypatch.setattr(transport, "_BATCH", 5)  # 12 photos and 9 avatars
     fitted = fit_transport(open_dataset(tiny_config.data))["params"]
     for split, mean in (("trainA", fitted["source"]), ("trainB", fitted["target"])):
-        colours = np.stack([tiny_image(split, i) for i in range(COUNTS[split])]).mean(axis=(0, 1, 2))[:2] / 127.5 - 1
-        x, y = np.asarray(mean).reshape(POINTS, 2).mean(axis=0)
-        assert x == pytest.approx(0.5, abs=1e-4)  # with the mirror image
-        assert y == pytest.approx(colours[1], abs=0.02)  # JPEG
+        green = np.stack([tiny_image(split, i)[..., 1] for i in range(COUNTS[split])]).mean() / 127.5 - 1
+        expected = np.zeros((POINTS, 2))  # counted from the eyes
+        expected[2, 1] = green
+        np.testing.assert_allclose(mean.reshape(POINTS, 2), expected, atol=0.02)  # JPEG
+
+
+def test_an_avatar_s_points_come_to_where_the_photo_wants_them_and_its_eyes_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    size = 64
+    usual = np.array(
+        [[-1, 0], [1, 0], [0, 1], [-1, 2], [1, 2], [0, 1.8], [0, 2.2], [0, 3.2], [-1.6, 2], [1.6, 2], [-1, -1], [1, -1]]
+    )
+    usual = usual * 0.13
+    points = {"photo": usual.copy(), "avatar": usual + np.array([0.47, 0.4])}
+    points["photo"][2] += (0.04, -0.03)  # the tip of the nose; all others are usual
+    points["photo"][7] += (0, 0.5)  # an error of measurement
+    monkeypatch.setattr(
+        reshape_face, "measure", lambda *_: jnp.asarray(np.stack([points["photo"], points["avatar"]]), jnp.float32)
+    )
+    params = {"matrix": np.eye(2 * POINTS), "source": np.zeros(2 * POINTS), "target": usual.ravel()}
+    # T adds the usual points to what is not usual of the photo.
+    params["source"] = usual.ravel()
+    centres = (np.arange(size) + 0.5) / size
+    x, y = np.meshgrid(centres, centres)
+    nose, eye = (points["avatar"][i] for i in (2, 0))
+    avatar = np.stack(
+        [np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * 0.03**2)) for px, py in (nose, eye, nose)], axis=-1
+    ).astype(np.float32)
+    moved = np.asarray(
+        reshape_face.reshape_faces(avatar[None], avatar[None], {"params": jax.tree.map(np.float32, params)})[0]
+    )
+
+    def place(channel: np.ndarray) -> np.ndarray:
+        return np.array([(channel * x).sum(), (channel * y).sum()]) / channel.sum()
+
+    np.testing.assert_allclose(place(moved[..., 0]) - nose, (0.04, -0.03), atol=0.012)
+    np.testing.assert_allclose(place(moved[..., 1]), eye, atol=0.012)
+    # Nothing to move, nothing moved.
+    points["photo"] = usual
+    same = reshape_face.reshape_faces(avatar[None], avatar[None], {"params": jax.tree.map(np.float32, params)})[0]
+    np.testing.assert_allclose(same, avatar, atol=1e-4)

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from bitmoji_jax.config import ExperimentConfig, GeneratorConfig, RefinerConfig
 from bitmoji_jax.inference.onnx_graph import Graph, Params
-from bitmoji_jax.inference.onnx_points import add_move_points
+from bitmoji_jax.inference.onnx_points import add_reshape
 from bitmoji_jax.inference.onnx_recolour import add_recolour, add_repaint
 from bitmoji_jax.inference.weights import Weights, export_metadata
 from bitmoji_jax.models.networks import avatar_size, is_guided
@@ -113,7 +113,7 @@ def _photo_to_avatar(
     if "r" in networks or ("s" in networks and not is_guided(config)):
         x = add_recolour(graph, x, photos, refiner.output_size, size)
     if "t" in networks:
-        x = add_move_points(graph, x, photos, avatar_size(config, networks), size, networks["t"])
+        x = add_reshape(graph, x, photos, avatar_size(config, networks), size, networks["t"])
     return x
 
 

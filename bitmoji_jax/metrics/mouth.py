@@ -16,7 +16,7 @@ _LEAST_SIZE = 128  # pixels; in smaller images teeth are blurred with the lines 
 
 
 def lips_apart(points: np.ndarray) -> np.ndarray:
-    """Tells open mouths of photos from the points of `models.face_networks.mesh`: float64 [N], 1 open, 0 closed, NaN unsure.
+    """Tells open mouths of photos from the points of the mesh: float64 [N], 1 open, 0 closed, NaN unsure.
 
     The measure is the distance of the inner lips (points 13 and 14) over that of the corners (61 and 291): open above
     0.1, closed below 0.04. Of 100 labelled test photos looked at, most of them near a limit, four were wrong or

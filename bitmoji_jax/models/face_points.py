@@ -37,8 +37,17 @@ def measure(*images: jax.Array) -> jax.Array:
     return jnp.einsum("pm,nmd->npd", SELECTION, found)
 
 
+def from_eyes(points: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Counts points [N, POINTS, 2] from the middle of the eyes; returns that [N, 1, 2] too.
+
+    Where a face lies in its picture is a matter of framing, which is not the same for photos and avatars.
+    """
+    eyes = points[:, :2].mean(axis=1, keepdims=True)
+    return points - eyes, eyes
+
+
 class Transport(nn.Module):
-    """matrix (points - source) + target: points of photos [N, POINTS, 2] -> those of their avatars.
+    """matrix (points - source) + target: points of photos [N, POINTS, 2], from the eyes, -> those of their avatars.
 
     Its parameters are not trained but fitted, see training/transport.py; at first it changes nothing.
     """

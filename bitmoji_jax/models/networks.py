@@ -15,11 +15,11 @@ import jax.numpy as jnp
 
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.models.discriminator import Discriminator
-from bitmoji_jax.models.face_points import POINTS, Transport, measure
+from bitmoji_jax.models.face_points import POINTS, Transport
 from bitmoji_jax.models.generator import Generator
 from bitmoji_jax.models.reader import Reader
 from bitmoji_jax.models.recolour import recolour, repaint
-from bitmoji_jax.models.reshape_face import move_points
+from bitmoji_jax.models.reshape_face import reshape_faces
 from bitmoji_jax.models.student import Student
 from bitmoji_jax.models.unet import UNet
 from bitmoji_jax.ops.image import resize
@@ -139,18 +139,8 @@ def photo_to_avatar(
     if "r" in networks or ("s" in networks and not is_guided(config)):
         avatars = jax.vmap(recolour)(avatars, photos)
     if "t" in networks:
-        avatars = _with_points_of(photos, avatars, networks["t"])
+        avatars = reshape_faces(avatars, photos, networks["t"])
     return avatars
-
-
-def _with_points_of(photos: jax.Array, avatars: jax.Array, transport: Params) -> jax.Array:
-    """Moves the points of the avatars' faces to where they should be for the photos."""
-    # In one pass, which takes half as long as two.
-    count = photos.shape[0]
-    points = measure(photos, avatars)
-    of_photos, of_avatars = points[:count], points[count:]
-    usual = transport["params"]["target"].reshape(POINTS, 2)
-    return jax.vmap(move_points, (0, 0, 0, None))(avatars, of_avatars, Transport().apply(transport, of_photos), usual)
 
 
 def avatar_to_photo(config: ExperimentConfig, networks: Mapping[str, Params], avatars: jax.Array) -> jax.Array:

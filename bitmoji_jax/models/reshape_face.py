@@ -1,11 +1,15 @@
-"""The last step of a guided student: the points of the avatar's face are moved to where the guide has them.
+"""The last step from photo to avatar: the points of the avatar's face are moved to where they should be for the photo.
 
-A network that learns from unpaired images draws nearly everybody the usual face. Told where points should be, it learns
-to follow slowly; moving them by what is left binds at once, and a small smooth change leaves lines as they are.
+A network that learns from unpaired images draws nearly everybody the usual face. A small smooth change of the drawing
+gives it the points of another, and leaves lines as they are.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from bitmoji_jax.models.face_points import POINTS, Transport, from_eyes, measure
 
 REACH = 0.12
 """Standard deviation, as a fraction of the side, of the surroundings that a point takes along."""
@@ -15,39 +19,41 @@ STIFFNESS = 0.02
 """Of a fit to all points, as a share: where two that are near should move apart, both give way."""
 
 
-def move_points(avatar: jax.Array, points: jax.Array, wanted: jax.Array, usual: jax.Array) -> jax.Array:
-    """Bends an avatar so that the points of its face come to where they are wanted.
-
-    Each point takes what is around its usual place along, with a weight that falls off as a normal distribution does.
+def reshape_faces(avatars: jax.Array, photos: jax.Array, transport: Any) -> jax.Array:
+    """Moves the points of the avatars' faces to where they should be for the photos; the eyes' middle stays.
 
     Args:
-      avatar: float32 [S, S, 3].
-      points: float32 [P, 2], x and y as fractions, where it has them.
-      wanted: likewise, where it should.
-      usual: likewise, where avatars have them in the mean.
+      avatars: float32 [N, S, S, 3] in [-1, 1].
+      photos: float32 [N, H, H, 3] in [-1, 1], framed like them.
+      transport: the parameters of the network t (models/face_points.py).
 
     Returns:
-      float32 [S, S, 3].
+      float32 [N, S, S, 3] in [-1, 1].
+    """
+    count = photos.shape[0]
+    points = measure(photos, avatars)  # in one pass, which takes half as long as two
+    of_photos, of_avatars = points[:count], points[count:]
+    (of_photos, _), (of_avatars, eyes) = from_eyes(of_photos), from_eyes(of_avatars)
+    usual = transport["params"]["target"].reshape(POINTS, 2)
+    left = jnp.clip(Transport().apply(transport, of_photos) - of_avatars, -LARGEST, LARGEST)
+    return jax.vmap(move)(avatars, mixing(usual) @ left, eyes + usual)
+
+
+def move(avatar: jax.Array, shifts: jax.Array, places: jax.Array) -> jax.Array:
+    """Shifts what is around places of an avatar [S, S, 3], float32 [P, 2] both, x and y as fractions of the side.
+
+    The shifts of all places are added, each with a weight that falls off as a normal distribution does.
     """
     size = avatar.shape[0]
-    shifts = mixing(usual) @ jnp.clip(wanted - points, -LARGEST, LARGEST)
-    across, down = near(usual, size)
+    centres = (jnp.arange(size) + 0.5) / size
+    across, down = jnp.moveaxis(jnp.exp(-jnp.square((centres - places[..., None]) / REACH) / 2), 1, 0)  # [P, S]
     field = jnp.einsum("pd,py,px->dyx", shifts, down, across)
-    columns, rows = (
-        jnp.arange(size).reshape(shape) - size * shift for shape, shift in zip(((1, -1), (-1, 1)), field, strict=True)
-    )
+    pixels = jnp.arange(size)
+    columns, rows = pixels[None, :] - size * field[0], pixels[:, None] - size * field[1]
     return jax.vmap(lambda c: jax.scipy.ndimage.map_coordinates(c, [rows, columns], 1, mode="nearest"), 2, 2)(avatar)
 
 
-def near(usual: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-    """Returns how much of the shift of points [P, 2] columns and rows take along, float32 [P, S] each."""
-    centres = (jnp.arange(size) + 0.5) / size
-    across, down = jnp.moveaxis(jnp.exp(-jnp.square((centres - usual[..., None]) / REACH) / 2), 1, 0)
-    return across, down
-
-
-def mixing(usual: jax.Array) -> jax.Array:
-    """Returns the matrix [P, P] from wanted shifts of points to those whose sum, with their reach, shifts them so."""
-    squared = jnp.sum(jnp.square(usual[:, None] - usual), axis=-1)
-    nearness = jnp.exp(-squared / (2 * REACH**2))
-    return jnp.linalg.inv(nearness + STIFFNESS * jnp.eye(len(usual)))
+def mixing(places: jax.Array) -> jax.Array:
+    """Returns the matrix [P, P] from wanted shifts of places [P, 2] to those that `move` should be given."""
+    squared = jnp.sum(jnp.square(places[:, None] - places), axis=-1)
+    return jnp.linalg.inv(jnp.exp(-squared / (2 * REACH**2)) + STIFFNESS * jnp.eye(len(places)))

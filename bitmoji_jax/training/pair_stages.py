@@ -37,6 +37,7 @@ from bitmoji_jax.models.networks import (
     is_guided,
     make_network,
     photo_to_avatar,
+    read_guide,
     refine,
     student_of,
 )
@@ -136,9 +137,11 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
     def of_photo(frozen: Networks, x: _Row, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         placement = place(key)
         photo = placement.apply(to_float(x.image))[None]
-        # G has no guide, and the student of the round before is told what its own reader may mistake.
-        told = _gender(x.gender, jnp.nan)[None] if source == "s" else None
-        target = resize(photo_to_avatar(config, frozen, photo, told), config.refiner.output_size)[0]
+        guides = None
+        if source == "s" and is_guided(config):  # the student of the round before is told the label
+            guides = read_guide(config, frozen, photo)
+            guides = guides.at[:, 0].set(_gender(x.gender, guides[0, 0]))
+        target = resize(photo_to_avatar(config, frozen, photo, guides), config.refiner.output_size)[0]
         seen, landmarks = resize(photo, config.data.image_size)[0], placement.apply_to_landmarks(x.landmarks)
         return seen, landmarks, jnp.clip(target, -1, 1), x.gender
 
@@ -302,7 +305,7 @@ def _guide(target: jax.Array, gender: jax.Array, key: jax.Array) -> jax.Array:
     return jnp.concatenate([told[None], *colours])
 
 
-def _gender(gender: jax.Array, unknown: float) -> jax.Array:
+def _gender(gender: jax.Array, unknown: jax.Array | float) -> jax.Array:
     """A gender as a guide says it, float32 []; `unknown` where there is no label."""
     female = jnp.where(gender == GENDERS.index("female"), 1.0, -1.0)
     return jnp.where(gender == GENDERS.index("unknown"), unknown, female)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from bitmoji_jax.data.pipeline import Dataset
-from bitmoji_jax.models.face_points import MIRRORED, POINTS, measure
+from bitmoji_jax.models.face_points import MIRRORED, POINTS, from_eyes, measure
 from bitmoji_jax.models.networks import Params
 from bitmoji_jax.ops.image import to_float
 
@@ -37,7 +37,7 @@ def optimal_transport(photos: np.ndarray, avatars: np.ndarray) -> dict[str, np.n
 
 def fit_transport(dataset: Dataset) -> Params:
     """Measures the points of up to 1,024 training photos and as many avatars, and fits the network t to them."""
-    compiled = jax.jit(lambda images: measure(to_float(images)))
+    compiled = jax.jit(lambda images: from_eyes(measure(to_float(images)))[0])
     photos, avatars = (_measure_split(dataset, split, compiled) for split in ("trainA", "trainB"))
     return {"params": optimal_transport(photos, avatars)}
 
@@ -54,7 +54,7 @@ def _measure_split(dataset: Dataset, split: str, compiled: Callable[[np.ndarray]
 
 
 def _moments(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    mirrored = (points * (-1, 1) + (1, 0))[:, MIRRORED]
+    mirrored = (points * (-1, 1))[:, MIRRORED]
     both = np.concatenate([points, mirrored]).reshape(-1, 2 * POINTS).astype(np.float64)
     return both.mean(axis=0), np.cov(both.T)
 
