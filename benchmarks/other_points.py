@@ -1,0 +1,117 @@
+"""Whether avatars follow the points that they are given: one face drawn with the points of other people's.
+
+    python -m benchmarks.other_points --data DIR [--run RUN | --weights FILE] --out grid.png
+
+draws the avatars of test photos, and each once more with the points of the next photo's face (models/face_points.py).
+It prints how much of the wanted change of nose and mouth corners, counted from the eyes, is found in the avatars by the
+judges of `evaluate`, which are another network than the one that measures points for drawing: 1 is all of it, 0 an
+avatar that ignores them. In the grid each row is a person, the first column the photo, the second its avatar, and the
+others the same avatar with the points of the photos above them.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from PIL import Image
+
+from bitmoji_jax.config import DataConfig
+from bitmoji_jax.console import make_console
+from bitmoji_jax.data.pipeline import open_dataset
+from bitmoji_jax.errors import InputError
+from bitmoji_jax.evaluation.judges import load_judges
+from bitmoji_jax.inference.weights import Weights, load_weights, pretrained_weights, run_weights
+from bitmoji_jax.models.face_points import Transport, from_eyes, measure
+from bitmoji_jax.models.networks import photo_to_avatar
+from bitmoji_jax.models.reshape_face import reshape_faces
+from bitmoji_jax.ops.batching import resized
+from bitmoji_jax.ops.image import to_float, to_uint8
+
+_SIZE = 128  # pixels a side of each image of the grid
+_JUDGED = ("nose", "left mouth corner", "right mouth corner")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to draw."""
+
+    data: str
+    """Folder of a prepared dataset, with test images."""
+    out: Path
+    """File for the grid."""
+    run: Path | None = None
+    """A run; by default the pretrained weights."""
+    weights: Path | None = None
+    """A file of weights, in place of a run."""
+    count: int = 200
+    """Test photos."""
+    rows: int = 6
+    """People in the grid, and others whose points they are given."""
+    seed: int = 0
+    """Of the choice of photos."""
+
+
+def main(options: Options) -> None:
+    """Draws, measures, prints and writes the grid."""
+    dataset, weights = open_dataset(DataConfig(dir=options.data)), _chosen_weights(options)
+    if "t" not in weights.networks:
+        raise InputError("these weights move no points: they have no network t")
+    chosen = np.random.default_rng(options.seed).permutation(dataset.sizes().get("testA", 0))[: options.count]
+    if len(chosen) < max(2, options.rows):
+        raise InputError(f"too few test photos: {len(chosen)}")
+    photos = np.stack([dataset.read("testA", int(i))["image"] for i in chosen])
+
+    draw, wanted = _drawing(weights), _wanted(weights)
+    following = np.roll(photos, -1, axis=0)
+    pairs = [draw(photo, np.stack([photo, other])) for photo, other in zip(photos, following, strict=True)]
+    avatars = np.asarray(pairs).swapaxes(0, 1)  # with their own points, and with others'
+    judges = load_judges(dataset, make_console(stderr=True))
+    own, other = (from_eyes(jnp.asarray(judges.landmarks("y", images)))[0] for images in avatars)
+    should = np.concatenate([wanted(photo[None]) for photo in photos])
+    found, change = (np.asarray(a)[:, 2:5] for a in (other - own, np.roll(should, -1, axis=0) - should))
+    followed = (found * change).sum(axis=0), (change**2).sum(axis=0)
+    print(f"share of the wanted change in {len(photos)} avatars: {followed[0].sum() / followed[1].sum():.2f}")
+    for name, (x, y) in zip(_JUDGED, followed[0] / followed[1], strict=True):
+        print(f"{name}: {x:.2f} across, {y:.2f} down")
+
+    shown, blank = photos[: options.rows], np.full_like(photos[0], 255)
+    rows = [[blank, blank, *shown]]
+    rows += [[photo, avatars[0, i], *np.asarray(draw(photo, shown))] for i, photo in enumerate(shown)]
+    grid = [np.concatenate([resized(image[None], _SIZE)[0] for image in row], axis=1) for row in rows]
+    Image.fromarray(np.concatenate(grid)).save(options.out)
+    print(f"grid: {options.out}")
+
+
+def _chosen_weights(options: Options) -> Weights:
+    if options.run is not None and options.weights is not None:
+        raise InputError("name a run or a file of weights, not both")
+    if options.run is not None:
+        return run_weights(options.run)[0]
+    return pretrained_weights() if options.weights is None else load_weights(options.weights)
+
+
+def _drawing(weights: Weights) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
+    """Returns draw(photo [H, H, 3], others [K, H, H, 3]): its avatar with the points of each other, all uint8."""
+    config, transport = weights.config, weights.networks["t"]
+    networks = {name: params for name, params in weights.networks.items() if name not in ("f", "t")}
+
+    @jax.jit
+    def draw(photo: jax.Array, others: jax.Array) -> jax.Array:
+        avatar = photo_to_avatar(config, networks, to_float(photo)[None])
+        return to_uint8(reshape_faces(jnp.repeat(avatar, len(others), axis=0), to_float(others), transport))
+
+    return draw
+
+
+def _wanted(weights: Weights) -> Callable[[np.ndarray], jax.Array]:
+    """Returns the function from photos [N, H, H, 3], uint8, to the points that their avatars should have."""
+    transport = weights.networks["t"]
+    return jax.jit(lambda photos: Transport().apply(transport, from_eyes(measure(to_float(photos)))[0]))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
