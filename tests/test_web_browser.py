@@ -129,12 +129,11 @@ def test_a_transparent_avatar_is_that_of_python(visit: Visit, files: Path, tmp_p
         with Image.open(tmp_path / "picture.png") as image:
             pictures.append(np.asarray(image.convert("RGBA")))
     assert download.value.suggested_filename == "avatar-transparent.png"
+    found, expected = pictures[1], transparent(pictures[0][..., :3])
+    np.testing.assert_array_equal(found[..., 3], expected[..., 3])
     # A canvas keeps colours multiplied by alpha: where that is small, little of a colour is left.
-    found, expected = (
-        cut[..., :3] * (cut[..., 3:] / 255.0) for cut in (pictures[1], transparent(pictures[0][..., :3]))
-    )
-    np.testing.assert_array_equal(pictures[1][..., 3], transparent(pictures[0][..., :3])[..., 3])
-    np.testing.assert_allclose(found, expected, atol=1)
+    shown, wanted = (cut[..., :3] * (cut[..., 3:] / 255.0) for cut in (found, expected))
+    np.testing.assert_allclose(shown, wanted, atol=1)
 
 
 def test_a_file_that_gets_no_avatar_gets_a_reason(visit: Visit, files: Path) -> None:
