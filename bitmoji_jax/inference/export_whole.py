@@ -7,14 +7,13 @@ import io
 import zipfile
 from pathlib import Path
 
-from bitmoji_jax import faces
 from bitmoji_jax.inference.export_onnx import to_onnx
 from bitmoji_jax.inference.onnx_faces import face_network_to_onnx
 from bitmoji_jax.inference.weights import Weights
-from bitmoji_jax.models.face_networks import SIZES
+from bitmoji_jax.models.face_networks import SIZES, WEIGHTS
 
 _RUNNER = Path(__file__).with_name("whole_runner.py")
-_NOTICE = Path(faces.__path__[0], "NOTICE")  # the licence of the face networks asks for it
+_NOTICE = WEIGHTS.with_name("NOTICE_FACES")  # the licence of the face networks asks for it
 
 
 def to_whole(weights: Weights) -> bytes:

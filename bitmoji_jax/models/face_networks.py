@@ -1,7 +1,7 @@
 """The three face networks: detector, mesh of points and segmentation, each a function of its weights and images.
 
-They are Google's (MediaPipe, Apache-2.0, see NOTICE), converted by `tools/convert_mediapipe.py`. They are written out
-block by block, not interpreted from TFLite graphs: that is shorter, and shows what is computed.
+They are Google's (MediaPipe, Apache-2.0, see NOTICE_FACES), converted by `tools/convert_mediapipe.py`. They are written
+out block by block, not interpreted from TFLite graphs: that is shorter, and shows what is computed.
 """
 
 import functools

@@ -64,7 +64,7 @@ _MAPS = 4
 _VIEW = 128
 """Side in pixels of what EfficientNet sees of an avatar: half of the time all of it, reduced to this size, else a
 random window of it, less reduced or not, so that both the whole and its lines are judged, at the cost of one size."""
-_PHOTO_SHARE = 0.35  # of what the student learns from, photos; the others are avatars
+_PHOTO_SHARE = 0.5  # of what the student learns from, photos; the others are avatars
 _RECOLOURED_SHARE = 0.5  # of avatars that a guided student learns from have the colours of a photo
 _UNKNOWN_SHARE = 0.1  # of genders are not told
 _WARM_UP, _DECAY = 400, 0.4  # images at the beginning, and share at the end, in which the step size changes

@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from bitmoji_jax import faces
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.export_onnx import f_to_onnx, to_onnx
 from bitmoji_jax.inference.guard import Guard
 from bitmoji_jax.inference.onnx_faces import face_network_to_onnx
 from bitmoji_jax.inference.weights import Weights
-from bitmoji_jax.models.face_networks import SIZES
+from bitmoji_jax.models.face_networks import SIZES, WEIGHTS
 from bitmoji_jax.models.networks import has_reader
 from bitmoji_jax.web.page import EXAMPLES, read_file, render_browser_page
 
@@ -44,7 +43,7 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "worker-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'"
 )
-_FACES_NOTICE = Path(faces.__path__[0], "NOTICE")  # the licence of the face networks asks for it
+_FACES_NOTICE = WEIGHTS.with_name("NOTICE_FACES")  # the licence of the face networks asks for it
 _NOTICE = f"""This site was written by bitmoji-jax (Apache-2.0).
 
 It contains onnxruntime-web {RUNTIME}, https://onnxruntime.ai, copyright Microsoft Corporation, MIT license.
