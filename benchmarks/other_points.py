@@ -4,9 +4,10 @@
 
 draws the avatars of test photos, and each once more with the points of the next photo's face (models/face_points.py).
 It prints how much of the wanted change of nose and mouth corners, counted from the eyes, is found in the avatars by the
-judges of `evaluate`, which are another network than the one that measures points for drawing: 1 is all of it, 0 an
-avatar that ignores them. In the grid each row is a person, the first column the photo, the second its avatar, and the
-others the same avatar with the points of the photos above them.
+judges of `evaluate`, which are another network than the one that measures points for drawing: 0 is an avatar that
+ignores them. The judges see only a part of such changes; the line about real avatars says how much. In the grid each
+row is a person, the first column the photo, the second its avatar, and the others the same avatar with the points of
+the photos above them.
 """
 
 import dataclasses
@@ -21,9 +22,9 @@ from PIL import Image
 
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.console import make_console
-from bitmoji_jax.data.pipeline import open_dataset
+from bitmoji_jax.data.pipeline import Dataset, open_dataset
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.evaluation.judges import load_judges
+from bitmoji_jax.evaluation.judges import Judges, load_judges
 from bitmoji_jax.inference.weights import Weights, load_weights, pretrained_weights, run_weights
 from bitmoji_jax.models.face_points import Transport, from_eyes, measure
 from bitmoji_jax.models.networks import photo_to_avatar
@@ -75,6 +76,7 @@ def main(options: Options) -> None:
     found, change = (np.asarray(a)[:, 2:5] for a in (other - own, np.roll(should, -1, axis=0) - should))
     followed = (found * change).sum(axis=0), (change**2).sum(axis=0)
     print(f"share of the wanted change in {len(photos)} avatars: {followed[0].sum() / followed[1].sum():.2f}")
+    print(f"what the judges see of the differences that the labels of real avatars have: {_seen(dataset, judges):.2f}")
     for name, (x, y) in zip(_JUDGED, followed[0] / followed[1], strict=True):
         print(f"{name}: {x:.2f} across, {y:.2f} down")
 
@@ -84,6 +86,17 @@ def main(options: Options) -> None:
     grid = [np.concatenate([resized(image[None], _SIZE)[0] for image in row], axis=1) for row in rows]
     Image.fromarray(np.concatenate(grid)).save(options.out)
     print(f"grid: {options.out}")
+
+
+def _seen(dataset: Dataset, judges: Judges) -> float:
+    """Measures the share of the labels' deviations from their mean that the judges find in the real test avatars."""
+    rows = [dataset.read("testB", i) for i in range(dataset.sizes()["testB"])]
+    rows = [row for row in rows if np.isfinite(row["landmarks"]).all()]
+    labels = np.stack([row["landmarks"] for row in rows])
+    found = judges.landmarks("y", np.stack([row["image"] for row in rows]))
+    found, labels = (np.asarray(from_eyes(jnp.asarray(points))[0])[:, 2:5] for points in (found, labels))
+    found, labels = found - found.mean(axis=0), labels - labels.mean(axis=0)
+    return float((found * labels).sum() / (labels**2).sum())
 
 
 def _chosen_weights(options: Options) -> Weights:
