@@ -30,7 +30,7 @@ from bitmoji_jax.models.face_points import Transport, from_eyes, measure
 from bitmoji_jax.models.networks import photo_to_avatar
 from bitmoji_jax.models.reshape_face import reshape_faces
 from bitmoji_jax.ops.batching import resized
-from bitmoji_jax.ops.image import to_float, to_uint8
+from bitmoji_jax.ops.image import resize, to_float, to_uint8
 
 _SIZE = 128  # pixels a side of each image of the grid
 _JUDGED = ("nose", "left mouth corner", "right mouth corner")
@@ -115,7 +115,8 @@ def _drawing(weights: Weights) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
     @jax.jit
     def draw(photo: jax.Array, others: jax.Array) -> jax.Array:
         avatar = photo_to_avatar(config, networks, to_float(photo)[None])
-        return to_uint8(reshape_faces(jnp.repeat(avatar, len(others), axis=0), to_float(others), transport))
+        seen = resize(to_float(others), config.data.image_size)
+        return to_uint8(reshape_faces(jnp.repeat(avatar, len(others), axis=0), seen, transport))
 
     return draw
 

@@ -273,7 +273,7 @@ def test_onnx_has_metadata_and_readable_names() -> None:
     weights = random_weights(GeneratorConfig(features=4, res_blocks=1, skips=True, upsample="nearest"))
     model = onnx.load_from_string(serialize("onnx", weights))
     onnx.checker.check_model(model, full_check=True)
-    assert (model.ir_version, [(entry.domain, entry.version) for entry in model.opset_import]) == (7, [("", 13)])
+    assert (model.ir_version, [(entry.domain, entry.version) for entry in model.opset_import]) == (8, [("", 16)])
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert from_json(metadata["config"]).generator == weights.config.generator
     assert (metadata["images"], metadata["input_size"], metadata["output_size"]) == ("24", "32", "32")

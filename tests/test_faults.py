@@ -149,8 +149,11 @@ def _light() -> Iterator[None]:
     serving = server._serve
 
     async def stopped_soon(*arguments: Any) -> int:
-        asyncio.get_running_loop().call_later(0.02, signal.raise_signal, signal.SIGTERM)
-        return await serving(*arguments)
+        soon = asyncio.get_running_loop().call_later(0.02, signal.raise_signal, signal.SIGTERM)
+        try:
+            return await serving(*arguments)
+        finally:
+            soon.cancel()  # where serving failed at once: the process is that of the tests
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Translator, "from_weights", classmethod(lambda *_: drawn))

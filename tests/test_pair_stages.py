@@ -16,7 +16,14 @@ from bitmoji_jax.config import ExperimentConfig, ReadConfig
 from bitmoji_jax.data.augment import Placement
 from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.models import efficientnet
-from bitmoji_jax.models.networks import apply_generator, avatar_to_photo, draw_roughly, photo_to_avatar, student_of
+from bitmoji_jax.models.networks import (
+    apply_generator,
+    avatar_to_photo,
+    draw_roughly,
+    photo_to_avatar,
+    read_guide,
+    student_of,
+)
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, colour_in
 from bitmoji_jax.ops.image import resize, to_float
 from bitmoji_jax.parallel import make_mesh
@@ -189,6 +196,29 @@ def test_a_guided_student_is_told_the_gender_and_the_colours_of_its_target(
     monkeypatch.setattr(pair_stages, "_UNKNOWN_SHARE", 1.0)
     told.append(pair_stages._guide(targets[0], jnp.array(male), jax.random.key(0))[0])
     assert told == [-1, 0]
+
+
+@pytest.mark.usefixtures("cheap_features")
+def test_a_teacher_with_a_reader_is_told_the_label_and_its_targets_have_their_points_moved(
+    config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(of_64_pixels(config), read=ReadConfig(images=32))
+    weights = random_weights(names="fst", refiner=config.refiner, size=64, compute_dtype="float32", guided=True)
+    networks = weights.networks
+    female, unknown = (GENDERS.index(name) for name in ("female", "unknown"))
+    batch = make_batch(size=64)
+    batch["x"]["gender"] = jnp.array([female, unknown], jnp.int32)
+    monkeypatch.setattr(pair_stages, "_PHOTO_SHARE", 1.0)
+    monkeypatch.setattr(pair_stages, "place", stay)
+    stage = teach_stage(config, networks, 12)
+    assert stage.passed_on == ("s", "f", "t")
+    photos = to_float(jnp.asarray(batch["x"]["image"]))
+    guides = read_guide(config, networks, photos)
+    guides = guides.at[0, 0].set(1.0)  # what the label says; the other is not labelled
+    expected = jnp.clip(photo_to_avatar(config, networks, photos, guides), -1, 1)
+    np.testing.assert_allclose(draw(stage, batch)["target"].image, expected, atol=2e-3)
+    unmoved = {name: params for name, params in networks.items() if name != "t"}
+    assert np.abs(photo_to_avatar(config, unmoved, photos, guides) - expected).max() > 0.05
 
 
 @pytest.mark.usefixtures("cheap_features")

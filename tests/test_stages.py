@@ -94,10 +94,10 @@ def test_the_folder_of_a_run_holds_the_files_of_every_stage(config: ExperimentCo
 def test_translation_uses_the_last_stage_or_the_one_that_is_named(whole: Path) -> None:
     photos = np.random.default_rng(0).integers(0, 256, (1, 48, 48, 3), dtype=np.uint8)
     for folder, names, size in (
-        (whole, {"s", "f"}, 64),
-        (whole / "teach", {"s", "f"}, 64),
-        (whole / "refine", {"g", "f", "r"}, 64),
-        (whole / "read", {"g", "f", "a"}, 32),
+        (whole, {"s", "f", "t"}, 64),
+        (whole / "teach", {"s", "f", "t"}, 64),
+        (whole / "refine", {"g", "f", "r", "t"}, 64),
+        (whole / "read", {"g", "f", "a", "t"}, 32),
     ):
         for checkpoint in ("best", "latest"):
             assert run_weights(folder, checkpoint)[0].networks.keys() == names

@@ -50,7 +50,7 @@ class Weights:
     images: int
     """Images of each domain seen in the last stage."""
     networks: dict[str, Params]
-    """By name: g or s, perhaps r or a, and f; float32. `models/networks.py` says what they are."""
+    """By name: g or s, perhaps r, a or t, and f; float32. `models/networks.py` says what they are."""
     guard: Guard | None = None
     """None for a checkpoint, and for weights of an earlier version."""
     critics: dict[str, Params] = dataclasses.field(default_factory=dict)

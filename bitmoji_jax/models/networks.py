@@ -139,7 +139,8 @@ def photo_to_avatar(
     if "r" in networks or ("s" in networks and not is_guided(config)):
         avatars = jax.vmap(recolour)(avatars, photos)
     if "t" in networks:
-        avatars = reshape_faces(avatars, photos, networks["t"])
+        # As exported files see them: larger photos have other points by a little, and avatars would differ.
+        avatars = reshape_faces(avatars, resize(photos, config.data.image_size), networks["t"])
     return avatars
 
 
