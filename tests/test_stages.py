@@ -135,7 +135,7 @@ def test_a_finished_run_given_a_second_round_goes_on_from_its_student(
             np.testing.assert_array_equal(frozen[key], trained[key.replace("frozen", "ema")], err_msg=key)
     newest = newest_checkpoint(workdir / "teach2")
     weights, _ = run_weights(workdir, "latest")
-    assert weights.networks.keys() == {"s", "f"}
+    assert weights.networks.keys() == {"s", "f", "t"}
     for path, leaf in jax.tree.leaves_with_path(weights.networks["s"]):
         np.testing.assert_array_equal(newest[f"state['ema']['s']{jax.tree_util.keystr(path)}"], leaf)
 

@@ -202,21 +202,22 @@ def array_shapes(networks: Mapping[str, Params]) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in flax.traverse_util.flatten_dict(dict(networks), sep="/").items()}
 
 
-def _passed_on(folder: Path) -> tuple[str, str]:
+def _passed_on(config: ExperimentConfig, folder: Path) -> tuple[str, str]:
     """The networks that weights hold of those that the stage of a folder trains, and of those that it has frozen."""
     match = _later_stage(folder)
+    points = "t" if config.read.images and config.read.points else ""
     if match is None:
         return "gf", ""
     if match[1] == "read":
-        return "a", "gf"
+        return "a" + points, "gf"
     if match[1] == "teach":
-        return "s", "f"
-    return "r", "sf" if match[2] else "gf"
+        return "s", "f" + points
+    return "r", ("sf" if match[2] else "gf") + points
 
 
 def _restore(config: ExperimentConfig, folder: Path) -> Weights:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    trained, frozen = _passed_on(folder.parents[2])
+    trained, frozen = _passed_on(config, folder.parents[2])
     shapes: dict[str, Any] = {"images": jax.ShapeDtypeStruct((), jnp.int32)}
     for field, names in (("ema", trained), ("frozen", frozen)):
         if names:
