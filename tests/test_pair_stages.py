@@ -203,7 +203,7 @@ def test_a_teacher_with_a_reader_is_told_the_label_and_its_targets_have_their_po
     config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = dataclasses.replace(of_64_pixels(config), read=ReadConfig(images=32))
-    weights = random_weights(names="fst", refiner=config.refiner, size=64, compute_dtype="float32", guided=True)
+    weights = random_weights(names="frst", refiner=config.refiner, size=64, compute_dtype="float32", guided=True)
     networks = weights.networks
     female, unknown = (GENDERS.index(name) for name in ("female", "unknown"))
     batch = make_batch(size=64)

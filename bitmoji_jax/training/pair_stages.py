@@ -121,7 +121,7 @@ def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int
         return images["x"], fake_y, refined, images["y"], rough_y, restored
 
     names = ("real_x", "fake_y", "refined_y", "real_y", "rough_y", "restored_y")
-    frozen = {name: networks[name] for name in (source, "f", "t") if name in networks}
+    frozen = {name: networks[name] for name in (source, "f", *_fitted(networks))}
     start = {"r": networks["r"]} if "r" in networks else {}
     return _pair_stage(config, "r", frozen, start, (source, "f", "r"), epoch_images, number, draw_one, names, columns)
 
@@ -175,7 +175,7 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
         return photos, taught, fake_y, disturbed, fake_of_disturbed, images["y"]
 
     names = ("real_x", "taught_y", "fake_y", "disturbed_x", "fake_of_disturbed", "real_y")
-    frozen = {name: networks[name] for name in (source, "f", "r", "t") if name in networks}
+    frozen = {name: networks[name] for name in (source, "f", "r", *_fitted(networks))}
     start = {"s": networks["s"] if "s" in networks else student_of(config, networks)}
     return _pair_stage(config, "s", frozen, start, ("s", "f"), epoch_images, number, draw_one, names, columns)
 
@@ -286,8 +286,13 @@ def _pair_stage(
         discriminator_terms=discriminator_terms,
         column_names=column_names,
         columns=columns,
-        passed_on=(*passed_on, *(["t"] if "t" in networks else [])),
+        passed_on=(*passed_on, *_fitted(networks)),
     )
+
+
+def _fitted(networks: Networks) -> tuple[str, ...]:
+    """The names of networks that a stage uses and passes on where there are any: t, which the reader's stage fits."""
+    return ("t",) if "t" in networks else ()
 
 
 def _placed(config: ExperimentConfig, y: _Row, key: jax.Array) -> tuple[jax.Array, jax.Array]:
