@@ -17,10 +17,10 @@ import numpy as np
 import tyro
 from PIL import Image, ImageDraw
 
+from benchmarks.chosen import Chosen
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.pipeline import Dataset, open_dataset
 from bitmoji_jax.errors import InputError
-from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.ops.batching import resized
 
 _SIZE = 128  # pixels a side of each image
@@ -29,22 +29,14 @@ _AVATARS, _AVATAR_COLUMNS = 24, 6
 _PAIRS, _PAIR_COLUMNS = 48, 8
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Chosen):
     """What to draw."""
 
-    data: str
-    """Folder of a prepared dataset, with test images."""
     out: Path
     """Folder for the sheets; it is created if it does not exist."""
-    run: Path | None = None
-    """A run; by default the pretrained weights."""
-    weights: Path | None = None
-    """A file of weights, in place of a run."""
     count: int = 96
     """Avatars, and as many real ones; fewer where there are fewer test images."""
-    seed: int = 0
-    """Of the choice of images and of their order."""
 
 
 def main(options: Options) -> None:
@@ -59,7 +51,7 @@ def main(options: Options) -> None:
     order = rng.permutation(2 * count)
 
     photos, avatars = _read(dataset, "testA", chosen), _read(dataset, "testB", real)
-    made = chosen_translator(options.run, options.weights)(photos)
+    made = options.open_translator()(photos)
     mixed = np.concatenate([resized(made, _SIZE), resized(avatars, _SIZE)])[order]
     pairs = np.concatenate([resized(photos, _SIZE), resized(made, _SIZE)], axis=2)
     truth = [("made", int(chosen[i])) if i < count else ("real", int(real[i - count])) for i in order]
@@ -75,15 +67,6 @@ def main(options: Options) -> None:
             _sheet(part, start + 1, columns).save(options.out / f"{name}_{sheet}.png")
     (options.out / "key.json").write_text(json.dumps(key, indent=1) + "\n")
     print(f"{count} avatars among {count} real ones, and {count} pairs: {options.out}")
-
-
-def chosen_translator(run: Path | None, weights: Path | None) -> Translator:
-    """Opens a run or a file of weights, or the pretrained weights for neither; InputError for both."""
-    if run is not None and weights is not None:
-        raise InputError("name a run or a file of weights, not both")
-    if run is not None:
-        return Translator.from_run(run)
-    return Translator.pretrained() if weights is None else Translator.from_file(weights)
 
 
 def _read(dataset: Dataset, split: str, indices: np.ndarray) -> np.ndarray:

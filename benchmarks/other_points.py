@@ -20,12 +20,13 @@ import numpy as np
 import tyro
 from PIL import Image
 
+from benchmarks.chosen import Chosen
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.console import make_console
 from bitmoji_jax.data.pipeline import Dataset, open_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation.judges import Judges, load_judges
-from bitmoji_jax.inference.weights import Weights, load_weights, pretrained_weights, run_weights
+from bitmoji_jax.inference.weights import Weights
 from bitmoji_jax.models.face_points import Transport, from_eyes, measure
 from bitmoji_jax.models.networks import photo_to_avatar
 from bitmoji_jax.models.reshape_face import reshape_faces
@@ -36,29 +37,21 @@ _SIZE = 128  # pixels a side of each image of the grid
 _JUDGED = ("nose", "left mouth corner", "right mouth corner")
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Chosen):
     """What to draw."""
 
-    data: str
-    """Folder of a prepared dataset, with test images."""
     out: Path
     """File for the grid."""
-    run: Path | None = None
-    """A run; by default the pretrained weights."""
-    weights: Path | None = None
-    """A file of weights, in place of a run."""
     count: int = 200
     """Test photos."""
     rows: int = 6
     """People in the grid, and others whose points they are given."""
-    seed: int = 0
-    """Of the choice of photos."""
 
 
 def main(options: Options) -> None:
     """Draws, measures, prints and writes the grid."""
-    dataset, weights = open_dataset(DataConfig(dir=options.data)), _chosen_weights(options)
+    dataset, weights = open_dataset(DataConfig(dir=options.data)), options.load_weights()
     if "t" not in weights.networks:
         raise InputError("these weights move no points: they have no network t")
     chosen = np.random.default_rng(options.seed).permutation(dataset.sizes().get("testA", 0))[: options.count]
@@ -99,14 +92,6 @@ def _seen(dataset: Dataset, judges: Judges) -> float:
     return float((found * labels).sum() / (labels**2).sum())
 
 
-def _chosen_weights(options: Options) -> Weights:
-    if options.run is not None and options.weights is not None:
-        raise InputError("name a run or a file of weights, not both")
-    if options.run is not None:
-        return run_weights(options.run)[0]
-    return pretrained_weights() if options.weights is None else load_weights(options.weights)
-
-
 def _drawing(weights: Weights) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
     """Returns draw(photo [H, H, 3], others [K, H, H, 3]): its avatar with the points of each other, all uint8."""
     config, transport = weights.config, weights.networks["t"]
@@ -123,8 +108,14 @@ def _drawing(weights: Weights) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
 
 def _wanted(weights: Weights) -> Callable[[np.ndarray], jax.Array]:
     """Returns the function from photos [N, H, H, 3], uint8, to the points that their avatars should have."""
-    transport = weights.networks["t"]
-    return jax.jit(lambda photos: Transport().apply(transport, from_eyes(measure(to_float(photos)))[0]))
+    config, transport = weights.config, weights.networks["t"]
+
+    @jax.jit
+    def wanted(photos: jax.Array) -> jax.Array:
+        seen = resize(to_float(photos), config.data.image_size)  # as `photo_to_avatar` measures them
+        return Transport().apply(transport, from_eyes(measure(seen))[0])
+
+    return wanted
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from benchmarks.look import chosen_translator
+from benchmarks.chosen import Chosen
 from benchmarks.recognition_network import SIZE, embed, read_network
 from bitmoji_jax.config import DataConfig
 from bitmoji_jax.data.pipeline import Dataset, open_dataset
@@ -35,22 +35,14 @@ _EYES = (0.318, 0.669, 0.314)  # x of both eyes and y, as fractions of dlib's ch
 _NEAREST = 5
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What to measure."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Chosen):
+    """What to measure; the test images need landmarks."""
 
     network: Path
     """Folder with face_recognition_model-weights_manifest.json, as in the npm package @vladmandic/face-api."""
-    data: str
-    """Folder of a prepared dataset, with test images and landmarks."""
-    run: Path | None = None
-    """A run; by default the pretrained weights."""
-    weights: Path | None = None
-    """A file of weights, in place of a run."""
     count: int | None = None
     """Test photos, chosen at random; all by default. Fewer photos are easier to tell apart."""
-    seed: int = 0
-    """Of the choice."""
 
 
 def main(options: Options) -> None:
@@ -63,7 +55,7 @@ def main(options: Options) -> None:
         raise InputError(f"{len(chosen)} of {available} test photos are chosen, two or more are needed")
     rows = [dataset.read("testA", int(i)) for i in chosen]
     photos = np.stack([row["image"] for row in rows])
-    avatars = chosen_translator(options.run, options.weights)(photos)
+    avatars = options.open_translator()(photos)
     of_photos = embed(network, chips(photos, mean_eyes(dataset, "testA")))
     of_avatars = embed(network, chips(avatars, mean_eyes(dataset, "testB")))
     genders = np.array([row["gender"] for row in rows])

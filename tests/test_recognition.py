@@ -157,9 +157,9 @@ def test_the_own_photo_is_counted_where_no_searched_photo_is_nearer() -> None:
 def test_the_figures_of_a_translator_are_printed(
     network: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(recognition, "chosen_translator", lambda *_: lambda photos: photos)
+    monkeypatch.setattr(Options, "open_translator", lambda _: lambda photos: photos)
     monkeypatch.setattr(recognition, "mean_eyes", lambda *_: (0.37, 0.63, 0.48))
-    recognition.main(Options(network, str(tiny_dataset)))
+    recognition.main(Options(network=network, data=str(tiny_dataset)))
     figures = json.loads(capsys.readouterr().out)
     assert list(figures) == ["centred", "not centred"]
     for groups in figures.values():
@@ -167,6 +167,6 @@ def test_the_figures_of_a_translator_are_printed(
         assert (groups["all"]["avatars"], groups["women"]["photos"], groups["women among women"]["photos"]) == (4, 4, 1)
     monkeypatch.undo()
     with pytest.raises(InputError, match="1 of 4 test photos"):
-        recognition.main(Options(network, str(tiny_dataset), count=1))
+        recognition.main(Options(network=network, data=str(tiny_dataset), count=1))
     with pytest.raises(InputError, match="not both"):
-        recognition.main(Options(network, str(tiny_dataset), run=tiny_dataset, weights=tiny_dataset))
+        recognition.main(Options(network=network, data=str(tiny_dataset), run=tiny_dataset, weights=tiny_dataset))
