@@ -146,7 +146,8 @@ def open_dataset(config: DataConfig) -> Dataset:
 def read_pair(dataset: Dataset, indices: tuple[int, int]) -> dict[str, dict[str, np.ndarray]]:
     """Reads what the train step takes of a photo and an avatar; the only place that defines what is in a batch.
 
-    Of each domain: image uint8 [S, S, 3], landmarks float32 [5, 2], and gender int32 [], an index into `GENDERS`.
+    Of each domain: image uint8 [S, S, 3], landmarks float32 [5, 2], gender int32 [], an index into `GENDERS`, and
+    glasses float32 []: 1 or 0, NaN where unknown.
     """
     rows = {"x": dataset.read("trainA", indices[0]), "y": dataset.read("trainB", indices[1])}
     return {
@@ -154,6 +155,7 @@ def read_pair(dataset: Dataset, indices: tuple[int, int]) -> dict[str, dict[str,
             "image": row["image"],
             "landmarks": row["landmarks"],
             "gender": np.array(GENDERS.index(row["gender"]), np.int32),
+            "glasses": np.array(_number(row["attributes"].get("glasses")), np.float32),
         }
         for domain, row in rows.items()
     }
@@ -182,7 +184,7 @@ def train_batches(
       start: number of global batches to skip, those that a resumed run has used.
 
     Returns:
-      An iterator of {"x": {"image", "landmarks", "gender"}, "y": ...}, as of `read_pair` with two more axes in front,
+      An iterator of {"x": {"image", "landmarks", ...}, "y": ...}, as of `read_pair` with two more axes in front,
       [devices, images per device], of which this process holds the part of its own devices.
 
     Raises:
@@ -213,6 +215,10 @@ def train_batches(
     # Some on the host, some on the devices: without the first, the devices wait longer.
     on_host = prefetched(batches.to_iter_dataset(read_options), prefetch_buffer_size=4)
     return iter(prefetched(on_host.map(to_devices), prefetch_buffer_size=2))
+
+
+def _number(attribute: Any) -> float:
+    return attribute if isinstance(attribute, float) else np.nan
 
 
 def _decode(encoded: bytes, size: int) -> np.ndarray:

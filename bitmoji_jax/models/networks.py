@@ -17,7 +17,7 @@ from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.face_points import POINTS, Transport
 from bitmoji_jax.models.generator import Generator
-from bitmoji_jax.models.reader import Reader
+from bitmoji_jax.models.reader import GUIDE, HAIR_COLOUR, SKIN_COLOUR, WITHOUT_TRAITS, Reader
 from bitmoji_jax.models.recolour import recolour, repaint
 from bitmoji_jax.models.reshape_face import reshape_faces
 from bitmoji_jax.models.student import Student
@@ -34,7 +34,7 @@ def make_network(config: ExperimentConfig, name: str) -> nn.Module:
     dtype = compute_dtype(config)
     generator = Generator(config.generator, dtype)
     refiner = UNet(config.refiner.features, config.refiner.output_size, dtype)
-    reader = Reader(config.refiner.features // 2, dtype)
+    reader = Reader(config.refiner.features // 2, guide_size(config), dtype)
     student = Student(generator, refiner, reader if is_guided(config) else None)
     return {"g": generator, "f": generator, "r": refiner, "a": reader, "s": student, "t": Transport()}[name]
 
@@ -42,6 +42,11 @@ def make_network(config: ExperimentConfig, name: str) -> nn.Module:
 def is_guided(config: ExperimentConfig) -> bool:
     """Whether the student reads attributes from the photo, which guide it."""
     return config.read.images > 0
+
+
+def guide_size(config: ExperimentConfig) -> int:
+    """How many numbers guide the student."""
+    return GUIDE if config.read.traits else WITHOUT_TRAITS
 
 
 def has_reader(config: ExperimentConfig, networks: Container[str]) -> bool:
@@ -101,7 +106,7 @@ def draw_roughly(
     if guides is None:
         guides = read_guide(config, networks, photos)
     avatars = apply_generator(config, networks["s"], photos, guides, name="s")
-    return jax.vmap(repaint)(avatars, guides[:, 1:4], guides[:, 4:])
+    return jax.vmap(repaint)(avatars, guides[:, SKIN_COLOUR], guides[:, HAIR_COLOUR])
 
 
 def read_guide(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:

@@ -8,9 +8,16 @@ import jax.numpy as jnp
 
 from bitmoji_jax.models.layers import Conv
 
-GUIDE = 7
-"""Numbers that guide a student: gender, from -1 (male) to 1 (female), 0 where unknown; then the colours of skin and of
-hair, red, green and blue, each from -1 to 1."""
+GUIDE = 9
+"""Numbers that guide a student, each from -1 to 1, see the constants below; 0 is unknown, but for colours."""
+WITHOUT_TRAITS = 7
+"""Numbers of a guide without mouth and glasses, which were added last."""
+GENDER = 0
+"""From -1 (male) to 1 (female)."""
+SKIN_COLOUR, HAIR_COLOUR = slice(1, 4), slice(4, 7)
+"""Red, green and blue."""
+MOUTH, GLASSES = 7, 8
+"""From -1 (closed; none) to 1 (open; glasses)."""
 
 BRANCH = 0.3
 """Weight of what two convolutions add to a map, so that maps do not grow with depth at first."""
@@ -19,13 +26,14 @@ _he_init = nn.initializers.he_normal()
 
 
 class Reader(nn.Module):
-    """Photos float32 [N, S, S, 3] in [-1, 1], any S from 16 -> float32 [N, GUIDE]: the logit of female, two colours.
+    """Photos float32 [N, S, S, 3] in [-1, 1], any S from 16 -> float32 [N, size]: a guide, with logits for its traits.
 
-    Four halvings, each but the first with two 3x3 convolutions around it, then the mean over the picture. There is no
-    normalisation: the colours have to come through.
+    `size` is `GUIDE` or `WITHOUT_TRAITS`. Four halvings, each but the first with two 3x3 convolutions around it, then
+    the mean over the picture. There is no normalisation: the colours have to come through.
     """
 
     features: int
+    size: int = GUIDE
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -37,9 +45,10 @@ class Reader(nn.Module):
             if i:
                 y = nn.relu(Conv(features, 3, self.dtype, padding=1, kernel_init=_he_init)(x))
                 x = x + BRANCH * Conv(features, 3, self.dtype, padding=1, kernel_init=_he_init)(nn.relu(y))
-        return nn.Dense(GUIDE)(jnp.mean(x.astype(jnp.float32), axis=(1, 2)))
+        return nn.Dense(self.size)(jnp.mean(x.astype(jnp.float32), axis=(1, 2)))
 
 
 def guide_of(read: jax.Array) -> jax.Array:
-    """Returns the guide [N, GUIDE] that a reader's output stands for: the logit becomes a number from -1 to 1."""
-    return jnp.concatenate([jnp.tanh(read[:, :1]), jnp.clip(read[:, 1:], -1, 1)], axis=1)
+    """Returns the guide [N, size] that a reader's output stands for: logits become numbers from -1 to 1."""
+    colours = jnp.clip(read[:, SKIN_COLOUR.start : HAIR_COLOUR.stop], -1, 1)
+    return jnp.concatenate([jnp.tanh(read[:, :1]), colours, jnp.tanh(read[:, MOUTH:])], axis=1)

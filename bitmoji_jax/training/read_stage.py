@@ -1,7 +1,8 @@
-"""The stage of the reader A: it learns to tell a person's gender, skin and hair from photos, whatever their faults.
+"""The stage of the reader A: it learns to tell a guide (models/reader.py) from photos, whatever their faults.
 
 The photos are disturbed as people's are; gender is that of the label, colours are those of the undisturbed photo. So a
-shadow, a coloured light or a hat changes what A reads little, and the student that it guides likewise.
+shadow, a coloured light or a hat changes what A reads little, and the student that it guides likewise. Whether the
+mouth is open says the mesh of points; glasses are drawn over some photos, the others have what the label says.
 
 The points of the face need no training: a network that comes with the package finds them, and T, a linear map fitted to
 those of photos and avatars, says where the avatar of a photo should have them (training/transport.py).
@@ -13,12 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from bitmoji_jax.config import ExperimentConfig
+from bitmoji_jax.data.accessories import glasses as draw_glasses
 from bitmoji_jax.data.augment import place
-from bitmoji_jax.data.disturb import disturb_alike, disturb_photo
+from bitmoji_jax.data.disturb import GLASSES_SHARE, disturb_alike, disturb_photo
+from bitmoji_jax.models.face_points import measure
 from bitmoji_jax.models.networks import Params, example_inputs, make_network
-from bitmoji_jax.models.reader import guide_of
+from bitmoji_jax.models.reader import GENDER, GLASSES, HAIR_COLOUR, MOUTH, SKIN_COLOUR, guide_of
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, SIZE, colour_in, likely_skin
 from bitmoji_jax.ops.batching import map_samples
 from bitmoji_jax.ops.image import resize, to_float
@@ -26,11 +30,13 @@ from bitmoji_jax.training.losses import binary_cross_entropy
 from bitmoji_jax.training.objective import Score, Term
 from bitmoji_jax.training.sample import Pair, Sample
 from bitmoji_jax.training.stage import Batch, Schedule, Stage
+from bitmoji_jax.training.traits import photo_mouth
 
 _NUMBER = 1000  # of the stage's random numbers: no round has it
 _WARM_UP = 0.1
 _COLOUR_WEIGHT = 3.0  # a colour's error of a sixth of the range costs as much as a gender guessed at random
 _DISTURBED_SHARE = 0.75
+_DRAWN_SHARE = 0.25  # of photos have glasses drawn over them
 _LIKELY_SHARE = 0.8  # of the way from the photo's skin to the likeliest of a bitmoji's, which is too near to the usual
 
 
@@ -48,22 +54,30 @@ def read_stage(
     names = ("a", "t") if read.points else ("a",)
     total = math.ceil(read.images / read.batch_size) * read.batch_size
     apply = jax.jit(network.apply)
+    glasses_share = 0.0 if read.traits else GLASSES_SHARE
 
     def draw(frozen: Mapping[str, Params], batch: Batch, keys: jax.Array) -> Pair:
         del frozen
 
-        def draw_one(row: tuple[jax.Array, ...]) -> Pair:
-            image, landmarks, gender, key = row
-            place_key, choice_key, fault_key = jax.random.split(key, 3)
-            photo, placement = to_float(image), place(place_key)
+        def draw_one(row: tuple[dict[str, jax.Array], jax.Array]) -> Pair:
+            x, key = row
+            place_key, choice_key, fault_key, glasses_key = jax.random.split(key, 4)
+            photo, placement = to_float(x["image"]), place(place_key)
             seen = resize(placement.apply(photo)[None], config.data.image_size)[0]
-            points = placement.apply_to_landmarks(landmarks)
-            disturbed = disturb_photo(seen, points, fault_key)
+            landmarks = placement.apply_to_landmarks(x["landmarks"])
+            wanted = _colours(photo)
+            if read.traits:
+                points = measure(placement.apply(photo)[None])[0]
+                drawn = jax.random.bernoulli(glasses_key, _DRAWN_SHARE)
+                seen = jnp.where(drawn, draw_glasses(seen, glasses_key, points[:2]), seen)
+                # Few datasets have the label, and few people wear glasses.
+                worn = 2 * jnp.maximum(drawn, jnp.nan_to_num(x["glasses"])) - 1
+                wanted = jnp.concatenate([wanted, photo_mouth(points)[None], worn[None]])
+            disturbed = disturb_photo(seen, landmarks, fault_key, glasses_share)
             seen = jnp.where(jax.random.bernoulli(choice_key, _DISTURBED_SHARE), disturbed, seen)
-            return {"x": Sample(seen, gender=gender, condition=_colours(photo))}
+            return {"x": Sample(seen, gender=x["gender"], condition=wanted)}
 
-        x = batch["x"]
-        return map_samples(draw_one, (x["image"], x["landmarks"], x["gender"], keys[:, 0]))
+        return map_samples(draw_one, (batch["x"], keys[:, 0]))
 
     def terms(
         params: Mapping[str, Params], frozen: Mapping[str, Params], drawn: Pair, score: Score
@@ -72,14 +86,19 @@ def read_stage(
         x = drawn["x"]
         found = apply(params["a"], x.image)
         female, known = x.is_female()
-        right = (found[:, 0] > 0) == female
+        right = (found[:, GENDER] > 0) == female
         assert x.condition is not None
-        errors = jnp.abs(found[:, 1:] - x.condition)
-        return [
-            Term("gender_a", 1.0, binary_cross_entropy(found[:, 0], female, known)),
+        wanted = jnp.concatenate([jnp.full((len(found), 1), jnp.nan), x.condition], axis=1)
+        errors = jnp.abs(found - wanted)[:, SKIN_COLOUR.start : HAIR_COLOUR.stop]
+        result = [
+            Term("gender_a", 1.0, binary_cross_entropy(found[:, GENDER], female, known)),
             Term("colours_a", _COLOUR_WEIGHT, jnp.mean(jnp.where(jnp.isnan(errors), 0.0, errors))),
             Term("wrong_a", 0.0, jnp.mean(known & ~right)),
-        ], {}
+        ]
+        if read.traits:
+            traits = {"mouth_a": MOUTH, "glasses_a": GLASSES}
+            result += [Term(name, 1.0, _trait_loss(found[:, at], wanted[:, at])) for name, at in traits.items()]
+        return result, {}
 
     return Stage(
         name="read",
@@ -117,6 +136,11 @@ def _learning_rate(peak: float, total: int, images: jax.Array) -> jax.Array:
     return peak * jnp.minimum(share / _WARM_UP, (1 - share) / (1 - _WARM_UP))
 
 
+def _trait_loss(logits: jax.Array, wanted: jax.Array) -> jax.Array:
+    """The mean cross-entropy of logits [N] and numbers [N] from -1 to 1."""
+    return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, (wanted + 1) / 2))
+
+
 def _colours(photo: jax.Array) -> jax.Array:
     """Skin and hair [6] that the avatar of a photo [S, S, 3] should have, NaN where the photo has none."""
     small = resize(photo[None], SIZE)[0]
@@ -136,6 +160,9 @@ def _columns(
     columns = []
     for seen in (photos, disturb_alike(photos)):
         guide = guide_of(make_network(config, "a").apply(trained["a"], seen))
-        plain = (jnp.broadcast_to(colour[:, None, None], photos.shape) for colour in (guide[:, 1:4], guide[:, 4:]))
+        plain = (
+            jnp.broadcast_to(colour[:, None, None], photos.shape)
+            for colour in (guide[:, SKIN_COLOUR], guide[:, HAIR_COLOUR])
+        )
         columns += [seen, *plain]
     return columns

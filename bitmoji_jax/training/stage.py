@@ -13,7 +13,8 @@ from bitmoji_jax.training.objective import Score, Term
 from bitmoji_jax.training.sample import Pair, Sample
 
 Batch = dict[str, dict[str, jax.Array]]
-"""{"x": {"image": uint8, "landmarks": float32, "gender": int32}, "y": ...}, see `data.pipeline.read_pair`."""
+"""{"x": {"image": uint8, "landmarks": float32, "gender": int32, "glasses": float32}, "y": ...}, see
+`data.pipeline.read_pair`."""
 
 
 class Schedule(NamedTuple):
