@@ -42,6 +42,11 @@ _USUAL_EYES = np.array([[0.375, 0.48], [0.625, 0.48]], np.float32)
 """Where alignment puts the eyes, for a photo without landmarks."""
 
 
+def eyes_of(landmarks: jax.Array) -> jax.Array:
+    """Returns the eyes [2, 2] of landmarks [5, 2], the usual ones where they are unknown."""
+    return jnp.where(jnp.isnan(landmarks[:2]).any(), _USUAL_EYES, landmarks[:2])
+
+
 def _grid(size: int) -> tuple[jax.Array, jax.Array]:
     """Returns x [1, S] and y [S, 1] of the centres of the pixels as fractions."""
     pixels = (jnp.arange(size) + 0.5) / size
@@ -209,7 +214,7 @@ def disturb_photo(
     """
     keys = iter(jax.random.split(key, 13))
     size = image.shape[0]
-    eyes = jnp.where(jnp.isnan(landmarks[:2]).any(), _USUAL_EYES, landmarks[:2])
+    eyes = eyes_of(landmarks)
     image, eyes = sometimes(_TILT_SHARE, _tilt, (image, eyes), next(keys))
     for share, accessory in ((_HELD_SHARE, held_up), (glasses_share, glasses), (_HAT_SHARE, hat)):
         image = sometimes(share, partial(accessory, eyes=eyes), image, next(keys))

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.models.discriminator import Discriminator
-from bitmoji_jax.models.face_points import POINTS, Transport
+from bitmoji_jax.models.face_points import POINTS, Transport, measure
 from bitmoji_jax.models.generator import Generator
-from bitmoji_jax.models.reader import GUIDE, HAIR_COLOUR, SKIN_COLOUR, WITHOUT_TRAITS, Reader
+from bitmoji_jax.models.mouth import photo_mouth
+from bitmoji_jax.models.reader import GUIDE, HAIR_COLOUR, MOUTH, SKIN_COLOUR, WITHOUT_TRAITS, Reader
 from bitmoji_jax.models.recolour import recolour, repaint
 from bitmoji_jax.models.reshape_face import reshape_faces
 from bitmoji_jax.models.student import Student
@@ -34,7 +35,7 @@ def make_network(config: ExperimentConfig, name: str) -> nn.Module:
     dtype = compute_dtype(config)
     generator = Generator(config.generator, dtype)
     refiner = UNet(config.refiner.features, config.refiner.output_size, dtype)
-    reader = Reader(config.refiner.features // 2, guide_size(config), dtype)
+    reader = Reader(config.refiner.features // 2, config.read.traits, dtype)
     student = Student(generator, refiner, reader if is_guided(config) else None)
     return {"g": generator, "f": generator, "r": refiner, "a": reader, "s": student, "t": Transport()}[name]
 
@@ -110,10 +111,15 @@ def draw_roughly(
 
 
 def read_guide(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
-    """Reads the guides [N, GUIDE] of photos, float32 [N, H, H, 3] in [-1, 1], any H, with the student's reader."""
+    """Reads the guides [N, `guide_size`] of photos, float32 [N, H, H, 3] in [-1, 1], any H.
+
+    The student's reader tells all but the mouth, the mesh of points that.
+    """
     photos = resize(photos, config.data.image_size)
-    guide: jax.Array = make_network(config, "s").apply(networks["s"], photos, method="read")
-    return guide
+    guides: jax.Array = make_network(config, "s").apply(networks["s"], photos, method="read")
+    if not config.read.traits:
+        return guides
+    return guides.at[:, MOUTH].set(jax.vmap(photo_mouth)(measure(photos)))
 
 
 def refine(config: ExperimentConfig, params: Params, avatars: jax.Array) -> jax.Array:

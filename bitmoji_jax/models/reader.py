@@ -11,13 +11,15 @@ from bitmoji_jax.models.layers import Conv
 GUIDE = 9
 """Numbers that guide a student, each from -1 to 1, see the constants below; 0 is unknown, but for colours."""
 WITHOUT_TRAITS = 7
-"""Numbers of a guide without mouth and glasses, which were added last."""
+"""Numbers of a guide without glasses and mouth, which were added last."""
 GENDER = 0
 """From -1 (male) to 1 (female)."""
 SKIN_COLOUR, HAIR_COLOUR = slice(1, 4), slice(4, 7)
 """Red, green and blue."""
-MOUTH, GLASSES = 7, 8
-"""From -1 (closed; none) to 1 (open; glasses)."""
+GLASSES = 7
+"""From -1 (none) to 1."""
+MOUTH = 8
+"""From -1 (closed) to 1 (open). No reader tells it: the mesh of points does (models/mouth.py)."""
 
 BRANCH = 0.3
 """Weight of what two convolutions add to a map, so that maps do not grow with depth at first."""
@@ -26,14 +28,15 @@ _he_init = nn.initializers.he_normal()
 
 
 class Reader(nn.Module):
-    """Photos float32 [N, S, S, 3] in [-1, 1], any S from 16 -> float32 [N, size]: a guide, with logits for its traits.
+    """Photos float32 [N, S, S, 3] in [-1, 1], any S from 16 -> float32 [N, 8 or 7]: colours as in a guide, and logits.
 
-    `size` is `GUIDE` or `WITHOUT_TRAITS`. Four halvings, each but the first with two 3x3 convolutions around it, then
-    the mean over the picture. There is no normalisation: the colours have to come through.
+    Four halvings, each but the first with two 3x3 convolutions around it, then the mean over the picture. There is no
+    normalisation: the colours have to come through.
     """
 
     features: int
-    size: int = GUIDE
+    traits: bool = True
+    """Whether it tells glasses too."""
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -45,10 +48,16 @@ class Reader(nn.Module):
             if i:
                 y = nn.relu(Conv(features, 3, self.dtype, padding=1, kernel_init=_he_init)(x))
                 x = x + BRANCH * Conv(features, 3, self.dtype, padding=1, kernel_init=_he_init)(nn.relu(y))
-        return nn.Dense(self.size)(jnp.mean(x.astype(jnp.float32), axis=(1, 2)))
+        return nn.Dense(MOUTH if self.traits else WITHOUT_TRAITS)(jnp.mean(x.astype(jnp.float32), axis=(1, 2)))
 
 
 def guide_of(read: jax.Array) -> jax.Array:
-    """Returns the guide [N, size] that a reader's output stands for: logits become numbers from -1 to 1."""
+    """Returns the guide [N, GUIDE or WITHOUT_TRAITS] that a reader's output stands for; its mouth is unknown.
+
+    Logits become numbers from -1 to 1.
+    """
     colours = jnp.clip(read[:, SKIN_COLOUR.start : HAIR_COLOUR.stop], -1, 1)
-    return jnp.concatenate([jnp.tanh(read[:, :1]), colours, jnp.tanh(read[:, MOUTH:])], axis=1)
+    parts = [jnp.tanh(read[:, :1]), colours]
+    if read.shape[1] > GLASSES:
+        parts += [jnp.tanh(read[:, GLASSES:]), jnp.zeros((len(read), 1))]
+    return jnp.concatenate(parts, axis=1)

@@ -30,10 +30,7 @@ def reshape_faces(avatars: jax.Array, photos: jax.Array, transport: Any) -> jax.
     Returns:
       float32 [N, S, S, 3] in [-1, 1].
     """
-    count = photos.shape[0]
-    points = measure(photos, avatars)  # in one pass, which takes half as long as two
-    of_photos, of_avatars = points[:count], points[count:]
-    (of_photos, _), (of_avatars, eyes) = from_eyes(of_photos), from_eyes(of_avatars)
+    (of_photos, _), (of_avatars, eyes) = (from_eyes(measure(images)) for images in (photos, avatars))
     usual = transport["params"]["target"].reshape(POINTS, 2)
     left = jnp.clip(Transport().apply(transport, of_photos) - of_avatars, -LARGEST, LARGEST)
     return jax.vmap(move)(avatars, mixing(usual) @ left, eyes + usual)

@@ -11,7 +11,8 @@ from bitmoji_jax.models.unet import UNet
 class Student(nn.Module):
     """Draws an avatar from a photo: [N, S, S, 3] in [-1, 1] -> float32 [N, refiner.output_size, ..., 3].
 
-    With a reader, optionally takes a guide [N, GUIDE], see models/reader.py; without one it is read from the photo.
+    With a reader, optionally takes a guide [N, GUIDE], see models/reader.py; without one it is read from the photo, all
+    but the mouth.
     """
 
     generator: Generator

@@ -31,6 +31,7 @@ from bitmoji_jax.data.roughen import roughen, sometimes
 from bitmoji_jax.models import efficientnet
 from bitmoji_jax.models.face_points import measure
 from bitmoji_jax.models.features import load_params
+from bitmoji_jax.models.mouth import avatar_mouth
 from bitmoji_jax.models.networks import (
     Params,
     avatar_to_photo,
@@ -61,7 +62,6 @@ from bitmoji_jax.training.losses import (
 from bitmoji_jax.training.objective import Score, Term
 from bitmoji_jax.training.sample import DOMAINS, Pair, Sample, concatenate
 from bitmoji_jax.training.stage import Batch, Columns, Schedule, Stage
-from bitmoji_jax.training.traits import avatar_mouth
 
 _MAPS = 4
 """Feature maps that are compared and judged: strides 2, 4, 8 and 16."""
@@ -329,7 +329,7 @@ def _with_traits(
     """Draws the same glasses over some photos and their avatars, and over few photos alone: so they can be left out.
 
     `worn` is 1 where the avatar has glasses, else 0. Returns the photo, the avatar, and what the guide says of the
-    latter's mouth and glasses.
+    latter's glasses and mouth.
     """
     choice_key, shape_key = jax.random.split(key)
     of_photo, of_avatar = measure(seen[None], target[None])
@@ -339,7 +339,7 @@ def _with_traits(
     over_both = over_photo & (choice >= _LEFT_OUT_SHARE)
     seen = jnp.where(over_photo, glasses(seen, shape_key, of_photo[:2]), seen)
     target = jnp.where(over_both, glasses(target, shape_key, of_avatar[:2]), target)
-    return seen, target, jnp.stack([mouth, 2 * jnp.maximum(worn, over_both) - 1])
+    return seen, target, jnp.stack([2 * jnp.maximum(worn, over_both) - 1, mouth])
 
 
 def _glasses_share(config: ExperimentConfig) -> float:

@@ -1,8 +1,8 @@
 """The stage of the reader A: it learns to tell a guide (models/reader.py) from photos, whatever their faults.
 
 The photos are disturbed as people's are; gender is that of the label, colours are those of the undisturbed photo. So a
-shadow, a coloured light or a hat changes what A reads little, and the student that it guides likewise. Whether the
-mouth is open says the mesh of points; glasses are drawn over some photos, the others have what the label says.
+shadow, a coloured light or a hat changes what A reads little, and the student that it guides likewise. Glasses are
+drawn over some photos; the others have them where the label says so.
 
 The points of the face need no training: a network that comes with the package finds them, and T, a linear map fitted to
 those of photos and avatars, says where the avatar of a photo should have them (training/transport.py).
@@ -19,10 +19,9 @@ import optax
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.accessories import glasses as draw_glasses
 from bitmoji_jax.data.augment import place
-from bitmoji_jax.data.disturb import GLASSES_SHARE, disturb_alike, disturb_photo
-from bitmoji_jax.models.face_points import measure
+from bitmoji_jax.data.disturb import GLASSES_SHARE, disturb_alike, disturb_photo, eyes_of
 from bitmoji_jax.models.networks import Params, example_inputs, make_network
-from bitmoji_jax.models.reader import GENDER, GLASSES, HAIR_COLOUR, MOUTH, SKIN_COLOUR, guide_of
+from bitmoji_jax.models.reader import GENDER, GLASSES, HAIR_COLOUR, SKIN_COLOUR, guide_of
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, SIZE, colour_in, likely_skin
 from bitmoji_jax.ops.batching import map_samples
 from bitmoji_jax.ops.image import resize, to_float
@@ -30,7 +29,6 @@ from bitmoji_jax.training.losses import binary_cross_entropy
 from bitmoji_jax.training.objective import Score, Term
 from bitmoji_jax.training.sample import Pair, Sample
 from bitmoji_jax.training.stage import Batch, Schedule, Stage
-from bitmoji_jax.training.traits import photo_mouth
 
 _NUMBER = 1000  # of the stage's random numbers: no round has it
 _WARM_UP = 0.1
@@ -67,12 +65,11 @@ def read_stage(
             landmarks = placement.apply_to_landmarks(x["landmarks"])
             wanted = _colours(photo)
             if read.traits:
-                points = measure(placement.apply(photo)[None])[0]
                 drawn = jax.random.bernoulli(glasses_key, _DRAWN_SHARE)
-                seen = jnp.where(drawn, draw_glasses(seen, glasses_key, points[:2]), seen)
-                # Few datasets have the label, and few people wear glasses.
+                seen = jnp.where(drawn, draw_glasses(seen, glasses_key, eyes_of(landmarks)), seen)
+                # Few people wear glasses: who has no label counts as without.
                 worn = 2 * jnp.maximum(drawn, jnp.nan_to_num(x["glasses"])) - 1
-                wanted = jnp.concatenate([wanted, photo_mouth(points)[None], worn[None]])
+                wanted = jnp.append(wanted, worn)
             disturbed = disturb_photo(seen, landmarks, fault_key, glasses_share)
             seen = jnp.where(jax.random.bernoulli(choice_key, _DISTURBED_SHARE), disturbed, seen)
             return {"x": Sample(seen, gender=x["gender"], condition=wanted)}
@@ -96,8 +93,8 @@ def read_stage(
             Term("wrong_a", 0.0, jnp.mean(known & ~right)),
         ]
         if read.traits:
-            traits = {"mouth_a": MOUTH, "glasses_a": GLASSES}
-            result += [Term(name, 1.0, _trait_loss(found[:, at], wanted[:, at])) for name, at in traits.items()]
+            loss = optax.sigmoid_binary_cross_entropy(found[:, GLASSES], wanted[:, GLASSES] > 0)
+            result.append(Term("glasses_a", 1.0, jnp.mean(loss)))
         return result, {}
 
     return Stage(
@@ -134,11 +131,6 @@ def read_stage(
 def _learning_rate(peak: float, total: int, images: jax.Array) -> jax.Array:
     share = images / total
     return peak * jnp.minimum(share / _WARM_UP, (1 - share) / (1 - _WARM_UP))
-
-
-def _trait_loss(logits: jax.Array, wanted: jax.Array) -> jax.Array:
-    """The mean cross-entropy of logits [N] and numbers [N] from -1 to 1."""
-    return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, (wanted + 1) / 2))
 
 
 def _colours(photo: jax.Array) -> jax.Array:
