@@ -16,6 +16,7 @@ from bitmoji_jax.config import ExperimentConfig, ReadConfig
 from bitmoji_jax.data.augment import Placement
 from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.models import efficientnet
+from bitmoji_jax.models.face_points import POINTS
 from bitmoji_jax.models.networks import (
     apply_generator,
     avatar_to_photo,
@@ -70,6 +71,7 @@ def make_batch(size: int = 32, genders: tuple[int, int] = (0, 1)) -> Batch:
             "image": np.stack([tiny_image(split, i, size) for i in (1, 2)]),
             "landmarks": np.full((2, 5, 2), tiny_landmarks(2), np.float32),
             "gender": np.array(genders, np.int32),
+            "glasses": np.full(2, np.nan, np.float32),
         }
         for domain, split in (("x", "trainA"), ("y", "trainB"))
     }
@@ -178,6 +180,7 @@ def test_a_guided_student_is_told_the_gender_and_the_colours_of_its_target(
     female, male, unknown = (GENDERS.index(name) for name in ("female", "male", "unknown"))
     monkeypatch.setattr(pair_stages, "_UNKNOWN_SHARE", 0.0)
     monkeypatch.setattr(pair_stages, "_RECOLOURED_SHARE", 1.0)
+    monkeypatch.setattr(pair_stages, "_GLASSES_SHARE", 0.0)
     monkeypatch.setattr(pair_stages, "recolour", lambda avatar, photo: 0.5 * avatar)  # noqa: ARG005
     for share, domain in ((1.0, "x"), (0.0, "y")):
         batch = make_batch(size=64)
@@ -187,15 +190,38 @@ def test_a_guided_student_is_told_the_gender_and_the_colours_of_its_target(
         guide, targets = drawn["x"].condition, drawn["target"].image
         assert guide is not None
         np.testing.assert_array_equal(guide[:, 0], [1, 0])
-        for place, colours in ((CHEEKS, guide[:, 1:4]), (HAIR, guide[:, 4:])):
+        for place, colours in ((CHEEKS, guide[:, 1:4]), (HAIR, guide[:, 4:7])):
             for target, colour in zip(targets, colours, strict=True):
                 np.testing.assert_allclose(colour_in(target, place)[0], colour, atol=1e-4)
         if domain == "y":  # the colours that it was given
             assert indices(2 * targets) == [1, 2]
-    told = [pair_stages._guide(targets[0], jnp.array(male), jax.random.key(0))[0]]
+    told = [pair_stages._plain_guide(targets[0], jnp.array(male), jax.random.key(0))[0]]
     monkeypatch.setattr(pair_stages, "_UNKNOWN_SHARE", 1.0)
-    told.append(pair_stages._guide(targets[0], jnp.array(male), jax.random.key(0))[0])
+    told.append(pair_stages._plain_guide(targets[0], jnp.array(male), jax.random.key(0))[0])
     assert told == [-1, 0]
+
+
+@pytest.mark.parametrize(("worn", "share", "left_out"), [(0, 1, 0), (0, 1, 1), (0, 0, 0), (1, 1, 0)])
+def test_glasses_are_drawn_over_a_photo_and_its_avatar_alike_and_over_few_photos_alone(
+    monkeypatch: pytest.MonkeyPatch, worn: int, share: int, left_out: int
+) -> None:
+    eyes = {64: [[0.3, 0.4], [0.7, 0.4]], 128: [[0.35, 0.6], [0.65, 0.6]]}
+    points = np.zeros((2, POINTS, 2), np.float32)
+    points[:, :2] = [eyes[64], eyes[128]]
+    monkeypatch.setattr(pair_stages, "measure", lambda *_: jnp.asarray(points))
+    monkeypatch.setattr(pair_stages, "avatar_mouth", lambda *_: jnp.float32(0.25))
+    monkeypatch.setattr(pair_stages, "_GLASSES_SHARE", float(share))
+    monkeypatch.setattr(pair_stages, "_LEFT_OUT_SHARE", float(left_out))
+    plain = {size: jnp.full((size, size, 3), 0.3) for size in eyes}
+    *shown, traits = pair_stages._with_traits(plain[64], plain[128], jnp.float32(worn), jax.random.key(3))
+    both = not worn and share and not left_out
+    np.testing.assert_array_equal(traits, [1 if worn or both else -1, 0.25])
+    drawn = [np.abs(image - plain[len(image)]).max(-1) > 0.05 for image in shown]
+    assert [mask.any() for mask in drawn] == [bool(share and not worn), bool(both)]
+    if both:
+        for mask in drawn:  # each at its own eyes
+            rows = np.flatnonzero(mask.any(axis=1))
+            assert abs(rows.mean() / len(mask) - eyes[len(mask)][0][1]) < 0.06
 
 
 @pytest.mark.usefixtures("cheap_features")
@@ -209,6 +235,7 @@ def test_a_teacher_with_a_reader_is_told_the_label_and_its_targets_have_their_po
     batch = make_batch(size=64)
     batch["x"]["gender"] = jnp.array([female, unknown], jnp.int32)
     monkeypatch.setattr(pair_stages, "_PHOTO_SHARE", 1.0)
+    monkeypatch.setattr(pair_stages, "_GLASSES_SHARE", 0.0)
     monkeypatch.setattr(pair_stages, "place", stay)
     stage = teach_stage(config, networks, 12)
     assert stage.passed_on == ("s", "f", "t")

@@ -11,10 +11,12 @@ import pytest
 
 from bitmoji_jax.config import ExperimentConfig, ReadConfig
 from bitmoji_jax.data.builder import GENDERS
+from bitmoji_jax.models import networks as networks_module
 from bitmoji_jax.models.face_points import POINTS
-from bitmoji_jax.models.networks import apply_generator, make_network, photo_to_avatar, student_of
-from bitmoji_jax.models.reader import GUIDE, Reader, guide_of
+from bitmoji_jax.models.networks import apply_generator, make_network, photo_to_avatar, read_guide, student_of
+from bitmoji_jax.models.reader import GUIDE, MOUTH, Reader, guide_of
 from bitmoji_jax.models.recolour import USUAL_SKIN, repaint
+from bitmoji_jax.ops.image import resize
 from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training import read_stage as read_stage_module
 from bitmoji_jax.training.read_stage import read_stage
@@ -24,6 +26,7 @@ from bitmoji_jax.training.train_step import make_train_step
 from bitmoji_jax.training.warm_start import Start, start_from
 from tests.random_weights import random_weights
 from tests.refine_step import REFINER
+from tests.test_pair_stages import stay
 from tests.test_recolour import HAIR, face
 
 FEMALE, MALE, UNKNOWN = (GENDERS.index(name) for name in ("female", "male", "unknown"))
@@ -39,11 +42,13 @@ def networks() -> Any:
     return random_weights(names="gfra", refiner=REFINER, compute_dtype="float32").networks
 
 
-def test_a_guide_is_a_gender_from_minus_1_to_1_and_two_colours() -> None:
-    read = np.array([[20.0, -2, -1, -0.5, 0, 0.5, 3], [-0.5, 0, 0, 0, 0, 0, 0]], np.float32)
-    guide = np.asarray(guide_of(jnp.asarray(read)))
-    np.testing.assert_allclose(guide[0], [1, -1, -1, -0.5, 0, 0.5, 1], atol=1e-6)
-    np.testing.assert_allclose(guide[1, 0], np.tanh(-0.5), atol=1e-6)
+@pytest.mark.parametrize("traits", [True, False])
+def test_a_guide_is_a_gender_from_minus_1_to_1_two_colours_and_perhaps_glasses(traits: bool) -> None:
+    read = np.array([[20.0, -2, -1, -0.5, 0, 0.5, 3, -20], [-0.5, 0, 0, 0, 0, 0, 0, 0.5]], np.float32)
+    guide = np.asarray(guide_of(jnp.asarray(read if traits else read[:, :7])))
+    rest = [-1, 0] if traits else []  # the mouth is unknown
+    np.testing.assert_allclose(guide[0], [1, -1, -1, -0.5, 0, 0.5, 1, *rest], atol=1e-6)
+    np.testing.assert_allclose(guide[1, [0, *([7] if traits else [])]], np.tanh([-0.5, 0.5])[: 1 + traits], atol=1e-6)
 
 
 def test_a_person_s_place_in_the_photo_does_not_count_for_colours_alone() -> None:
@@ -51,7 +56,7 @@ def test_a_person_s_place_in_the_photo_does_not_count_for_colours_alone() -> Non
     network = Reader(8)
     params = network.init(jax.random.key(0), photo)
     found = network.apply(params, photo)
-    assert (found.shape, found.dtype) == ((1, GUIDE), jnp.float32)
+    assert (found.shape, found.dtype) == ((1, GUIDE - 1), jnp.float32)
     # No norm: a photo with twice the contrast reads as twice as much, but for biases, which start at 0.
     np.testing.assert_allclose(network.apply(params, 2 * photo), 2 * found, rtol=1e-4)
 
@@ -59,14 +64,15 @@ def test_a_person_s_place_in_the_photo_does_not_count_for_colours_alone() -> Non
 def batch(photos: np.ndarray, genders: tuple[int, ...]) -> Any:
     levels = np.rint(127.5 * (photos + 1)).astype(np.uint8)
     n = len(photos)
-    return {"x": {"image": levels, "landmarks": np.full((n, 5, 2), np.nan, np.float32), "gender": np.array(genders)}}
+    unknown = {"landmarks": np.full((n, 5, 2), np.nan, np.float32), "glasses": np.full(n, np.nan, np.float32)}
+    return {"x": {"image": levels, "gender": np.array(genders), **unknown}}
 
 
 def test_colours_are_those_of_the_photo_before_its_faults(
     config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(read_stage_module, "_DISTURBED_SHARE", 1.0)
-    monkeypatch.setattr(read_stage_module, "disturb_photo", lambda image, landmarks, key: 0 * image)  # noqa: ARG005
+    monkeypatch.setattr(read_stage_module, "disturb_photo", lambda image, *_: 0 * image)
     stage = read_stage(config, networks, 12, dict)
     photos = np.stack([face(64, USUAL_SKIN, HAIR), np.ones((64, 64, 3), np.float32)])
     keys = jax.random.split(jax.random.key(0), (2, 2))
@@ -74,8 +80,8 @@ def test_colours_are_those_of_the_photo_before_its_faults(
     assert drawn.image.shape == (2, 32, 32, 3)
     np.testing.assert_array_equal(drawn.image, 0)
     assert drawn.condition is not None
-    np.testing.assert_allclose(drawn.condition[0], np.concatenate([USUAL_SKIN, HAIR]), atol=0.02)
-    assert np.isnan(drawn.condition[1]).all()  # nobody is in it
+    np.testing.assert_allclose(drawn.condition[0, :6], np.concatenate([USUAL_SKIN, HAIR]), atol=0.02)
+    assert np.isnan(drawn.condition[1, :6]).all()  # nobody is in it
     np.testing.assert_array_equal(drawn.gender, [FEMALE, UNKNOWN])
 
 
@@ -105,10 +111,12 @@ def test_what_is_unknown_counts_for_nothing(
     config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logits, colours = np.array([3.0, 3.0, 3.0], np.float32), np.full((3, 6), 0.25, np.float32)
-    found = jnp.asarray(np.concatenate([logits[:, None], colours], axis=1))
-    wanted = colours.copy()
+    glasses = np.array([[2.0], [2], [-2]], np.float32)
+    found = jnp.asarray(np.concatenate([logits[:, None], colours, glasses], axis=1))
+    wanted = np.concatenate([colours, [[1.0], [-1], [-1]]], axis=1)
     wanted[0] += 0.5
-    wanted[1:] = np.nan
+    wanted[0, 6] = 1
+    wanted[1:, :6] = np.nan
     monkeypatch.setattr(Reader, "apply", lambda *_: found)
     stage = read_stage(config, networks, 12, dict)
     drawn: Pair = {
@@ -121,6 +129,7 @@ def test_what_is_unknown_counts_for_nothing(
     assert values["gender_a"] == pytest.approx(expected, rel=1e-5)
     assert values["colours_a"] == pytest.approx(0.5 / 3, rel=1e-5)
     assert values["wrong_a"] == pytest.approx(1 / 3)
+    assert values["glasses_a"] == pytest.approx((2 * np.log1p(np.exp(-2)) + np.log1p(np.exp(2))) / 3, rel=1e-5)
 
 
 def test_the_step_size_grows_for_a_tenth_and_then_falls_to_0(config: ExperimentConfig, networks: Any) -> None:
@@ -156,8 +165,38 @@ def test_a_guide_changes_what_is_drawn_and_without_one_it_is_read_from_the_photo
     guide = network.apply(params, photos, method="read")
     drawn = apply_generator(config, params, photos, name="s")
     np.testing.assert_allclose(apply_generator(config, params, photos, guide, name="s"), drawn, atol=1e-5)
-    repainted = jax.vmap(repaint)(drawn, guide[:, 1:4], guide[:, 4:])
-    np.testing.assert_allclose(photo_to_avatar(config, weights.networks, photos), repainted, atol=1e-5)
+    repainted = jax.vmap(repaint)(drawn, guide[:, 1:4], guide[:, 4:7])
+    # Of the mouth, which is not read, nothing is said here.
+    np.testing.assert_allclose(photo_to_avatar(config, weights.networks, photos, guide), repainted, atol=1e-5)
     other = apply_generator(config, params, photos, guide.at[1, 0].add(1.0), name="s")
     np.testing.assert_allclose(other[0], drawn[0], atol=1e-5)
     assert np.abs(other[1] - drawn[1]).max() > 0.01
+
+
+def test_whether_the_mouth_is_open_is_told_by_the_mesh(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = random_weights(names="s", guided=True, compute_dtype="float32")
+    points = np.zeros((2, POINTS, 2), np.float32)
+    points[:, 4] = (0.2, 0)  # the corners
+    points[1, 6] = (0, 0.2)  # the lower lip
+    monkeypatch.setattr(networks_module, "measure", lambda *_: jnp.asarray(points))
+    photos = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
+    guides = read_guide(weights.config, weights.networks, photos)
+    np.testing.assert_array_equal(guides[:, MOUTH], [-1, 1])
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_glasses_are_learned_where_they_are_drawn_and_where_a_label_says_so(
+    config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch, drawn: bool
+) -> None:
+    monkeypatch.setattr(read_stage_module, "_DISTURBED_SHARE", 0.0)
+    monkeypatch.setattr(read_stage_module, "_DRAWN_SHARE", float(drawn))
+    monkeypatch.setattr(read_stage_module, "place", stay)
+    stage = read_stage(config, networks, 12, dict)
+    photos = np.stack([face(64, USUAL_SKIN, HAIR)] * 3)
+    faces = batch(photos, (FEMALE, MALE, UNKNOWN))
+    faces["x"]["glasses"] = np.array([1, 0, np.nan], np.float32)
+    found = stage.draw(stage.frozen, faces, jax.random.split(jax.random.key(0), (3, 2)))["x"]
+    assert found.condition is not None
+    np.testing.assert_array_equal(found.condition[:, -1], [1, 1, 1] if drawn else [1, -1, -1])
+    changed = np.abs(found.image - resize(jnp.asarray(photos), 32)).max(axis=(1, 2, 3))
+    assert (changed > 0.2).all() if drawn else (changed < 0.01).all()
