@@ -9,11 +9,11 @@ from onnx import TensorProto, helper
 
 from bitmoji_jax.config import ExperimentConfig, GeneratorConfig, RefinerConfig
 from bitmoji_jax.inference.onnx_graph import Graph, Params
-from bitmoji_jax.inference.onnx_points import add_reshape
+from bitmoji_jax.inference.onnx_points import add_measure, add_mouth, add_reshape
 from bitmoji_jax.inference.onnx_recolour import add_recolour, add_repaint
 from bitmoji_jax.inference.weights import Weights, export_metadata
-from bitmoji_jax.models.networks import avatar_size, is_guided
-from bitmoji_jax.models.reader import BRANCH, GUIDE
+from bitmoji_jax.models.networks import avatar_size, guide_size, has_reader, is_guided
+from bitmoji_jax.models.reader import BRANCH, GLASSES, HAIR_COLOUR, MOUTH, SKIN_COLOUR
 from bitmoji_jax.models.unet import GRID
 
 GUIDE_INPUT, GUIDES_OUTPUT = "guide", "guides"
@@ -26,8 +26,9 @@ def to_onnx(weights: Weights, *, look: bool = False) -> bytes:
     another. Nodes and arrays are named like the weights: "g/ResidualBlock_0/Conv_1". The model's metadata is that of
     `export_metadata`. The same weights give the same bytes.
 
-    With `look`, for weights with a reader, there are also an input `guide`, float32 [GUIDE] as models/reader.py
-    describes it, NaN where the photo decides, and an output `guides`, float32 [N, GUIDE]: what is read from each photo.
+    With `look`, for weights with a reader, there are also an input `guide`, float32 [C] as models/reader.py describes
+    it, NaN where the photo decides, and an output `guides`, float32 [N, C]: what is read from each photo; C is that of
+    `guide_size`.
     """
     config, networks = weights.config, weights.networks
     params = {name: networks[name]["params"] for name in networks}
@@ -38,8 +39,8 @@ def to_onnx(weights: Weights, *, look: bool = False) -> bytes:
 
     description = "Aligned photos to avatars; both are uint8 [N, height, width, RGB]."
     size = avatar_size(config, networks)
-    wanted = helper.make_tensor_value_info(GUIDE_INPUT, TensorProto.FLOAT, [GUIDE])
-    read = helper.make_tensor_value_info(GUIDES_OUTPUT, TensorProto.FLOAT, ["N", GUIDE])
+    wanted = helper.make_tensor_value_info(GUIDE_INPUT, TensorProto.FLOAT, [guide_size(config)])
+    read = helper.make_tensor_value_info(GUIDES_OUTPUT, TensorProto.FLOAT, ["N", guide_size(config)])
     more = ([wanted], [read]) if look else ()
     return _serialize(weights, "bitmoji_x2y", "photos", "avatars", size, way, description, *more)
 
@@ -95,15 +96,19 @@ def _photo_to_avatar(
     Where the name of a guide is given, what it says is `wanted` takes the place of what is read, which is an output.
     """
     photos, size, refiner = x, config.data.image_size, config.refiner
+    has_traits = has_reader(config, networks) and config.read.traits
+    points = add_measure(graph, photos, size, "of_photos") if has_traits or "t" in networks else ""
     if "s" in networks:
         x = _generator(graph, x, "s/generator", networks["s"]["generator"], config.generator)
         guide = _reader(graph, photos, "s/reader", networks["s"]["reader"]) if is_guided(config) else None
+        if guide is not None and has_traits:
+            guide = graph.add("Concat", guide, add_mouth(graph, points), name="s/guide", axis=1)
         if guide is not None and wanted is not None:
             graph.add("Identity", guide, name=GUIDES_OUTPUT)
             guide = graph.add("Where", graph.add("IsNaN", wanted, name="as_read"), guide, wanted, name="followed")
         x = _unet(graph, x, "s/refiner", networks["s"]["refiner"], size, refiner, guide)
         if guide is not None:
-            skin, hair = (_part(graph, guide, first, first + 3) for first in (1, 4))
+            skin, hair = (_part(graph, guide, part) for part in (SKIN_COLOUR, HAIR_COLOUR))
             x = add_repaint(graph, x, skin, hair, refiner.output_size)
     else:
         x = _generator(graph, x, "g", networks["g"], config.generator)
@@ -113,7 +118,7 @@ def _photo_to_avatar(
     if "r" in networks or ("s" in networks and not is_guided(config)):
         x = add_recolour(graph, x, photos, refiner.output_size, size)
     if "t" in networks:
-        x = add_reshape(graph, x, photos, avatar_size(config, networks), size, networks["t"])
+        x = add_reshape(graph, x, points, avatar_size(config, networks), networks["t"])
     return x
 
 
@@ -163,15 +168,15 @@ def _upsample(graph: Graph, x: str, name: str, params: Params, kind: str) -> str
     return graph.depth_to_space(x, f"{name}/depth_to_space")
 
 
-def _part(graph: Graph, guide: str, start: int, end: int) -> str:
-    """Adds a part of a guide [N, GUIDE] as [N, end - start, 1]."""
-    bounds = (graph.constant(f"[{n}]", [n], np.int64) for n in (start, end, 1))
-    part = graph.add("Slice", guide, *bounds, name=f"guide/{start}")
-    return graph.add("Unsqueeze", part, graph.constant("[2]", [2], np.int64), name=f"guide/{start}/colour")
+def _part(graph: Graph, guide: str, part: slice) -> str:
+    """Adds a part of a guide as [N, its numbers, 1]."""
+    bounds = (graph.constant(f"[{n}]", [n], np.int64) for n in (part.start, part.stop, 1))
+    x = graph.add("Slice", guide, *bounds, name=f"guide/{part.start}")
+    return graph.add("Unsqueeze", x, graph.constant("[2]", [2], np.int64), name=f"guide/{part.start}/colour")
 
 
 def _reader(graph: Graph, x: str, network: str, params: Params) -> str:
-    """Adds `guide_of` what models/reader.py reads: from [N, 3, H, W] in [-1, 1] to [N, GUIDE]."""
+    """Adds `guide_of` what models/reader.py reads, without the mouth: from [N, 3, H, W] in [-1, 1] to [N, 8 or 7]."""
     for i in range(4):
         down, inner, last = (f"Conv_{max(3 * i - 2, 0) + part}" for part in range(3))
         x = graph.conv(x, f"{network}/{down}", params[down], stride=2, padding=1)
@@ -183,13 +188,15 @@ def _reader(graph: Graph, x: str, network: str, params: Params) -> str:
             x = graph.add("Add", x, y, name=f"{network}/{last}/add")
     x = graph.add("ReduceMean", x, name=f"{network}/mean", axes=[2, 3], keepdims=0)
     x = graph.dense(x, f"{network}/Dense_0", params["Dense_0"])
-    logit, rest = (
-        graph.add("Slice", x, *(graph.constant(str([i]), [i], np.int64) for i in part), name=f"{network}/{part}")
-        for part in ((0, 1, 1), (1, GUIDE, 1))
+    count = len(params["Dense_0"]["bias"])
+    female, colours, *glasses = (
+        graph.add("Slice", x, *(graph.constant(str([i]), [i], np.int64) for i in (*part, 1)), name=f"{network}/{part}")
+        for part in ((0, 1), (SKIN_COLOUR.start, HAIR_COLOUR.stop), (GLASSES, MOUTH))
+        if part[0] < count
     )
-    female = graph.add("Tanh", logit, name=f"{network}/female")
-    colours = graph.add("Clip", rest, graph.constant("-1", -1.0), graph.constant("1", 1.0), name=f"{network}/colours")
-    return graph.add("Concat", female, colours, name=f"{network}/guide", axis=1)
+    female, *glasses = (graph.add("Tanh", logit, name=f"{logit}/tanh") for logit in (female, *glasses))
+    colours = graph.add("Clip", colours, graph.constant("-1", -1.0), graph.constant("1", 1.0), name=f"{network}/clip")
+    return graph.add("Concat", female, colours, *glasses, name=f"{network}/read", axis=1)
 
 
 def _unet(

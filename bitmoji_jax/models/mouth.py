@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 
-_CORNERS, _LIPS = slice(3, 5), slice(5, 7)  # of the points of models/face_points.py
+CORNERS, LIPS = slice(3, 5), slice(5, 7)  # of the points of models/face_points.py
+LEAST_WIDTH = 1e-6  # of a mouth
 
-_HALF_OPEN, _SLOPE = 0.07, 0.03  # of a photo: distance of the inner lips over the mouth's width; from 0 to open
+HALF_OPEN, SLOPE = 0.07, 0.03  # of a photo: distance of the inner lips over the mouth's width; from 0 to open
 # An avatar's mouth is open where it shows teeth, which are white: their place in the mouth's own frame, the origin
 # between the corners, u to the right and v down, both in widths of the mouth; and their area over the width squared.
 _TEETH_U, _TEETH_V, _TEETH_AREA = 0.4, (-0.15, 0.45), 0.008  # open mouths have 0.02 and more, closed ones 0
@@ -14,8 +15,8 @@ _WHITE, _WHITE_SLOPE = 0.8, 60.0  # of the darkest channel
 
 def photo_mouth(points: jax.Array) -> jax.Array:
     """Tells whether a mouth is open from the points [POINTS, 2] of a photo: float32 [] in [-1, 1]."""
-    opening, width = (jnp.linalg.norm(points[pair][1] - points[pair][0]) for pair in (_LIPS, _CORNERS))
-    return jnp.clip((opening / jnp.maximum(width, 1e-6) - _HALF_OPEN) / _SLOPE, -1, 1)
+    opening, width = (jnp.linalg.norm(points[pair][1] - points[pair][0]) for pair in (LIPS, CORNERS))
+    return jnp.clip((opening / jnp.maximum(width, LEAST_WIDTH) - HALF_OPEN) / SLOPE, -1, 1)
 
 
 def avatar_mouth(avatar: jax.Array, points: jax.Array) -> jax.Array:
@@ -28,8 +29,8 @@ def avatar_mouth(avatar: jax.Array, points: jax.Array) -> jax.Array:
       points: [POINTS, 2], x and y as fractions, of models/face_points.py.
     """
     size = avatar.shape[0]
-    left, right = points[_CORNERS]
-    width = jnp.maximum(jnp.linalg.norm(right - left), 1e-6)
+    left, right = points[CORNERS]
+    width = jnp.maximum(jnp.linalg.norm(right - left), LEAST_WIDTH)
     (dx, dy), (mid_x, mid_y) = (right - left) / width**2, (left + right) / 2
     pixels = (jnp.arange(size) + 0.5) / size
     x, y = pixels[None, :] - mid_x, pixels[:, None] - mid_y
