@@ -13,7 +13,7 @@ from bitmoji_jax.inference.onnx_points import add_measure, add_mouth, add_reshap
 from bitmoji_jax.inference.onnx_recolour import add_recolour, add_repaint
 from bitmoji_jax.inference.weights import Weights, export_metadata
 from bitmoji_jax.models.networks import avatar_size, guide_size, has_reader, is_guided
-from bitmoji_jax.models.reader import BRANCH, GLASSES, HAIR_COLOUR, MOUTH, SKIN_COLOUR
+from bitmoji_jax.models.reader import BRANCH, GLASSES, HAIR_COLOUR, SKIN_COLOUR, WITHOUT_TRAITS
 from bitmoji_jax.models.unet import GRID
 
 GUIDE_INPUT, GUIDES_OUTPUT = "guide", "guides"
@@ -100,15 +100,14 @@ def _photo_to_avatar(
     points = add_measure(graph, photos, size, "of_photos") if has_traits or "t" in networks else ""
     if "s" in networks:
         x = _generator(graph, x, "s/generator", networks["s"]["generator"], config.generator)
-        guide = _reader(graph, photos, "s/reader", networks["s"]["reader"]) if is_guided(config) else None
-        if guide is not None and has_traits:
-            guide = graph.add("Concat", guide, add_mouth(graph, points), name="s/guide", axis=1)
+        guide = _reader(graph, photos, points, "s/reader", networks["s"]["reader"]) if is_guided(config) else None
         if guide is not None and wanted is not None:
             graph.add("Identity", guide, name=GUIDES_OUTPUT)
             guide = graph.add("Where", graph.add("IsNaN", wanted, name="as_read"), guide, wanted, name="followed")
-        x = _unet(graph, x, "s/refiner", networks["s"]["refiner"], size, refiner, guide)
+        told = guide and _part(graph, guide, slice(0, min(GLASSES, guide_size(config))))
+        x = _unet(graph, x, "s/refiner", networks["s"]["refiner"], size, refiner, told)
         if guide is not None:
-            skin, hair = (_part(graph, guide, part) for part in (SKIN_COLOUR, HAIR_COLOUR))
+            skin, hair = (_colour(graph, guide, part) for part in (SKIN_COLOUR, HAIR_COLOUR))
             x = add_repaint(graph, x, skin, hair, refiner.output_size)
     else:
         x = _generator(graph, x, "g", networks["g"], config.generator)
@@ -169,14 +168,19 @@ def _upsample(graph: Graph, x: str, name: str, params: Params, kind: str) -> str
 
 
 def _part(graph: Graph, guide: str, part: slice) -> str:
-    """Adds a part of a guide as [N, its numbers, 1]."""
+    """Adds a part of a guide [N, C]."""
     bounds = (graph.constant(f"[{n}]", [n], np.int64) for n in (part.start, part.stop, 1))
-    x = graph.add("Slice", guide, *bounds, name=f"guide/{part.start}")
-    return graph.add("Unsqueeze", x, graph.constant("[2]", [2], np.int64), name=f"guide/{part.start}/colour")
+    return graph.add("Slice", guide, *bounds, name=f"guide/{part.start}")
 
 
-def _reader(graph: Graph, x: str, network: str, params: Params) -> str:
-    """Adds `guide_of` what models/reader.py reads, without the mouth: from [N, 3, H, W] in [-1, 1] to [N, 8 or 7]."""
+def _colour(graph: Graph, guide: str, part: slice) -> str:
+    """Adds a colour of a guide as [N, 3, 1]."""
+    x = _part(graph, guide, part)
+    return graph.add("Unsqueeze", x, graph.constant("[2]", [2], np.int64), name=f"{x}/colour")
+
+
+def _reader(graph: Graph, x: str, points: str, network: str, params: Params) -> str:
+    """Adds `guide_of` what models/reader.py reads, and the mouth: from [N, 3, H, W] in [-1, 1] and points to a guide."""
     for i in range(4):
         down, inner, last = (f"Conv_{max(3 * i - 2, 0) + part}" for part in range(3))
         x = graph.conv(x, f"{network}/{down}", params[down], stride=2, padding=1)
@@ -191,12 +195,14 @@ def _reader(graph: Graph, x: str, network: str, params: Params) -> str:
     count = len(params["Dense_0"]["bias"])
     female, colours, *glasses = (
         graph.add("Slice", x, *(graph.constant(str([i]), [i], np.int64) for i in (*part, 1)), name=f"{network}/{part}")
-        for part in ((0, 1), (SKIN_COLOUR.start, HAIR_COLOUR.stop), (GLASSES, MOUTH))
+        for part in ((0, 1), (SKIN_COLOUR.start, HAIR_COLOUR.stop), (WITHOUT_TRAITS, WITHOUT_TRAITS + 1))
         if part[0] < count
     )
     female, *glasses = (graph.add("Tanh", logit, name=f"{logit}/tanh") for logit in (female, *glasses))
     colours = graph.add("Clip", colours, graph.constant("-1", -1.0), graph.constant("1", 1.0), name=f"{network}/clip")
-    return graph.add("Concat", female, colours, *glasses, name=f"{network}/read", axis=1)
+    if glasses:
+        return graph.add("Concat", female, colours, add_mouth(graph, points), *glasses, name=f"{network}/read", axis=1)
+    return graph.add("Concat", female, colours, name=f"{network}/read", axis=1)
 
 
 def _unet(

@@ -11,15 +11,15 @@ from bitmoji_jax.models.layers import Conv
 GUIDE = 9
 """Numbers that guide a student, each from -1 to 1, see the constants below; 0 is unknown, but for colours."""
 WITHOUT_TRAITS = 7
-"""Numbers of a guide without glasses and mouth, which were added last."""
+"""Numbers of a guide without mouth and glasses, which were added last."""
 GENDER = 0
 """From -1 (male) to 1 (female)."""
 SKIN_COLOUR, HAIR_COLOUR = slice(1, 4), slice(4, 7)
 """Red, green and blue."""
-GLASSES = 7
-"""From -1 (none) to 1."""
-MOUTH = 8
+MOUTH = 7
 """From -1 (closed) to 1 (open). No reader tells it: the mesh of points does (models/mouth.py)."""
+GLASSES = 8
+"""From -1 (none) to 1. The student is not told: they are drawn over its avatar (models/spectacles.py)."""
 
 BRANCH = 0.3
 """Weight of what two convolutions add to a map, so that maps do not grow with depth at first."""
@@ -28,10 +28,11 @@ _he_init = nn.initializers.he_normal()
 
 
 class Reader(nn.Module):
-    """Photos float32 [N, S, S, 3] in [-1, 1], any S from 16 -> float32 [N, 8 or 7]: colours as in a guide, and logits.
+    """Photos float32 [N, S, S, 3] in [-1, 1], any S from 16 -> float32 [N, 7 or 8], for `guide_of`.
 
-    Four halvings, each but the first with two 3x3 convolutions around it, then the mean over the picture. There is no
-    normalisation: the colours have to come through.
+    These are the logit of female, skin, hair, and perhaps the logit of glasses. Four halvings, each but the first with
+    two 3x3 convolutions around it, then the mean over the picture. There is no normalisation: the colours have to come
+    through.
     """
 
     features: int
@@ -48,7 +49,7 @@ class Reader(nn.Module):
             if i:
                 y = nn.relu(Conv(features, 3, self.dtype, padding=1, kernel_init=_he_init)(x))
                 x = x + BRANCH * Conv(features, 3, self.dtype, padding=1, kernel_init=_he_init)(nn.relu(y))
-        return nn.Dense(MOUTH if self.traits else WITHOUT_TRAITS)(jnp.mean(x.astype(jnp.float32), axis=(1, 2)))
+        return nn.Dense(WITHOUT_TRAITS + self.traits)(jnp.mean(x.astype(jnp.float32), axis=(1, 2)))
 
 
 def guide_of(read: jax.Array) -> jax.Array:
@@ -58,6 +59,6 @@ def guide_of(read: jax.Array) -> jax.Array:
     """
     colours = jnp.clip(read[:, SKIN_COLOUR.start : HAIR_COLOUR.stop], -1, 1)
     parts = [jnp.tanh(read[:, :1]), colours]
-    if read.shape[1] > GLASSES:
-        parts += [jnp.tanh(read[:, GLASSES:]), jnp.zeros((len(read), 1))]
+    if read.shape[1] > WITHOUT_TRAITS:
+        parts += [jnp.zeros((len(read), 1)), jnp.tanh(read[:, WITHOUT_TRAITS:])]
     return jnp.concatenate(parts, axis=1)

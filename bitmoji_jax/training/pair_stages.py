@@ -23,15 +23,14 @@ import jax
 import jax.numpy as jnp
 
 from bitmoji_jax.config import ExperimentConfig
-from bitmoji_jax.data.accessories import glasses
 from bitmoji_jax.data.augment import place
 from bitmoji_jax.data.builder import GENDERS
-from bitmoji_jax.data.disturb import GLASSES_SHARE, bend, disturb_alike, disturb_photo
+from bitmoji_jax.data.disturb import bend, disturb_alike, disturb_photo
 from bitmoji_jax.data.roughen import roughen, sometimes
 from bitmoji_jax.models import efficientnet
 from bitmoji_jax.models.face_points import measure
 from bitmoji_jax.models.features import load_params
-from bitmoji_jax.models.mouth import avatar_mouth
+from bitmoji_jax.models.mouth import avatar_mouth, mouth_window
 from bitmoji_jax.models.networks import (
     Params,
     avatar_to_photo,
@@ -45,7 +44,7 @@ from bitmoji_jax.models.networks import (
     student_of,
 )
 from bitmoji_jax.models.patch_critic import FeatureClassifier, PatchCritic
-from bitmoji_jax.models.reader import GENDER, GLASSES
+from bitmoji_jax.models.reader import GENDER
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, SIZE, colour_in, recolour
 from bitmoji_jax.ops.batching import map_samples
 from bitmoji_jax.ops.image import resize, to_float
@@ -58,6 +57,7 @@ from bitmoji_jax.training.losses import (
     feature_distance,
     hinge_discriminator_loss,
     hinge_generator_loss,
+    window_error,
 )
 from bitmoji_jax.training.objective import Score, Term
 from bitmoji_jax.training.sample import DOMAINS, Pair, Sample, concatenate
@@ -71,8 +71,7 @@ random window of it, less reduced or not, so that both the whole and its lines a
 _PHOTO_SHARE = 0.5  # of what the student learns from, photos; the others are avatars
 _RECOLOURED_SHARE = 0.5  # of avatars that a guided student learns from have the colours of a photo
 _UNKNOWN_SHARE = 0.1  # of genders are not told
-_GLASSES_SHARE = 0.2  # of pairs have glasses drawn over the photo
-_LEFT_OUT_SHARE = 0.04  # of pairs have them there alone
+_MOUTH_WEIGHT = 1.0  # of the mouth's pixels, which are few: else a guide would take long to be followed
 _WARM_UP, _DECAY = 400, 0.4  # images at the beginning, and share at the end, in which the step size changes
 _CRITIC_RATE = 0.5
 _CLEARLY = -1.0  # logit of a class, below which an image is of the other
@@ -87,7 +86,6 @@ class _Row(NamedTuple):
     image: jax.Array  # uint8 [S, S, 3]
     landmarks: jax.Array  # float32 [5, 2]
     gender: jax.Array  # int32 []
-    glasses: jax.Array  # float32 []
     key: jax.Array
 
 
@@ -100,6 +98,7 @@ class _Drawn(NamedTuple):
     gender: jax.Array  # int32 [], that the drawn avatar should have
     key: jax.Array
     guide: jax.Array | None = None  # [GUIDE], what a guided student is told
+    points: jax.Array | None = None  # [POINTS, 2] of the target, where the guide has a mouth
 
 
 def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int, number: int = 1) -> Stage:
@@ -117,7 +116,7 @@ def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int
         if source == "g":
             photo = roughen(photo, fault_key)
         else:  # s hides nothing, and makes the errors of real photos only where something is wrong
-            photo = disturb_photo(bend(photo, bend_key), landmarks, fault_key, _glasses_share(config))
+            photo = disturb_photo(bend(photo, bend_key), landmarks, fault_key)
         seen = resize(draw_roughly(config, frozen, photo[None]), config.data.image_size)
         return _Drawn(seen[0], real, real, y.gender, key)
 
@@ -144,15 +143,13 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
     def of_photo(frozen: Networks, x: _Row, key: jax.Array) -> tuple[jax.Array, ...]:
         placement = place(key)
         photo = placement.apply(to_float(x.image))[None]
-        guides, worn = None, jnp.float32(0)
+        guides = None
         if source == "s" and is_guided(config):  # the student of the round before is told the label
             guides = read_guide(config, frozen, photo)
             guides = guides.at[:, GENDER].set(_gender(x.gender, guides[0, GENDER]))
-            if config.read.traits:
-                worn = (guides[0, GLASSES] > 0).astype(jnp.float32)
         target = resize(photo_to_avatar(config, frozen, photo, guides), config.refiner.output_size)[0]
         seen, landmarks = resize(photo, config.data.image_size)[0], placement.apply_to_landmarks(x.landmarks)
-        return seen, landmarks, jnp.clip(target, -1, 1), x.gender, worn
+        return seen, landmarks, jnp.clip(target, -1, 1), x.gender
 
     def of_avatar(frozen: Networks, x: _Row, y: _Row, key: jax.Array) -> tuple[jax.Array, ...]:
         place_key, bend_key, colour_key = jax.random.split(key, 3)
@@ -161,24 +158,23 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
             x_image = to_float(x.image)
             target = sometimes(_RECOLOURED_SHARE, lambda avatar, _: recolour(avatar, x_image), target, colour_key)
         photo = avatar_to_photo(config, frozen, target[None])[0]
-        return bend(photo, bend_key), landmarks, target, y.gender, jnp.nan_to_num(y.glasses)
+        return bend(photo, bend_key), landmarks, target, y.gender
 
     def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
-        choice_key, pair_key, disturb_key, guide_key, trait_key, key = jax.random.split(x.key, 6)
-        seen, landmarks, target, gender, worn = jax.lax.cond(
+        choice_key, pair_key, disturb_key, guide_key, key = jax.random.split(x.key, 5)
+        seen, landmarks, target, gender = jax.lax.cond(
             jax.random.bernoulli(choice_key, _PHOTO_SHARE),
             lambda: of_photo(frozen, x, pair_key),
             lambda: of_avatar(frozen, x, y, pair_key),
         )
         real, _ = _placed(config, y, y.key)
-        guide = None
+        guide, points = None, None
         if is_guided(config):
-            traits = jnp.zeros(0)
+            guide = _guide(target, gender, guide_key)
             if config.read.traits:
-                seen, target, traits = _with_traits(seen, target, worn, trait_key)
-            guide = jnp.concatenate([_plain_guide(target, gender, guide_key), traits])
-        seen = disturb_photo(seen, landmarks, disturb_key, _glasses_share(config))
-        return _Drawn(seen, target, real, gender, key, guide)
+                points = measure(target[None])[0]
+                guide = jnp.concatenate([guide, jnp.stack([avatar_mouth(target, points), jnp.float32(0)])])
+        return _Drawn(disturb_photo(seen, landmarks, disturb_key), target, real, gender, key, guide, points)
 
     def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> Sequence[jax.Array]:
         photos = resize(images["x"], config.data.image_size)
@@ -223,9 +219,11 @@ def _pair_stage(
                 Sample(image, features=[m[0] for m in _features(frozen, image[None], drawn.key[None])])
                 for image in (drawn.target, drawn.real)
             )
+            target = dataclasses.replace(target, points=drawn.points)
             return {"x": seen, "target": target, "y": dataclasses.replace(real, gender=rows[1].gender)}
 
-        return map_samples(draw_sample, tuple(_Row(key=keys[:, i], **batch[d]) for i, d in enumerate(DOMAINS)))
+        rows = (_Row(**{n: batch[d][n] for n in _Row._fields[:-1]}, key=keys[:, i]) for i, d in enumerate(DOMAINS))
+        return map_samples(draw_sample, tuple(rows))
 
     def generator_terms(params: Networks, frozen: Networks, drawn: Pair, score: Score) -> tuple[list[Term], Pair]:
         seen, target = drawn["x"], drawn["target"]
@@ -247,6 +245,9 @@ def _pair_stage(
             Term(f"colours_{name}", pairs.colour_weight, colour_distance(avatars, target.image)),
             Term(f"features_{name}", pairs.feature_weight, feature_distance(maps, wanted_maps)),
         ]
+        if target.points is not None:
+            mouths = jax.vmap(mouth_window, (0, None))(target.points, avatars.shape[1])
+            terms.append(Term(f"mouth_{name}", _MOUTH_WEIGHT, window_error(avatars, wanted, mouths)))
         if patches in critics:
             terms.append(Term(patches.metric, patches.weight, hinge_generator_loss(score(patches, fake))))
         if genders in critics:
@@ -315,36 +316,12 @@ def _placed(config: ExperimentConfig, y: _Row, key: jax.Array) -> tuple[jax.Arra
     return avatar[0], placement.apply_to_landmarks(y.landmarks)
 
 
-def _plain_guide(target: jax.Array, gender: jax.Array, key: jax.Array) -> jax.Array:
-    """The guide of the avatar [S, S, 3] that a student should draw, without traits: float32 [WITHOUT_TRAITS]."""
+def _guide(target: jax.Array, gender: jax.Array, key: jax.Array) -> jax.Array:
+    """What a student is told of the avatar [S, S, 3] that it should draw, but its mouth: float32 [WITHOUT_TRAITS]."""
     small = resize(target[None], SIZE)[0]
     told = jnp.where(jax.random.bernoulli(key, _UNKNOWN_SHARE), 0.0, _gender(gender, 0.0))
     colours = [colour_in(small, where)[0] for where in (CHEEKS, HAIR)]
     return jnp.concatenate([told[None], *colours])
-
-
-def _with_traits(
-    seen: jax.Array, target: jax.Array, worn: jax.Array, key: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Draws the same glasses over some photos and their avatars, and over few photos alone: so they can be left out.
-
-    `worn` is 1 where the avatar has glasses, else 0. Returns the photo, the avatar, and what the guide says of the
-    latter's glasses and mouth.
-    """
-    choice_key, shape_key = jax.random.split(key)
-    of_photo, of_avatar = measure(seen[None], target[None])
-    mouth = avatar_mouth(target, of_avatar)
-    choice = jax.random.uniform(choice_key)
-    over_photo = (worn == 0) & (choice < _GLASSES_SHARE)
-    over_both = over_photo & (choice >= _LEFT_OUT_SHARE)
-    seen = jnp.where(over_photo, glasses(seen, shape_key, of_photo[:2]), seen)
-    target = jnp.where(over_both, glasses(target, shape_key, of_avatar[:2]), target)
-    return seen, target, jnp.stack([2 * jnp.maximum(worn, over_both) - 1, mouth])
-
-
-def _glasses_share(config: ExperimentConfig) -> float:
-    """How often faults of photos have glasses; a student that is told of glasses gets them in `_with_traits`."""
-    return 0.0 if is_guided(config) and config.read.traits else GLASSES_SHARE
 
 
 def _gender(gender: jax.Array, unknown: jax.Array | float) -> jax.Array:

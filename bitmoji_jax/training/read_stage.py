@@ -21,7 +21,7 @@ from bitmoji_jax.data.accessories import glasses as draw_glasses
 from bitmoji_jax.data.augment import place
 from bitmoji_jax.data.disturb import GLASSES_SHARE, disturb_alike, disturb_photo, eyes_of
 from bitmoji_jax.models.networks import Params, example_inputs, make_network
-from bitmoji_jax.models.reader import GENDER, GLASSES, HAIR_COLOUR, SKIN_COLOUR, guide_of
+from bitmoji_jax.models.reader import GENDER, HAIR_COLOUR, SKIN_COLOUR, WITHOUT_TRAITS, guide_of
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, SIZE, colour_in, likely_skin
 from bitmoji_jax.ops.batching import map_samples
 from bitmoji_jax.ops.image import resize, to_float
@@ -93,7 +93,7 @@ def read_stage(
             Term("wrong_a", 0.0, jnp.mean(known & ~right)),
         ]
         if read.traits:
-            loss = optax.sigmoid_binary_cross_entropy(found[:, GLASSES], wanted[:, GLASSES] > 0)
+            loss = optax.sigmoid_binary_cross_entropy(found[:, WITHOUT_TRAITS], wanted[:, WITHOUT_TRAITS] > 0)
             result.append(Term("glasses_a", 1.0, jnp.mean(loss)))
         return result, {}
 
