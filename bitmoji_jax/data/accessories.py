@@ -8,9 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from bitmoji_jax.data.roughen import draw
-
-_LEAST_DISTANCE = 0.05
-"""The least distance between eyes that is believed, as a share of the side."""
+from bitmoji_jax.ops.spectacles import Frame, face_frame, paint, spectacles
 
 # Glasses: half of the lens's width and height, roundness (1: an ellipse's corners), width of the rim.
 _LENS_WIDTH, _LENS_HEIGHT, _ROUND, _RIM = (0.32, 0.46), (0.2, 0.42), (0.3, 1.0), (0.03, 0.09)
@@ -21,17 +19,6 @@ _BRIM_WIDTH, _BRIM_HEIGHT = (0.9, 1.7), (0.05, 0.22)  # in crown widths; half of
 _MICROPHONE_SHARE = 0.35  # of what is held before the chin; the others are hands
 
 
-def _face_frame(eyes: jax.Array, size: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns x and y [S, S] of the pixels from the point between the eyes, x along the eyes, and a pixel's length."""
-    pixels = (jnp.arange(size) + 0.5) / size
-    centre, across = eyes.mean(0), eyes[1] - eyes[0]
-    distance = jnp.linalg.norm(across)
-    cosine, sine = jnp.where(distance > 0, across / jnp.maximum(distance, 1e-6), jnp.array([1.0, 0.0]))
-    distance = jnp.maximum(distance, _LEAST_DISTANCE)
-    right, down = (pixels - centre[0])[None, :] / distance, (pixels - centre[1])[:, None] / distance
-    return cosine * right + sine * down, cosine * down - sine * right, 1 / (size * distance)
-
-
 def _capsule(x: jax.Array, y: jax.Array, start: jax.Array, end: jax.Array, radius: jax.Array) -> jax.Array:
     """Returns the distance to a line from `start` to `end` [2] with round ends."""
     along = end - start
@@ -40,37 +27,25 @@ def _capsule(x: jax.Array, y: jax.Array, start: jax.Array, end: jax.Array, radiu
     return jnp.hypot(x - start[0] - share * along[0], y - start[1] - share * along[1]) - radius
 
 
-def _paint(image: jax.Array, colour: jax.Array, distance: jax.Array, pixel: jax.Array, opacity: jax.Array) -> jax.Array:
-    """Paints a shape, given by its signed distance [S, S], with a colour [3] or [S, S, 3]."""
-    cover = opacity * jnp.clip(0.5 - distance / pixel, 0, 1)
-    return image + cover[..., None] * (colour - image)
-
-
 def glasses(image: jax.Array, key: jax.Array, eyes: jax.Array) -> jax.Array:
     """Draws glasses at the eyes: two rounded rims, bridge and temples, dark or coloured, sometimes with dark lenses."""
     shape_key, colour_key, tint_key = jax.random.split(key, 3)
-    x, y, pixel = _face_frame(eyes, image.shape[0])
+    x, y, pixel = face_frame(eyes, image.shape[0])
     width, height, roundness, rim, drop = draw(shape_key, _LENS_WIDTH, _LENS_HEIGHT, _ROUND, _RIM, (0, 0.08))
-    side = jnp.abs(x)  # both halves are alike
-    corner = roundness * jnp.minimum(width, height)
-    across, down = jnp.abs(side - 0.5) - width + corner, jnp.abs(y - drop) - height + corner
-    lens = jnp.hypot(jnp.maximum(across, 0), jnp.maximum(down, 0)) + jnp.minimum(jnp.maximum(across, down), 0) - corner
-    bridge = jnp.hypot(jnp.maximum(side - (0.5 - width), 0), y - drop + height / 4)
-    temple = jnp.hypot(jnp.maximum(jnp.maximum(0.5 + width - side, side - 1.1), 0), y - drop + height / 3)
-    frame = jnp.minimum(jnp.minimum(jnp.abs(lens), bridge), temple) - rim / 2
+    lens, frame = spectacles(x, y, Frame(width, height, roundness * jnp.minimum(width, height), rim, drop))
 
     *bright, dark, coloured = draw(colour_key, *[(-1, 1)] * 3, (-1, -0.6), (0, 1))
     colour = jnp.where(coloured < 0.35, jnp.stack(bright), dark)
     is_dark, shade, warmth, opacity = draw(tint_key, (0, 1), (-1, -0.5), (0, 0.2), (0.5, 0.98))
     lens_colour = shade + warmth * jnp.array([1.0, 0.5, 0.0])
-    image = _paint(image, lens_colour, lens, pixel, jnp.where(is_dark < _DARK_SHARE, opacity, 0))
-    return _paint(image, colour, frame, pixel, jnp.ones(()))
+    image = paint(image, lens_colour, lens, pixel, jnp.where(is_dark < _DARK_SHARE, opacity, 0))
+    return paint(image, colour, frame, pixel, jnp.ones(()))
 
 
 def hat(image: jax.Array, key: jax.Array, eyes: jax.Array) -> jax.Array:
     """Draws a hat above the brow line: a crown in one colour, with or without a band and a brim."""
     shape_key, brim_key, colour_key = jax.random.split(key, 3)
-    x, y, pixel = _face_frame(eyes, image.shape[0])
+    x, y, pixel = face_frame(eyes, image.shape[0])
     edge, width, height, power = draw(shape_key, _HAT_EDGE, _CROWN_WIDTH, _CROWN_HEIGHT, (2, 5))
     brim_width, brim_height, offset, has_brim, has_band, band = draw(
         brim_key, _BRIM_WIDTH, _BRIM_HEIGHT, (-0.3, 0.3), (0, 1), (0, 1), (0.1, 0.35)
@@ -82,19 +57,19 @@ def hat(image: jax.Array, key: jax.Array, eyes: jax.Array) -> jax.Array:
     crown = jnp.maximum((radius - 1) * jnp.minimum(width, height), -above)
     # Round to the sides: the outer parts are darker.
     shade = 1 - 0.45 * jnp.clip(jnp.abs(x / width), 0, 1)[..., None] ** 2
-    image = _paint(image, (colours[0] + 1) * shade - 1, crown, pixel, jnp.ones(()))
+    image = paint(image, (colours[0] + 1) * shade - 1, crown, pixel, jnp.ones(()))
     strip = jnp.maximum(crown, above - band)
-    image = _paint(image, (colours[1] + 1) * shade - 1, strip, pixel, jnp.where(has_band < 0.4, 1.0, 0.0))
+    image = paint(image, (colours[1] + 1) * shade - 1, strip, pixel, jnp.where(has_band < 0.4, 1.0, 0.0))
     reach, thickness = width * brim_width, brim_height
     brim = (jnp.hypot((x - offset) / reach, above / thickness) - 1) * thickness
-    return _paint(image, (colours[0] + 1) * 0.75 - 1, brim, pixel, jnp.where(has_brim < 0.7, 1.0, 0.0))
+    return paint(image, (colours[0] + 1) * 0.75 - 1, brim, pixel, jnp.where(has_brim < 0.7, 1.0, 0.0))
 
 
 def held_up(image: jax.Array, key: jax.Array, eyes: jax.Array) -> jax.Array:
     """Draws a hand in the colour of the face, or a microphone, from a lower corner up to the chin or the cheek."""
     place_key, shape_key, hand_key = jax.random.split(key, 3)
     size = image.shape[0]
-    x, y, pixel = _face_frame(eyes, size)
+    x, y, pixel = face_frame(eyes, size)
     left, tip_x, tip_y, from_x = draw(place_key, (0, 1), (0.05, 0.9), (0.9, 1.6), (0.9, 2.3))
     x = jnp.where(left < 0.5, -x, x)
     tip, corner = jnp.stack([tip_x, tip_y]), jnp.stack([from_x, jnp.float32(3.0)])
@@ -121,4 +96,4 @@ def held_up(image: jax.Array, key: jax.Array, eyes: jax.Array) -> jax.Array:
     colour = jnp.where(is_microphone < _MICROPHONE_SHARE, metal, (skin + 1) * light - 1)
     # Darker towards the outline, so that fingers are seen apart.
     relief = 0.75 + 0.25 * jnp.clip(-shape / finger, 0, 1)
-    return _paint(image, (colour + 1) * relief[..., None] - 1, shape, pixel, jnp.ones(()))
+    return paint(image, (colour + 1) * relief[..., None] - 1, shape, pixel, jnp.ones(()))

@@ -8,11 +8,12 @@ import onnx
 from onnx import TensorProto, helper
 
 from bitmoji_jax.config import ExperimentConfig, GeneratorConfig, RefinerConfig
+from bitmoji_jax.inference.onnx_glasses import add_glasses
 from bitmoji_jax.inference.onnx_graph import Graph, Params
 from bitmoji_jax.inference.onnx_points import add_measure, add_mouth, add_reshape
 from bitmoji_jax.inference.onnx_recolour import add_recolour, add_repaint
 from bitmoji_jax.inference.weights import Weights, export_metadata
-from bitmoji_jax.models.networks import avatar_size, guide_size, has_reader, is_guided
+from bitmoji_jax.models.networks import avatar_size, guide_size, has_traits, is_guided
 from bitmoji_jax.models.reader import BRANCH, GLASSES, HAIR_COLOUR, SKIN_COLOUR, WITHOUT_TRAITS
 from bitmoji_jax.models.unet import GRID
 
@@ -96,8 +97,8 @@ def _photo_to_avatar(
     Where the name of a guide is given, what it says is `wanted` takes the place of what is read, which is an output.
     """
     photos, size, refiner = x, config.data.image_size, config.refiner
-    has_traits = has_reader(config, networks) and config.read.traits
-    points = add_measure(graph, photos, size, "of_photos") if has_traits or "t" in networks else ""
+    guide, with_traits = None, has_traits(config, networks)
+    points = add_measure(graph, photos, size, "of_photos") if with_traits or "t" in networks else ""
     if "s" in networks:
         x = _generator(graph, x, "s/generator", networks["s"]["generator"], config.generator)
         guide = _reader(graph, photos, points, "s/reader", networks["s"]["reader"]) if is_guided(config) else None
@@ -116,8 +117,13 @@ def _photo_to_avatar(
         x = _unet(graph, x, "r", networks["r"], size, refiner)
     if "r" in networks or ("s" in networks and not is_guided(config)):
         x = add_recolour(graph, x, photos, refiner.output_size, size)
-    if "t" in networks:
-        x = add_reshape(graph, x, points, avatar_size(config, networks), networks["t"])
+    if "t" in networks or with_traits:
+        avatars = avatar_size(config, networks)
+        of_avatars = add_measure(graph, x, avatars, "of_avatars")
+        if "t" in networks:
+            x, of_avatars = add_reshape(graph, x, of_avatars, points, avatars, networks["t"])
+        if guide is not None and with_traits:
+            x = add_glasses(graph, x, of_avatars, guide, avatars)
     return x
 
 
@@ -180,7 +186,7 @@ def _colour(graph: Graph, guide: str, part: slice) -> str:
 
 
 def _reader(graph: Graph, x: str, points: str, network: str, params: Params) -> str:
-    """Adds `guide_of` what models/reader.py reads, and the mouth: from [N, 3, H, W] in [-1, 1] and points to a guide."""
+    """Adds `guide_of` what models/reader.py reads of [N, 3, H, W] in [-1, 1], and the mouth: a guide."""
     for i in range(4):
         down, inner, last = (f"Conv_{max(3 * i - 2, 0) + part}" for part in range(3))
         x = graph.conv(x, f"{network}/{down}", params[down], stride=2, padding=1)

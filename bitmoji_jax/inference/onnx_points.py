@@ -40,20 +40,20 @@ def add_mouth(graph: Graph, points: str) -> str:
     return graph.add("Clip", x, graph.constant("-1", -1.0), graph.constant("1", 1.0), name="mouth")
 
 
-def add_reshape(graph: Graph, avatars: str, of_photos: str, size: int, params: Params) -> str:
-    """Adds `reshape_faces` of avatars [N, 3, size, size] in [-1, 1].
-
-    `of_photos` are the points of the photos, `params` are those of the network t.
-    """
+def add_reshape(
+    graph: Graph, avatars: str, of_avatars: str, of_photos: str, size: int, params: Params
+) -> tuple[str, str]:
+    """Adds `reshape_faces` of avatars [N, 3, size, size] in [-1, 1], with points of both and the `params` of t."""
     of_photos, _ = _from_eyes(graph, of_photos)
-    of_avatars, eyes = _from_eyes(graph, add_measure(graph, avatars, size, "of_avatars"))
+    of_avatars, eyes = _from_eyes(graph, of_avatars)
     usual = np.asarray(params["target"]).reshape(POINTS, 2)
     x = graph.add("Sub", _transport(graph, of_photos, params), of_avatars, name="points/left")
     x = graph.add("Clip", x, *(graph.constant(f"points/{s}", s * LARGEST) for s in (-1, 1)), name="points/clipped")
     mix = graph.constant("points/mixing", mixing(jnp.asarray(usual)))
     shifts = graph.add("MatMul", mix, x, name="points/shifts")
     places = graph.add("Add", eyes, graph.constant("points/usual", usual), name="points/places")
-    return _move(graph, avatars, shifts, places, size)
+    moved = graph.add("Add", eyes, graph.add("Add", of_avatars, x, name="points/moved"), name="points/then")
+    return _move(graph, avatars, shifts, places, size), moved
 
 
 def _transport(graph: Graph, points: str, params: Params) -> str:
@@ -97,4 +97,4 @@ def _move(graph: Graph, avatars: str, shifts: str, places: str, size: int) -> st
     x = graph.add("Concat", *grid, name="points/grid", axis=3)
     # GridSample counts from -1 to 1 between the outer edges.
     x = graph.add("Sub", graph.add("Add", x, x, name="points/grid/twice"), "1", name="points/grid/centred")
-    return graph.add("GridSample", avatars, x, name="points/moved", mode="bilinear", padding_mode="border")
+    return graph.add("GridSample", avatars, x, name="points/moved_faces", mode="bilinear", padding_mode="border")

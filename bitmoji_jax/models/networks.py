@@ -18,11 +18,12 @@ from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.face_points import POINTS, Transport, measure
 from bitmoji_jax.models.generator import Generator
 from bitmoji_jax.models.mouth import photo_mouth
-from bitmoji_jax.models.reader import GUIDE, HAIR_COLOUR, MOUTH, SKIN_COLOUR, WITHOUT_TRAITS, Reader
+from bitmoji_jax.models.reader import GLASSES, GUIDE, HAIR_COLOUR, MOUTH, SKIN_COLOUR, WITHOUT_TRAITS, Reader
 from bitmoji_jax.models.recolour import recolour, repaint
 from bitmoji_jax.models.reshape_face import reshape_faces
 from bitmoji_jax.models.student import Student
 from bitmoji_jax.models.unet import UNet
+from bitmoji_jax.models.wear_glasses import wear_glasses
 from bitmoji_jax.ops.image import resize
 from bitmoji_jax.ops.platform import on_cpu
 
@@ -53,6 +54,11 @@ def guide_size(config: ExperimentConfig) -> int:
 def has_reader(config: ExperimentConfig, networks: Container[str]) -> bool:
     """Whether one of the networks, by name, reads from a photo what its avatar follows: a student with a reader."""
     return "s" in networks and is_guided(config)
+
+
+def has_traits(config: ExperimentConfig, networks: Container[str]) -> bool:
+    """Whether the guide of a student says whether the mouth is open and glasses are worn."""
+    return has_reader(config, networks) and config.read.traits
 
 
 def student_of(config: ExperimentConfig, networks: Mapping[str, Params]) -> Params:
@@ -133,7 +139,8 @@ def photo_to_avatar(
     """Translates photos by the last network that a run has: S, else R after G, else G.
 
     The avatars of R, and of a student without a guide, are given the colours of the photo's skin and hair. Where
-    `networks` have t, the points of all faces are moved to where it has them for the photo.
+    `networks` have t, the points of all faces are moved to where it has them for the photo. Where a student's guide
+    says so, the avatar has glasses.
 
     Args:
       config: the experiment.
@@ -144,14 +151,23 @@ def photo_to_avatar(
     Returns:
       float32 [N, S, S, 3], mostly in [-1, 1]; S is `avatar_size`.
     """
+    if guides is None and has_reader(config, networks):
+        guides = read_guide(config, networks, photos)
     avatars = draw_roughly(config, networks, photos, guides)
     if "r" in networks:
         avatars = refine(config, networks["r"], avatars)
     if "r" in networks or ("s" in networks and not is_guided(config)):
         avatars = jax.vmap(recolour)(avatars, photos)
-    if "t" in networks:
-        # As exported files see them: larger photos have other points by a little, and avatars would differ.
-        avatars = reshape_faces(avatars, resize(photos, config.data.image_size), networks["t"])
+    with_glasses = has_traits(config, networks)
+    if "t" in networks or with_glasses:
+        points = measure(avatars)
+        if "t" in networks:
+            # As exported files see them: larger photos have other points by a little, and avatars would differ.
+            of_photos = measure(resize(photos, config.data.image_size))
+            avatars, points = reshape_faces(avatars, points, of_photos, networks["t"])
+        if with_glasses:
+            assert guides is not None
+            avatars = wear_glasses(avatars, points[:, :2], guides[:, GLASSES])
     return avatars
 
 

@@ -19,7 +19,7 @@ SKIN_COLOUR, HAIR_COLOUR = slice(1, 4), slice(4, 7)
 MOUTH = 7
 """From -1 (closed) to 1 (open). No reader tells it: the mesh of points does (models/mouth.py)."""
 GLASSES = 8
-"""From -1 (none) to 1. The student is not told: they are drawn over its avatar (models/spectacles.py)."""
+"""From -1 (none) to 1. The student is not told: they are drawn over its avatar (models/wear_glasses.py)."""
 
 BRANCH = 0.3
 """Weight of what two convolutions add to a map, so that maps do not grow with depth at first."""

@@ -44,7 +44,7 @@ from bitmoji_jax.models.networks import (
     student_of,
 )
 from bitmoji_jax.models.patch_critic import FeatureClassifier, PatchCritic
-from bitmoji_jax.models.reader import GENDER
+from bitmoji_jax.models.reader import GENDER, GLASSES
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, SIZE, colour_in, recolour
 from bitmoji_jax.ops.batching import map_samples
 from bitmoji_jax.ops.image import resize, to_float
@@ -147,6 +147,8 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
         if source == "s" and is_guided(config):  # the student of the round before is told the label
             guides = read_guide(config, frozen, photo)
             guides = guides.at[:, GENDER].set(_gender(x.gender, guides[0, GENDER]))
+            if config.read.traits:
+                guides = guides.at[:, GLASSES].set(-1.0)  # they are drawn over what is learned
         target = resize(photo_to_avatar(config, frozen, photo, guides), config.refiner.output_size)[0]
         seen, landmarks = resize(photo, config.data.image_size)[0], placement.apply_to_landmarks(x.landmarks)
         return seen, landmarks, jnp.clip(target, -1, 1), x.gender
