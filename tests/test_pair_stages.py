@@ -25,7 +25,9 @@ from bitmoji_jax.models.networks import (
     read_guide,
     student_of,
 )
+from bitmoji_jax.models.reader import GLASSES, MOUTH
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, colour_in
+from bitmoji_jax.models.student import Student
 from bitmoji_jax.ops.image import resize, to_float
 from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training import pair_stages
@@ -180,7 +182,6 @@ def test_a_guided_student_is_told_the_gender_and_the_colours_of_its_target(
     female, male, unknown = (GENDERS.index(name) for name in ("female", "male", "unknown"))
     monkeypatch.setattr(pair_stages, "_UNKNOWN_SHARE", 0.0)
     monkeypatch.setattr(pair_stages, "_RECOLOURED_SHARE", 1.0)
-    monkeypatch.setattr(pair_stages, "_GLASSES_SHARE", 0.0)
     monkeypatch.setattr(pair_stages, "recolour", lambda avatar, photo: 0.5 * avatar)  # noqa: ARG005
     for share, domain in ((1.0, "x"), (0.0, "y")):
         batch = make_batch(size=64)
@@ -195,33 +196,36 @@ def test_a_guided_student_is_told_the_gender_and_the_colours_of_its_target(
                 np.testing.assert_allclose(colour_in(target, place)[0], colour, atol=1e-4)
         if domain == "y":  # the colours that it was given
             assert indices(2 * targets) == [1, 2]
-    told = [pair_stages._plain_guide(targets[0], jnp.array(male), jax.random.key(0))[0]]
+    told = [pair_stages._guide(targets[0], jnp.array(male), jax.random.key(0))[0]]
     monkeypatch.setattr(pair_stages, "_UNKNOWN_SHARE", 1.0)
-    told.append(pair_stages._plain_guide(targets[0], jnp.array(male), jax.random.key(0))[0])
+    told.append(pair_stages._guide(targets[0], jnp.array(male), jax.random.key(0))[0])
     assert told == [-1, 0]
 
 
-@pytest.mark.parametrize(("worn", "share", "left_out"), [(0, 1, 0), (0, 1, 1), (0, 0, 0), (1, 1, 0)])
-def test_glasses_are_drawn_over_a_photo_and_its_avatar_alike_and_over_few_photos_alone(
-    monkeypatch: pytest.MonkeyPatch, worn: int, share: int, left_out: int
+@pytest.mark.usefixtures("cheap_features")
+def test_a_student_is_told_of_its_target_s_mouth_and_learns_it_more_than_the_rest(
+    config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    eyes = {64: [[0.3, 0.4], [0.7, 0.4]], 128: [[0.35, 0.6], [0.65, 0.6]]}
-    points = np.zeros((2, POINTS, 2), np.float32)
-    points[:, :2] = [eyes[64], eyes[128]]
+    config = dataclasses.replace(of_64_pixels(config), read=ReadConfig(images=32))
+    networks = random_weights(names="gfra", refiner=config.refiner, size=64, compute_dtype="float32").networks
+    points = np.zeros((1, POINTS, 2), np.float32)
+    points[:, 3:5] = [[0.25, 0.5], [0.75, 0.5]]  # the corners of the mouth
     monkeypatch.setattr(pair_stages, "measure", lambda *_: jnp.asarray(points))
-    monkeypatch.setattr(pair_stages, "avatar_mouth", lambda *_: jnp.float32(0.25))
-    monkeypatch.setattr(pair_stages, "_GLASSES_SHARE", float(share))
-    monkeypatch.setattr(pair_stages, "_LEFT_OUT_SHARE", float(left_out))
-    plain = {size: jnp.full((size, size, 3), 0.3) for size in eyes}
-    *shown, traits = pair_stages._with_traits(plain[64], plain[128], jnp.float32(worn), jax.random.key(3))
-    both = not worn and share and not left_out
-    np.testing.assert_array_equal(traits, [1 if worn or both else -1, 0.25])
-    drawn = [np.abs(image - plain[len(image)]).max(-1) > 0.05 for image in shown]
-    assert [mask.any() for mask in drawn] == [bool(share and not worn), bool(both)]
-    if both:
-        for mask in drawn:  # each at its own eyes
-            rows = np.flatnonzero(mask.any(axis=1))
-            assert abs(rows.mean() / len(mask) - eyes[len(mask)][0][1]) < 0.06
+    monkeypatch.setattr(pair_stages, "avatar_mouth", lambda avatar, points: avatar[0, 0, 0] + points[3, 0])
+    stage = teach_stage(config, networks, 12)
+    drawn = draw(stage, make_batch(size=64))
+    assert drawn["x"].condition is not None
+    np.testing.assert_allclose(drawn["x"].condition[:, MOUTH], drawn["target"].image[:, 0, 0, 0] + 0.25, atol=1e-6)
+
+    def error(rows: slice) -> float:
+        wrong = drawn["target"].image.at[:, rows].add(-0.5)
+        monkeypatch.setattr(Student, "apply", lambda *_: wrong)
+        other = teach_stage(config, networks, 12)
+        terms, _ = other.generator_terms({"s": {}}, other.frozen, drawn, no_score)
+        return {term.name: float(term.value) for term in terms}["mouth_s"]
+
+    assert error(slice(0, 8)) == pytest.approx(0, abs=1e-6)
+    assert error(slice(0, 64)) == pytest.approx(0.5, abs=1e-3)
 
 
 @pytest.mark.usefixtures("cheap_features")
@@ -235,13 +239,13 @@ def test_a_teacher_with_a_reader_is_told_the_label_and_its_targets_have_their_po
     batch = make_batch(size=64)
     batch["x"]["gender"] = jnp.array([female, unknown], jnp.int32)
     monkeypatch.setattr(pair_stages, "_PHOTO_SHARE", 1.0)
-    monkeypatch.setattr(pair_stages, "_GLASSES_SHARE", 0.0)
     monkeypatch.setattr(pair_stages, "place", stay)
     stage = teach_stage(config, networks, 12)
     assert stage.passed_on == ("s", "f", "t")
     photos = to_float(jnp.asarray(batch["x"]["image"]))
     guides = read_guide(config, networks, photos)
     guides = guides.at[0, 0].set(1.0)  # what the label says; the other is not labelled
+    guides = guides.at[:, GLASSES].set(-1.0)
     expected = jnp.clip(photo_to_avatar(config, networks, photos, guides), -1, 1)
     np.testing.assert_allclose(draw(stage, batch)["target"].image, expected, atol=2e-3)
     unmoved = {name: params for name, params in networks.items() if name != "t"}

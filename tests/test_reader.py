@@ -46,9 +46,9 @@ def networks() -> Any:
 def test_a_guide_is_a_gender_from_minus_1_to_1_two_colours_and_perhaps_glasses(traits: bool) -> None:
     read = np.array([[20.0, -2, -1, -0.5, 0, 0.5, 3, -20], [-0.5, 0, 0, 0, 0, 0, 0, 0.5]], np.float32)
     guide = np.asarray(guide_of(jnp.asarray(read if traits else read[:, :7])))
-    rest = [-1, 0] if traits else []  # the mouth is unknown
+    rest = [0, -1] if traits else []  # the mouth is unknown
     np.testing.assert_allclose(guide[0], [1, -1, -1, -0.5, 0, 0.5, 1, *rest], atol=1e-6)
-    np.testing.assert_allclose(guide[1, [0, *([7] if traits else [])]], np.tanh([-0.5, 0.5])[: 1 + traits], atol=1e-6)
+    np.testing.assert_allclose(guide[1, [0, *([8] if traits else [])]], np.tanh([-0.5, 0.5])[: 1 + traits], atol=1e-6)
 
 
 def test_a_person_s_place_in_the_photo_does_not_count_for_colours_alone() -> None:

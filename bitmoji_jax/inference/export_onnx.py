@@ -14,7 +14,7 @@ from bitmoji_jax.inference.onnx_points import add_measure, add_mouth, add_reshap
 from bitmoji_jax.inference.onnx_recolour import add_recolour, add_repaint
 from bitmoji_jax.inference.weights import Weights, export_metadata
 from bitmoji_jax.models.networks import avatar_size, guide_size, has_traits, is_guided
-from bitmoji_jax.models.reader import BRANCH, GLASSES, HAIR_COLOUR, SKIN_COLOUR, WITHOUT_TRAITS
+from bitmoji_jax.models.reader import BRANCH, GLASSES, HAIR_COLOUR, MOUTH, MOUTH_GAIN, SKIN_COLOUR, WITHOUT_TRAITS
 from bitmoji_jax.models.unet import GRID
 
 GUIDE_INPUT, GUIDES_OUTPUT = "guide", "guides"
@@ -105,7 +105,7 @@ def _photo_to_avatar(
         if guide is not None and wanted is not None:
             graph.add("Identity", guide, name=GUIDES_OUTPUT)
             guide = graph.add("Where", graph.add("IsNaN", wanted, name="as_read"), guide, wanted, name="followed")
-        told = guide and _part(graph, guide, slice(0, min(GLASSES, guide_size(config))))
+        told = guide and _told(graph, guide, guide_size(config))
         x = _unet(graph, x, "s/refiner", networks["s"]["refiner"], size, refiner, told)
         if guide is not None:
             skin, hair = (_colour(graph, guide, part) for part in (SKIN_COLOUR, HAIR_COLOUR))
@@ -171,6 +171,15 @@ def _upsample(graph: Graph, x: str, name: str, params: Params, kind: str) -> str
         return graph.conv(x, f"{name}/Conv_0", params["Conv_0"], padding=1)
     x = graph.conv(x, f"{name}/Conv_0", params["Conv_0"], padding=1)
     return graph.depth_to_space(x, f"{name}/depth_to_space")
+
+
+def _told(graph: Graph, guide: str, size: int) -> str:
+    """Adds `told` of a guide [N, size]."""
+    if size == WITHOUT_TRAITS:
+        return guide
+    gains = np.ones(GLASSES, np.float32)
+    gains[MOUTH] = MOUTH_GAIN
+    return graph.add("Mul", _part(graph, guide, slice(0, GLASSES)), graph.constant("guide/gains", gains), name="told")
 
 
 def _part(graph: Graph, guide: str, part: slice) -> str:

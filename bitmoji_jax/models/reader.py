@@ -18,6 +18,8 @@ SKIN_COLOUR, HAIR_COLOUR = slice(1, 4), slice(4, 7)
 """Red, green and blue."""
 MOUTH = 7
 """From -1 (closed) to 1 (open). No reader tells it: the mesh of points does (models/mouth.py)."""
+MOUTH_GAIN = 10.0
+"""Times its number a student is told: Adam's steps are as large for each weight, and others had more time to learn."""
 GLASSES = 8
 """From -1 (none) to 1. The student is not told: they are drawn over its avatar (models/wear_glasses.py)."""
 
@@ -62,3 +64,10 @@ def guide_of(read: jax.Array) -> jax.Array:
     if read.shape[1] > WITHOUT_TRAITS:
         parts += [jnp.zeros((len(read), 1)), jnp.tanh(read[:, WITHOUT_TRAITS:])]
     return jnp.concatenate(parts, axis=1)
+
+
+def told(guide: jax.Array) -> jax.Array:
+    """Returns what a student is told of a guide [N, C]: all but glasses."""
+    if guide.shape[1] == WITHOUT_TRAITS:
+        return guide
+    return guide[:, :GLASSES].at[:, MOUTH].multiply(MOUTH_GAIN)

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 
 from bitmoji_jax.models.generator import Generator
-from bitmoji_jax.models.reader import GLASSES, Reader, guide_of
+from bitmoji_jax.models.reader import Reader, guide_of, told
 from bitmoji_jax.models.unet import UNet
 
 
@@ -23,7 +23,7 @@ class Student(nn.Module):
     def __call__(self, photos: jax.Array, guide: jax.Array | None = None) -> jax.Array:
         if self.reader is not None and guide is None:
             guide = self.read(photos)
-        return self.refiner(self.generator(photos), None if guide is None else guide[:, :GLASSES])
+        return self.refiner(self.generator(photos), None if guide is None else told(guide))
 
     def read(self, photos: jax.Array) -> jax.Array:
         """Reads the guide [N, GUIDE] from photos, as `__call__` does."""
