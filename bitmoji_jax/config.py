@@ -152,8 +152,8 @@ class ReadConfig:
     """Adam's largest step size."""
     points: bool = True
     """Read also where the points of the face should be, and move those of the student's avatars there."""
-    traits: bool = True
-    """Read also whether the mouth is open, and whether there are glasses."""
+    glasses: bool = True
+    """Read also whether glasses are worn, and draw them over those avatars."""
 
 
 REFINE_IMAGES, TEACH_IMAGES = 20_000, 20_000
@@ -278,7 +278,7 @@ ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "data": {"cut_out": True, "balance_skin": False},
     "train": {"init_from": None, "rounds": 1},
     "refiner": dataclasses.asdict(RefinerConfig()),
-    "read": dataclasses.asdict(ReadConfig(points=False, traits=False)),
+    "read": dataclasses.asdict(ReadConfig(points=False, glasses=False)),
     "refine": dataclasses.asdict(PairConfig()),
     "teach": dataclasses.asdict(PairConfig(learning_rate=3e-4, colour_weight=3.0, critic_weight=0.04)),
     "log": dataclasses.asdict(LogConfig()),

@@ -11,10 +11,9 @@ import pytest
 
 from bitmoji_jax.config import ExperimentConfig, ReadConfig
 from bitmoji_jax.data.builder import GENDERS
-from bitmoji_jax.models import networks as networks_module
 from bitmoji_jax.models.face_points import POINTS
-from bitmoji_jax.models.networks import apply_generator, make_network, photo_to_avatar, read_guide, student_of
-from bitmoji_jax.models.reader import GUIDE, MOUTH, Reader, guide_of
+from bitmoji_jax.models.networks import apply_generator, make_network, photo_to_avatar, student_of
+from bitmoji_jax.models.reader import GLASSES, GUIDE, Reader, guide_of
 from bitmoji_jax.models.recolour import USUAL_SKIN, repaint
 from bitmoji_jax.ops.image import resize
 from bitmoji_jax.parallel import make_mesh
@@ -42,13 +41,12 @@ def networks() -> Any:
     return random_weights(names="gfra", refiner=REFINER, compute_dtype="float32").networks
 
 
-@pytest.mark.parametrize("traits", [True, False])
-def test_a_guide_is_a_gender_from_minus_1_to_1_two_colours_and_perhaps_glasses(traits: bool) -> None:
-    read = np.array([[20.0, -2, -1, -0.5, 0, 0.5, 3, -20], [-0.5, 0, 0, 0, 0, 0, 0, 0.5]], np.float32)
-    guide = np.asarray(guide_of(jnp.asarray(read if traits else read[:, :7])))
-    rest = [0, -1] if traits else []  # the mouth is unknown
-    np.testing.assert_allclose(guide[0], [1, -1, -1, -0.5, 0, 0.5, 1, *rest], atol=1e-6)
-    np.testing.assert_allclose(guide[1, [0, *([8] if traits else [])]], np.tanh([-0.5, 0.5])[: 1 + traits], atol=1e-6)
+@pytest.mark.parametrize("glasses", [True, False])
+def test_a_guide_is_a_gender_from_minus_1_to_1_two_colours_and_perhaps_glasses(glasses: bool) -> None:
+    read = np.array([[20.0, -2, -1, -0.5, 0, 0.5, 3, -20], [-0.5, 0, 0, 0, 0, 0, 0, -1.5]], np.float32)
+    guide = np.asarray(guide_of(jnp.asarray(read if glasses else read[:, :GLASSES])))
+    expected = np.array([[1, -1, -1, -0.5, 0, 0.5, 1, -1], [np.tanh(-0.5), 0, 0, 0, 0, 0, 0, np.tanh(0.5)]])
+    np.testing.assert_allclose(guide, expected if glasses else expected[:, :GLASSES], atol=1e-6)
 
 
 def test_a_person_s_place_in_the_photo_does_not_count_for_colours_alone() -> None:
@@ -56,7 +54,7 @@ def test_a_person_s_place_in_the_photo_does_not_count_for_colours_alone() -> Non
     network = Reader(8)
     params = network.init(jax.random.key(0), photo)
     found = network.apply(params, photo)
-    assert (found.shape, found.dtype) == ((1, GUIDE - 1), jnp.float32)
+    assert (found.shape, found.dtype) == ((1, GUIDE), jnp.float32)
     # No norm: a photo with twice the contrast reads as twice as much, but for biases, which start at 0.
     np.testing.assert_allclose(network.apply(params, 2 * photo), 2 * found, rtol=1e-4)
 
@@ -165,23 +163,12 @@ def test_a_guide_changes_what_is_drawn_and_without_one_it_is_read_from_the_photo
     guide = network.apply(params, photos, method="read")
     drawn = apply_generator(config, params, photos, name="s")
     np.testing.assert_allclose(apply_generator(config, params, photos, guide, name="s"), drawn, atol=1e-5)
+    bare = guide.at[:, GLASSES].set(-1.0)
     repainted = jax.vmap(repaint)(drawn, guide[:, 1:4], guide[:, 4:7])
-    # Of the mouth, which is not read, nothing is said here.
-    np.testing.assert_allclose(photo_to_avatar(config, weights.networks, photos, guide), repainted, atol=1e-5)
+    np.testing.assert_allclose(photo_to_avatar(config, weights.networks, photos, bare), repainted, atol=1e-5)
     other = apply_generator(config, params, photos, guide.at[1, 0].add(1.0), name="s")
     np.testing.assert_allclose(other[0], drawn[0], atol=1e-5)
     assert np.abs(other[1] - drawn[1]).max() > 0.01
-
-
-def test_whether_the_mouth_is_open_is_told_by_the_mesh(monkeypatch: pytest.MonkeyPatch) -> None:
-    weights = random_weights(names="s", guided=True, compute_dtype="float32")
-    points = np.zeros((2, POINTS, 2), np.float32)
-    points[:, 4] = (0.2, 0)  # the corners
-    points[1, 6] = (0, 0.2)  # the lower lip
-    monkeypatch.setattr(networks_module, "measure", lambda *_: jnp.asarray(points))
-    photos = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
-    guides = read_guide(weights.config, weights.networks, photos)
-    np.testing.assert_array_equal(guides[:, MOUTH], [-1, 1])
 
 
 @pytest.mark.parametrize("drawn", [True, False])

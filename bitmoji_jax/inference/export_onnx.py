@@ -10,11 +10,11 @@ from onnx import TensorProto, helper
 from bitmoji_jax.config import ExperimentConfig, GeneratorConfig, RefinerConfig
 from bitmoji_jax.inference.onnx_glasses import add_glasses
 from bitmoji_jax.inference.onnx_graph import Graph, Params
-from bitmoji_jax.inference.onnx_points import add_measure, add_mouth, add_reshape
+from bitmoji_jax.inference.onnx_points import add_measure, add_reshape
 from bitmoji_jax.inference.onnx_recolour import add_recolour, add_repaint
 from bitmoji_jax.inference.weights import Weights, export_metadata
-from bitmoji_jax.models.networks import avatar_size, guide_size, has_traits, is_guided
-from bitmoji_jax.models.reader import BRANCH, GLASSES, HAIR_COLOUR, MOUTH, MOUTH_GAIN, SKIN_COLOUR, WITHOUT_TRAITS
+from bitmoji_jax.models.networks import avatar_size, guide_size, has_glasses, is_guided
+from bitmoji_jax.models.reader import BRANCH, GLASSES, GLASSES_BIAS, GUIDE, HAIR_COLOUR, SKIN_COLOUR
 from bitmoji_jax.models.unet import GRID
 
 GUIDE_INPUT, GUIDES_OUTPUT = "guide", "guides"
@@ -96,16 +96,14 @@ def _photo_to_avatar(
 
     Where the name of a guide is given, what it says is `wanted` takes the place of what is read, which is an output.
     """
-    photos, size, refiner = x, config.data.image_size, config.refiner
-    guide, with_traits = None, has_traits(config, networks)
-    points = add_measure(graph, photos, size, "of_photos") if with_traits or "t" in networks else ""
+    photos, size, refiner, guide = x, config.data.image_size, config.refiner, None
     if "s" in networks:
         x = _generator(graph, x, "s/generator", networks["s"]["generator"], config.generator)
-        guide = _reader(graph, photos, points, "s/reader", networks["s"]["reader"]) if is_guided(config) else None
+        guide = _reader(graph, photos, "s/reader", networks["s"]["reader"]) if is_guided(config) else None
         if guide is not None and wanted is not None:
             graph.add("Identity", guide, name=GUIDES_OUTPUT)
             guide = graph.add("Where", graph.add("IsNaN", wanted, name="as_read"), guide, wanted, name="followed")
-        told = guide and _told(graph, guide, guide_size(config))
+        told = guide and _part(graph, guide, slice(0, GLASSES))
         x = _unet(graph, x, "s/refiner", networks["s"]["refiner"], size, refiner, told)
         if guide is not None:
             skin, hair = (_colour(graph, guide, part) for part in (SKIN_COLOUR, HAIR_COLOUR))
@@ -117,13 +115,12 @@ def _photo_to_avatar(
         x = _unet(graph, x, "r", networks["r"], size, refiner)
     if "r" in networks or ("s" in networks and not is_guided(config)):
         x = add_recolour(graph, x, photos, refiner.output_size, size)
-    if "t" in networks or with_traits:
-        avatars = avatar_size(config, networks)
-        of_avatars = add_measure(graph, x, avatars, "of_avatars")
-        if "t" in networks:
-            x, of_avatars = add_reshape(graph, x, of_avatars, points, avatars, networks["t"])
-        if guide is not None and with_traits:
-            x = add_glasses(graph, x, of_avatars, guide, avatars)
+    avatars, points = avatar_size(config, networks), None
+    if "t" in networks:
+        x, points = add_reshape(graph, x, photos, avatars, size, networks["t"])
+    if guide is not None and has_glasses(config, networks):
+        points = add_measure(graph, x, avatars) if points is None else points
+        x = add_glasses(graph, x, points, guide, avatars)
     return x
 
 
@@ -173,15 +170,6 @@ def _upsample(graph: Graph, x: str, name: str, params: Params, kind: str) -> str
     return graph.depth_to_space(x, f"{name}/depth_to_space")
 
 
-def _told(graph: Graph, guide: str, size: int) -> str:
-    """Adds `told` of a guide [N, size]."""
-    if size == WITHOUT_TRAITS:
-        return guide
-    gains = np.ones(GLASSES, np.float32)
-    gains[MOUTH] = MOUTH_GAIN
-    return graph.add("Mul", _part(graph, guide, slice(0, GLASSES)), graph.constant("guide/gains", gains), name="told")
-
-
 def _part(graph: Graph, guide: str, part: slice) -> str:
     """Adds a part of a guide [N, C]."""
     bounds = (graph.constant(f"[{n}]", [n], np.int64) for n in (part.start, part.stop, 1))
@@ -194,8 +182,8 @@ def _colour(graph: Graph, guide: str, part: slice) -> str:
     return graph.add("Unsqueeze", x, graph.constant("[2]", [2], np.int64), name=f"{x}/colour")
 
 
-def _reader(graph: Graph, x: str, points: str, network: str, params: Params) -> str:
-    """Adds `guide_of` what models/reader.py reads of [N, 3, H, W] in [-1, 1], and the mouth: a guide."""
+def _reader(graph: Graph, x: str, network: str, params: Params) -> str:
+    """Adds `guide_of` what models/reader.py reads: from [N, 3, H, W] in [-1, 1] to [N, C]."""
     for i in range(4):
         down, inner, last = (f"Conv_{max(3 * i - 2, 0) + part}" for part in range(3))
         x = graph.conv(x, f"{network}/{down}", params[down], stride=2, padding=1)
@@ -207,17 +195,16 @@ def _reader(graph: Graph, x: str, points: str, network: str, params: Params) -> 
             x = graph.add("Add", x, y, name=f"{network}/{last}/add")
     x = graph.add("ReduceMean", x, name=f"{network}/mean", axes=[2, 3], keepdims=0)
     x = graph.dense(x, f"{network}/Dense_0", params["Dense_0"])
-    count = len(params["Dense_0"]["bias"])
     female, colours, *glasses = (
-        graph.add("Slice", x, *(graph.constant(str([i]), [i], np.int64) for i in (*part, 1)), name=f"{network}/{part}")
-        for part in ((0, 1), (SKIN_COLOUR.start, HAIR_COLOUR.stop), (WITHOUT_TRAITS, WITHOUT_TRAITS + 1))
-        if part[0] < count
+        graph.add("Slice", x, *(graph.constant(f"[{n}]", [n], np.int64) for n in (*part, 1)), name=f"{network}/{part}")
+        for part in ((0, 1), (1, GLASSES), (GLASSES, GUIDE))
+        if part[0] < len(params["Dense_0"]["bias"])
     )
+    bias = graph.constant("glasses/bias", GLASSES_BIAS)
+    glasses = [graph.add("Add", logit, bias, name=f"{logit}/biased") for logit in glasses]
     female, *glasses = (graph.add("Tanh", logit, name=f"{logit}/tanh") for logit in (female, *glasses))
     colours = graph.add("Clip", colours, graph.constant("-1", -1.0), graph.constant("1", 1.0), name=f"{network}/clip")
-    if glasses:
-        return graph.add("Concat", female, colours, add_mouth(graph, points), *glasses, name=f"{network}/read", axis=1)
-    return graph.add("Concat", female, colours, name=f"{network}/read", axis=1)
+    return graph.add("Concat", female, colours, *glasses, name=f"{network}/guide", axis=1)
 
 
 def _unet(

@@ -1,7 +1,6 @@
 """A graph of ONNX operators under construction: nodes, their arrays, and the layers that the networks are made of."""
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,7 +24,6 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.arrays: list[onnx.TensorProto] = []
         self._names: set[str] = set()
-        self._prefix = ""
         self._half = half
 
     def serialize(
@@ -52,18 +50,7 @@ class Graph:
         onnx.checker.check_model(model, full_check=True)
         return model.SerializeToString(deterministic=True)
 
-    @contextlib.contextmanager
-    def prefixed(self, prefix: str) -> Iterator[None]:
-        """Puts `prefix` before the names of the nodes added within: a network that is added twice has its arrays once.
-
-        Not for a graph in half precision, in which arrays have nodes.
-        """
-        self._prefix = prefix
-        yield
-        self._prefix = ""
-
     def add(self, operator: str, *inputs: str, name: str, output: str | None = None, **attributes: Any) -> str:
-        name = self._prefix + name
         output = output or name
         self.nodes.append(helper.make_node(operator, inputs, [output], name=name, **attributes))
         return output

@@ -1,59 +1,54 @@
-"""`face_points.py`, `mouth.py` and `reshape_face.py` of models/ as ONNX operators. Points are [N, POINTS, 2]."""
+"""`models/face_points.py` and `models/reshape_face.py` as ONNX operators. Points are [N, POINTS, 2]."""
 
 import jax.numpy as jnp
 import numpy as np
+from onnx import helper
 
 from bitmoji_jax.inference.onnx_faces import add_mesh
 from bitmoji_jax.inference.onnx_graph import Graph, Params
 from bitmoji_jax.models.face_networks import SIZES
 from bitmoji_jax.models.face_points import POINTS, SELECTION
-from bitmoji_jax.models.mouth import CORNERS, HALF_OPEN, LEAST_WIDTH, LIPS, SLOPE
 from bitmoji_jax.models.reshape_face import LARGEST, REACH, mixing
 
 
-def add_measure(graph: Graph, images: str, size: int, name: str) -> str:
-    """Adds `measure` of images [N, 3, size, size] in [-1, 1]; nodes have names that begin with `name`."""
-    side = SIZES["mesh"]
-    with graph.prefixed(f"{name}/"):
-        x = graph.resize(images, size, side, f"points/{size}")
-        x = graph.add("Add", x, "1", name="from_centre")
-        x = graph.add("Div", x, graph.constant("2", 2.0), name="to_range_1")
-        x = add_mesh(graph, x, "mesh")
-        x = graph.add("Slice", x, *(graph.constant(f"[{n}]", [n], np.int64) for n in (0, 2, 2)), name="flat")
-        return graph.add("MatMul", graph.constant("points/selection", SELECTION / side), x, name="selected")
+def add_reshape(graph: Graph, avatars: str, photos: str, size: int, photo_size: int, params: Params) -> tuple[str, str]:
+    """Adds `reshape_faces` of avatars [N, 3, S, S] and photos [N, 3, H, H] in [-1, 1]; returns both of its results.
 
-
-def add_mouth(graph: Graph, points: str) -> str:
-    """Adds `photo_mouth` of models/mouth.py: from points to [N, 1]."""
-    along = np.zeros((2, POINTS), np.float32)
-    along[[0, 1], [LIPS.start, CORNERS.start]], along[[0, 1], [LIPS.start + 1, CORNERS.start + 1]] = -1, 1
-    x = graph.add("MatMul", graph.constant("mouth/along", along), points, name="mouth/vectors")
-    x = graph.add("ReduceL2", x, name="mouth/lengths", axes=[2], keepdims=0)
-    opening, width = (
-        graph.add("Slice", x, *(graph.constant(f"[{n}]", [n], np.int64) for n in (i, i + 1, 1)), name=f"mouth/{i}")
-        for i in range(2)
-    )
-    width = graph.add("Max", width, graph.constant("mouth/least", LEAST_WIDTH), name="mouth/width")
-    x = graph.add("Div", opening, width, name="mouth/ratio")
-    x = graph.add("Sub", x, graph.constant("mouth/half", HALF_OPEN), name="mouth/from_half")
-    x = graph.add("Div", x, graph.constant("mouth/slope", SLOPE), name="mouth/scaled")
-    return graph.add("Clip", x, graph.constant("-1", -1.0), graph.constant("1", 1.0), name="mouth")
-
-
-def add_reshape(
-    graph: Graph, avatars: str, of_avatars: str, of_photos: str, size: int, params: Params
-) -> tuple[str, str]:
-    """Adds `reshape_faces` of avatars [N, 3, size, size] in [-1, 1], with points of both and the `params` of t."""
-    of_photos, _ = _from_eyes(graph, of_photos)
-    of_avatars, eyes = _from_eyes(graph, of_avatars)
+    `size` is S, `photo_size` H, and `params` are those of the network t.
+    """
+    of_photos, of_avatars = _measure(graph, photos, photo_size, avatars, size)
+    (of_photos, _), (of_avatars, eyes) = (_from_eyes(graph, points) for points in (of_photos, of_avatars))
     usual = np.asarray(params["target"]).reshape(POINTS, 2)
     x = graph.add("Sub", _transport(graph, of_photos, params), of_avatars, name="points/left")
     x = graph.add("Clip", x, *(graph.constant(f"points/{s}", s * LARGEST) for s in (-1, 1)), name="points/clipped")
     mix = graph.constant("points/mixing", mixing(jnp.asarray(usual)))
     shifts = graph.add("MatMul", mix, x, name="points/shifts")
     places = graph.add("Add", eyes, graph.constant("points/usual", usual), name="points/places")
-    moved = graph.add("Add", eyes, graph.add("Add", of_avatars, x, name="points/moved"), name="points/then")
-    return _move(graph, avatars, shifts, places, size), moved
+    points = graph.add("Add", eyes, graph.add("Add", of_avatars, x, name="points/from_eyes"), name="points/then")
+    return _move(graph, avatars, shifts, places, size), points
+
+
+def add_measure(graph: Graph, images: str, size: int) -> str:
+    """Adds `measure` of images [N, 3, size, size] in [-1, 1]."""
+    return _points(graph, graph.resize(images, size, SIZES["mesh"], f"points/{images}"))
+
+
+def _measure(graph: Graph, photos: str, photo_size: int, avatars: str, size: int) -> tuple[str, str]:
+    side = SIZES["mesh"]
+    both = (graph.resize(x, before, side, f"points/{x}") for x, before in ((photos, photo_size), (avatars, size)))
+    x = _points(graph, graph.add("Concat", *both, name="points/faces", axis=0))
+    of_photos, of_avatars = "points/of_photos", "points/of_avatars"
+    graph.nodes.append(helper.make_node("Split", [x], [of_photos, of_avatars], name="points/split", axis=0))
+    return of_photos, of_avatars
+
+
+def _points(graph: Graph, faces: str) -> str:
+    """Adds the points of faces [N, 3, s, s] in [-1, 1], with s pixels as the mesh network takes."""
+    x = graph.add("Add", faces, "1", name="points/from_centre")
+    x = graph.add("Div", x, graph.constant("2", 2.0), name="points/to_range_1")
+    x = add_mesh(graph, x, "points/mesh")
+    x = graph.add("Slice", x, *(graph.constant(f"[{n}]", [n], np.int64) for n in (0, 2, 2)), name="points/flat")
+    return graph.add("MatMul", graph.constant("points/selection", SELECTION / SIZES["mesh"]), x, name="points/selected")
 
 
 def _transport(graph: Graph, points: str, params: Params) -> str:
@@ -97,4 +92,4 @@ def _move(graph: Graph, avatars: str, shifts: str, places: str, size: int) -> st
     x = graph.add("Concat", *grid, name="points/grid", axis=3)
     # GridSample counts from -1 to 1 between the outer edges.
     x = graph.add("Sub", graph.add("Add", x, x, name="points/grid/twice"), "1", name="points/grid/centred")
-    return graph.add("GridSample", avatars, x, name="points/moved_faces", mode="bilinear", padding_mode="border")
+    return graph.add("GridSample", avatars, x, name="points/moved", mode="bilinear", padding_mode="border")

@@ -17,8 +17,7 @@ from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.face_points import POINTS, Transport, measure
 from bitmoji_jax.models.generator import Generator
-from bitmoji_jax.models.mouth import photo_mouth
-from bitmoji_jax.models.reader import GLASSES, GUIDE, HAIR_COLOUR, MOUTH, SKIN_COLOUR, WITHOUT_TRAITS, Reader
+from bitmoji_jax.models.reader import GLASSES, GUIDE, HAIR_COLOUR, SKIN_COLOUR, Reader
 from bitmoji_jax.models.recolour import recolour, repaint
 from bitmoji_jax.models.reshape_face import reshape_faces
 from bitmoji_jax.models.student import Student
@@ -36,7 +35,7 @@ def make_network(config: ExperimentConfig, name: str) -> nn.Module:
     dtype = compute_dtype(config)
     generator = Generator(config.generator, dtype)
     refiner = UNet(config.refiner.features, config.refiner.output_size, dtype)
-    reader = Reader(config.refiner.features // 2, config.read.traits, dtype)
+    reader = Reader(config.refiner.features // 2, config.read.glasses, dtype)
     student = Student(generator, refiner, reader if is_guided(config) else None)
     return {"g": generator, "f": generator, "r": refiner, "a": reader, "s": student, "t": Transport()}[name]
 
@@ -46,19 +45,19 @@ def is_guided(config: ExperimentConfig) -> bool:
     return config.read.images > 0
 
 
-def guide_size(config: ExperimentConfig) -> int:
-    """How many numbers guide the student."""
-    return GUIDE if config.read.traits else WITHOUT_TRAITS
-
-
 def has_reader(config: ExperimentConfig, networks: Container[str]) -> bool:
     """Whether one of the networks, by name, reads from a photo what its avatar follows: a student with a reader."""
     return "s" in networks and is_guided(config)
 
 
-def has_traits(config: ExperimentConfig, networks: Container[str]) -> bool:
-    """Whether the guide of a student says whether the mouth is open and glasses are worn."""
-    return has_reader(config, networks) and config.read.traits
+def guide_size(config: ExperimentConfig) -> int:
+    """How many numbers a guide has."""
+    return GUIDE if config.read.glasses else GLASSES
+
+
+def has_glasses(config: ExperimentConfig, networks: Container[str]) -> bool:
+    """Whether avatars of persons with glasses have glasses: those of a student whose reader tells them."""
+    return has_reader(config, networks) and config.read.glasses
 
 
 def student_of(config: ExperimentConfig, networks: Mapping[str, Params]) -> Params:
@@ -88,7 +87,7 @@ def apply_generator(
       params: of the network.
       images: float32 [N, S, S, 3] in [-1, 1].
       condition: float32 [N, S, S, C], what G sees beside the image, None for a generator without; of S, the guide
-        [N, GUIDE] (models/reader.py), None for what it reads from the image.
+        [N, C] (models/reader.py), None for what it reads from the image.
       name: g, also for F, or s.
 
     Returns:
@@ -103,7 +102,7 @@ def draw_roughly(
     """Draws avatars that are not refined: by the student where `networks` has one, else by G.
 
     `photos` are float32 [N, H, H, 3] in [-1, 1], any H, resized to what the network takes; the result is the network's.
-    A student with a reader follows `guides` [N, GUIDE], by default what it reads from the photos.
+    A student with a reader follows `guides` [N, `guide_size`], by default what it reads from the photos.
     """
     photos = resize(photos, config.data.image_size)
     if "s" not in networks:
@@ -117,15 +116,10 @@ def draw_roughly(
 
 
 def read_guide(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
-    """Reads the guides [N, `guide_size`] of photos, float32 [N, H, H, 3] in [-1, 1], any H.
-
-    The student's reader tells all but the mouth, the mesh of points that.
-    """
+    """Reads the guides [N, `guide_size`] of photos [N, H, H, 3] in [-1, 1], any H, with the student's reader."""
     photos = resize(photos, config.data.image_size)
-    guides: jax.Array = make_network(config, "s").apply(networks["s"], photos, method="read")
-    if not config.read.traits:
-        return guides
-    return guides.at[:, MOUTH].set(jax.vmap(photo_mouth)(measure(photos)))
+    guide: jax.Array = make_network(config, "s").apply(networks["s"], photos, method="read")
+    return guide
 
 
 def refine(config: ExperimentConfig, params: Params, avatars: jax.Array) -> jax.Array:
@@ -158,16 +152,13 @@ def photo_to_avatar(
         avatars = refine(config, networks["r"], avatars)
     if "r" in networks or ("s" in networks and not is_guided(config)):
         avatars = jax.vmap(recolour)(avatars, photos)
-    with_glasses = has_traits(config, networks)
-    if "t" in networks or with_glasses:
-        points = measure(avatars)
-        if "t" in networks:
-            # As exported files see them: larger photos have other points by a little, and avatars would differ.
-            of_photos = measure(resize(photos, config.data.image_size))
-            avatars, points = reshape_faces(avatars, points, of_photos, networks["t"])
-        if with_glasses:
-            assert guides is not None
-            avatars = wear_glasses(avatars, points[:, :2], guides[:, GLASSES])
+    points = None
+    if "t" in networks:
+        # As exported files see them: larger photos have other points by a little, and avatars would differ.
+        avatars, points = reshape_faces(avatars, resize(photos, config.data.image_size), networks["t"])
+    if guides is not None and has_glasses(config, networks):
+        points = measure(avatars) if points is None else points
+        avatars = wear_glasses(avatars, points[:, :2], guides[:, GLASSES])
     return avatars
 
 

@@ -8,20 +8,16 @@ import jax.numpy as jnp
 
 from bitmoji_jax.models.layers import Conv
 
-GUIDE = 9
-"""Numbers that guide a student, each from -1 to 1, see the constants below; 0 is unknown, but for colours."""
-WITHOUT_TRAITS = 7
-"""Numbers of a guide without mouth and glasses, which were added last."""
 GENDER = 0
-"""From -1 (male) to 1 (female)."""
+"""In a guide, the numbers that say what to draw: from -1 (male) to 1 (female), 0 where unknown."""
 SKIN_COLOUR, HAIR_COLOUR = slice(1, 4), slice(4, 7)
-"""Red, green and blue."""
-MOUTH = 7
-"""From -1 (closed) to 1 (open). No reader tells it: the mesh of points does (models/mouth.py)."""
-MOUTH_GAIN = 10.0
-"""Times its number a student is told: Adam's steps are as large for each weight, and others had more time to learn."""
-GLASSES = 8
-"""From -1 (none) to 1. The student is not told: they are drawn over its avatar (models/wear_glasses.py)."""
+"""Red, green and blue, each from -1 to 1."""
+GLASSES = 7
+"""From -1 (none) to 1. A student is not told: they are drawn over its avatar (models/wear_glasses.py)."""
+GLASSES_BIAS = 2.0
+"""Added to their logit: real glasses are fainter than those that a reader learns from, most of which are drawn."""
+GUIDE = 8
+"""Numbers of a guide; `GLASSES` where the reader does not tell them."""
 
 BRANCH = 0.3
 """Weight of what two convolutions add to a map, so that maps do not grow with depth at first."""
@@ -30,16 +26,15 @@ _he_init = nn.initializers.he_normal()
 
 
 class Reader(nn.Module):
-    """Photos float32 [N, S, S, 3] in [-1, 1], any S from 16 -> float32 [N, 7 or 8], for `guide_of`.
+    """Photos float32 [N, S, S, 3] in [-1, 1], any S from 16 -> float32 [N, GUIDE or GLASSES], for `guide_of`.
 
-    These are the logit of female, skin, hair, and perhaps the logit of glasses. Four halvings, each but the first with
-    two 3x3 convolutions around it, then the mean over the picture. There is no normalisation: the colours have to come
-    through.
+    Four halvings, each but the first with two 3x3 convolutions around it, then the mean over the picture. There is no
+    normalisation: the colours have to come through.
     """
 
     features: int
-    traits: bool = True
-    """Whether it tells glasses too."""
+    glasses: bool = True
+    """Whether it tells them."""
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -51,23 +46,10 @@ class Reader(nn.Module):
             if i:
                 y = nn.relu(Conv(features, 3, self.dtype, padding=1, kernel_init=_he_init)(x))
                 x = x + BRANCH * Conv(features, 3, self.dtype, padding=1, kernel_init=_he_init)(nn.relu(y))
-        return nn.Dense(WITHOUT_TRAITS + self.traits)(jnp.mean(x.astype(jnp.float32), axis=(1, 2)))
+        return nn.Dense(GUIDE if self.glasses else GLASSES)(jnp.mean(x.astype(jnp.float32), axis=(1, 2)))
 
 
 def guide_of(read: jax.Array) -> jax.Array:
-    """Returns the guide [N, GUIDE or WITHOUT_TRAITS] that a reader's output stands for; its mouth is unknown.
-
-    Logits become numbers from -1 to 1.
-    """
-    colours = jnp.clip(read[:, SKIN_COLOUR.start : HAIR_COLOUR.stop], -1, 1)
-    parts = [jnp.tanh(read[:, :1]), colours]
-    if read.shape[1] > WITHOUT_TRAITS:
-        parts += [jnp.zeros((len(read), 1)), jnp.tanh(read[:, WITHOUT_TRAITS:])]
-    return jnp.concatenate(parts, axis=1)
-
-
-def told(guide: jax.Array) -> jax.Array:
-    """Returns what a student is told of a guide [N, C]: all but glasses."""
-    if guide.shape[1] == WITHOUT_TRAITS:
-        return guide
-    return guide[:, :GLASSES].at[:, MOUTH].multiply(MOUTH_GAIN)
+    """Returns the guide that a reader's output stands for, both [N, C]: logits become numbers from -1 to 1."""
+    female, colours, glasses = jnp.split(read, (1, GLASSES), axis=1)
+    return jnp.concatenate([jnp.tanh(female), jnp.clip(colours, -1, 1), jnp.tanh(glasses + GLASSES_BIAS)], axis=1)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bitmoji_jax.models.face_points import POINTS, Transport, from_eyes
+from bitmoji_jax.models.face_points import POINTS, Transport, from_eyes, measure
 
 REACH = 0.12
 """Standard deviation, as a fraction of the side, of the surroundings that a point takes along."""
@@ -19,20 +19,20 @@ STIFFNESS = 0.02
 """Of a fit to all points, as a share: where two that are near should move apart, both give way."""
 
 
-def reshape_faces(
-    avatars: jax.Array, of_avatars: jax.Array, of_photos: jax.Array, transport: Any
-) -> tuple[jax.Array, jax.Array]:
+def reshape_faces(avatars: jax.Array, photos: jax.Array, transport: Any) -> tuple[jax.Array, jax.Array]:
     """Moves the points of the avatars' faces to where they should be for the photos; the eyes' middle stays.
 
     Args:
       avatars: float32 [N, S, S, 3] in [-1, 1].
-      of_avatars: their points [N, POINTS, 2], as `face_points.measure` finds them.
-      of_photos: the points of the photos, framed like them.
+      photos: float32 [N, H, H, 3] in [-1, 1], framed like them.
       transport: the parameters of the network t (models/face_points.py).
 
     Returns:
-      float32 [N, S, S, 3] in [-1, 1], and the moved points.
+      float32 [N, S, S, 3] in [-1, 1], and their points [N, POINTS, 2] now.
     """
+    count = photos.shape[0]
+    points = measure(photos, avatars)  # in one pass, which takes half as long as two
+    of_photos, of_avatars = points[:count], points[count:]
     (of_photos, _), (of_avatars, eyes) = from_eyes(of_photos), from_eyes(of_avatars)
     usual = transport["params"]["target"].reshape(POINTS, 2)
     left = jnp.clip(Transport().apply(transport, of_photos) - of_avatars, -LARGEST, LARGEST)

@@ -4,15 +4,14 @@ import flax.linen as nn
 import jax
 
 from bitmoji_jax.models.generator import Generator
-from bitmoji_jax.models.reader import Reader, guide_of, told
+from bitmoji_jax.models.reader import GLASSES, Reader, guide_of
 from bitmoji_jax.models.unet import UNet
 
 
 class Student(nn.Module):
     """Draws an avatar from a photo: [N, S, S, 3] in [-1, 1] -> float32 [N, refiner.output_size, ..., 3].
 
-    With a reader, optionally takes a guide [N, GUIDE], see models/reader.py; without one it is read from the photo, all
-    but the mouth.
+    With a reader, optionally takes a guide [N, GUIDE], see models/reader.py; without one it is read from the photo.
     """
 
     generator: Generator
@@ -23,7 +22,7 @@ class Student(nn.Module):
     def __call__(self, photos: jax.Array, guide: jax.Array | None = None) -> jax.Array:
         if self.reader is not None and guide is None:
             guide = self.read(photos)
-        return self.refiner(self.generator(photos), None if guide is None else told(guide))
+        return self.refiner(self.generator(photos), None if guide is None else guide[:, :GLASSES])
 
     def read(self, photos: jax.Array) -> jax.Array:
         """Reads the guide [N, GUIDE] from photos, as `__call__` does."""

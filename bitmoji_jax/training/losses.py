@@ -74,11 +74,5 @@ def binary_cross_entropy(logits: jax.Array, is_class: jax.Array, known: jax.Arra
     return jnp.mean(jnp.where(known, losses, 0.0))
 
 
-def window_error(images: jax.Array, others: jax.Array, windows: jax.Array) -> jax.Array:
-    """Returns the mean absolute difference of images [N, S, S, 3] within windows, bool [N, S, S]."""
-    errors = jnp.mean(jnp.abs(images - others), axis=-1)
-    return jnp.sum(errors * windows) / jnp.maximum(jnp.sum(windows), 1)
-
-
 def _mean_of(maps: Sequence[jax.Array]) -> jax.Array:
     return jnp.mean(jnp.stack([jnp.mean(m) for m in maps]))

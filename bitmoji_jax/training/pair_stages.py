@@ -28,9 +28,7 @@ from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.data.disturb import bend, disturb_alike, disturb_photo
 from bitmoji_jax.data.roughen import roughen, sometimes
 from bitmoji_jax.models import efficientnet
-from bitmoji_jax.models.face_points import measure
 from bitmoji_jax.models.features import load_params
-from bitmoji_jax.models.mouth import avatar_mouth, mouth_window
 from bitmoji_jax.models.networks import (
     Params,
     avatar_to_photo,
@@ -57,7 +55,6 @@ from bitmoji_jax.training.losses import (
     feature_distance,
     hinge_discriminator_loss,
     hinge_generator_loss,
-    window_error,
 )
 from bitmoji_jax.training.objective import Score, Term
 from bitmoji_jax.training.sample import DOMAINS, Pair, Sample, concatenate
@@ -71,7 +68,6 @@ random window of it, less reduced or not, so that both the whole and its lines a
 _PHOTO_SHARE = 0.5  # of what the student learns from, photos; the others are avatars
 _RECOLOURED_SHARE = 0.5  # of avatars that a guided student learns from have the colours of a photo
 _UNKNOWN_SHARE = 0.1  # of genders are not told
-_MOUTH_WEIGHT = 1.0  # of the mouth's pixels, which are few: else a guide would take long to be followed
 _WARM_UP, _DECAY = 400, 0.4  # images at the beginning, and share at the end, in which the step size changes
 _CRITIC_RATE = 0.5
 _CLEARLY = -1.0  # logit of a class, below which an image is of the other
@@ -97,8 +93,7 @@ class _Drawn(NamedTuple):
     real: jax.Array  # likewise: a real avatar
     gender: jax.Array  # int32 [], that the drawn avatar should have
     key: jax.Array
-    guide: jax.Array | None = None  # [GUIDE], what a guided student is told
-    points: jax.Array | None = None  # [POINTS, 2] of the target, where the guide has a mouth
+    guide: jax.Array | None = None  # [GLASSES], what a guided student is told
 
 
 def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int, number: int = 1) -> Stage:
@@ -140,20 +135,22 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
     """
     source = "s" if "s" in networks else "g"
 
-    def of_photo(frozen: Networks, x: _Row, key: jax.Array) -> tuple[jax.Array, ...]:
+    def of_photo(frozen: Networks, x: _Row, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         placement = place(key)
         photo = placement.apply(to_float(x.image))[None]
         guides = None
         if source == "s" and is_guided(config):  # the student of the round before is told the label
             guides = read_guide(config, frozen, photo)
             guides = guides.at[:, GENDER].set(_gender(x.gender, guides[0, GENDER]))
-            if config.read.traits:
+            if config.read.glasses:
                 guides = guides.at[:, GLASSES].set(-1.0)  # they are drawn over what is learned
         target = resize(photo_to_avatar(config, frozen, photo, guides), config.refiner.output_size)[0]
         seen, landmarks = resize(photo, config.data.image_size)[0], placement.apply_to_landmarks(x.landmarks)
         return seen, landmarks, jnp.clip(target, -1, 1), x.gender
 
-    def of_avatar(frozen: Networks, x: _Row, y: _Row, key: jax.Array) -> tuple[jax.Array, ...]:
+    def of_avatar(
+        frozen: Networks, x: _Row, y: _Row, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         place_key, bend_key, colour_key = jax.random.split(key, 3)
         target, landmarks = _placed(config, y, place_key)
         if is_guided(config):
@@ -170,13 +167,8 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
             lambda: of_avatar(frozen, x, y, pair_key),
         )
         real, _ = _placed(config, y, y.key)
-        guide, points = None, None
-        if is_guided(config):
-            guide = _guide(target, gender, guide_key)
-            if config.read.traits:
-                points = measure(target[None])[0]
-                guide = jnp.concatenate([guide, jnp.stack([avatar_mouth(target, points), jnp.float32(0)])])
-        return _Drawn(disturb_photo(seen, landmarks, disturb_key), target, real, gender, key, guide, points)
+        guide = _guide(target, gender, guide_key) if is_guided(config) else None
+        return _Drawn(disturb_photo(seen, landmarks, disturb_key), target, real, gender, key, guide)
 
     def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> Sequence[jax.Array]:
         photos = resize(images["x"], config.data.image_size)
@@ -221,7 +213,6 @@ def _pair_stage(
                 Sample(image, features=[m[0] for m in _features(frozen, image[None], drawn.key[None])])
                 for image in (drawn.target, drawn.real)
             )
-            target = dataclasses.replace(target, points=drawn.points)
             return {"x": seen, "target": target, "y": dataclasses.replace(real, gender=rows[1].gender)}
 
         rows = (_Row(**{n: batch[d][n] for n in _Row._fields[:-1]}, key=keys[:, i]) for i, d in enumerate(DOMAINS))
@@ -247,9 +238,6 @@ def _pair_stage(
             Term(f"colours_{name}", pairs.colour_weight, colour_distance(avatars, target.image)),
             Term(f"features_{name}", pairs.feature_weight, feature_distance(maps, wanted_maps)),
         ]
-        if target.points is not None:
-            mouths = jax.vmap(mouth_window, (0, None))(target.points, avatars.shape[1])
-            terms.append(Term(f"mouth_{name}", _MOUTH_WEIGHT, window_error(avatars, wanted, mouths)))
         if patches in critics:
             terms.append(Term(patches.metric, patches.weight, hinge_generator_loss(score(patches, fake))))
         if genders in critics:
@@ -319,7 +307,7 @@ def _placed(config: ExperimentConfig, y: _Row, key: jax.Array) -> tuple[jax.Arra
 
 
 def _guide(target: jax.Array, gender: jax.Array, key: jax.Array) -> jax.Array:
-    """What a student is told of the avatar [S, S, 3] that it should draw, but its mouth: float32 [WITHOUT_TRAITS]."""
+    """What a student is told of the avatar [S, S, 3] that it should draw: a guide [GLASSES], see models/reader.py."""
     small = resize(target[None], SIZE)[0]
     told = jnp.where(jax.random.bernoulli(key, _UNKNOWN_SHARE), 0.0, _gender(gender, 0.0))
     colours = [colour_in(small, where)[0] for where in (CHEEKS, HAIR)]

@@ -21,7 +21,7 @@ from bitmoji_jax.data.accessories import glasses as draw_glasses
 from bitmoji_jax.data.augment import place
 from bitmoji_jax.data.disturb import GLASSES_SHARE, disturb_alike, disturb_photo, eyes_of
 from bitmoji_jax.models.networks import Params, example_inputs, make_network
-from bitmoji_jax.models.reader import GENDER, HAIR_COLOUR, SKIN_COLOUR, WITHOUT_TRAITS, guide_of
+from bitmoji_jax.models.reader import GENDER, GLASSES, HAIR_COLOUR, SKIN_COLOUR, guide_of
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, SIZE, colour_in, likely_skin
 from bitmoji_jax.ops.batching import map_samples
 from bitmoji_jax.ops.image import resize, to_float
@@ -52,7 +52,7 @@ def read_stage(
     names = ("a", "t") if read.points else ("a",)
     total = math.ceil(read.images / read.batch_size) * read.batch_size
     apply = jax.jit(network.apply)
-    glasses_share = 0.0 if read.traits else GLASSES_SHARE
+    glasses_share = 0.0 if read.glasses else GLASSES_SHARE
 
     def draw(frozen: Mapping[str, Params], batch: Batch, keys: jax.Array) -> Pair:
         del frozen
@@ -64,7 +64,7 @@ def read_stage(
             seen = resize(placement.apply(photo)[None], config.data.image_size)[0]
             landmarks = placement.apply_to_landmarks(x["landmarks"])
             wanted = _colours(photo)
-            if read.traits:
+            if read.glasses:
                 drawn = jax.random.bernoulli(glasses_key, _DRAWN_SHARE)
                 seen = jnp.where(drawn, draw_glasses(seen, glasses_key, eyes_of(landmarks)), seen)
                 # Few people wear glasses: who has no label counts as without.
@@ -92,8 +92,8 @@ def read_stage(
             Term("colours_a", _COLOUR_WEIGHT, jnp.mean(jnp.where(jnp.isnan(errors), 0.0, errors))),
             Term("wrong_a", 0.0, jnp.mean(known & ~right)),
         ]
-        if read.traits:
-            loss = optax.sigmoid_binary_cross_entropy(found[:, WITHOUT_TRAITS], wanted[:, WITHOUT_TRAITS] > 0)
+        if read.glasses:
+            loss = optax.sigmoid_binary_cross_entropy(found[:, GLASSES], wanted[:, GLASSES] > 0)
             result.append(Term("glasses_a", 1.0, jnp.mean(loss)))
         return result, {}
 

@@ -23,7 +23,6 @@ class Sample:
     landmarks: jax.Array | None = None  # float32 [N, 5, 2], x and y as fractions of the image, NaN where unknown
     key: jax.Array | None = None  # [N] random keys, for what is drawn after augmentation
     condition: jax.Array | None = None  # float32 [N, S, S, C] beside the image for g and f; for s [N, GUIDE]
-    points: jax.Array | None = None  # float32 [N, POINTS, 2] of models/face_points.py
     gender: jax.Array | None = None  # int32 [N], an index into `data.builder.GENDERS`
     features: Sequence[jax.Array] | None = None  # float32 [N, h, w, c], the feature maps that critics of them see
 
