@@ -12,7 +12,7 @@ from bitmoji_jax.data.pipeline import Dataset, open_dataset
 from bitmoji_jax.evaluation import judge_network
 from bitmoji_jax.evaluation import judges as judges_module
 from bitmoji_jax.evaluation.judges import Judges, load_judges, train_judges
-from bitmoji_jax.metrics import mouth
+from bitmoji_jax.metrics import glasses, mouth
 from bitmoji_jax.metrics.images import nme
 
 SIZE = 32
@@ -151,6 +151,15 @@ def test_too_few_labels_make_no_judge(judges: Judges) -> None:
         judges.classify("beard", images)
 
 
+def test_glasses_are_measured_where_avatars_have_no_label(monkeypatch: pytest.MonkeyPatch, dataset: Dataset) -> None:
+    monkeypatch.setattr(glasses, "wears_glasses", lambda images, _: np.ones(len(images)))
+    rows = [{**dataset.splits["trainB"][i], "attributes": {"glasses": np.nan if i < 13 else 0.0}} for i in range(40)]
+    judges = train_judges(Dataset({"trainB": rows}, SIZE))  # of too few labels, so no network is trained
+    assert judges.missing["glasses_y"].startswith(
+        "trainB and testB have 27 and 0 avatars labelled no glasses, 13 and 0 labelled glasses"
+    )
+
+
 def test_without_enough_labels_there_are_no_judges_and_that_is_saved_too(
     tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,14 +242,15 @@ def test_changed_labels_train_new_judges(
     assert len(list((tmp_path / "bitmoji_jax").iterdir())) == 2
 
 
-@pytest.mark.parametrize("module", ["judges", "judge_network", "mouth"])
+@pytest.mark.parametrize("module", ["judges", "judge_network", "glasses", "mouth"])
 def test_judges_of_other_code_are_not_taken(
     dataset: Dataset, judges: Judges, quiet: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(judges_module, "train_judges", lambda *_, **__: judges)
     load_judges(dataset, quiet)
-    changed = {"judges": judges_module, "judge_network": judge_network, "mouth": mouth}[module]
+    modules = {"judges": judges_module, "judge_network": judge_network, "glasses": glasses, "mouth": mouth}
+    changed = modules[module]
     (tmp_path / "changed.py").write_bytes(Path(str(changed.__file__)).read_bytes() + b"\n")
     monkeypatch.setattr(changed, "__file__", str(tmp_path / "changed.py"))
     load_judges(dataset, quiet)

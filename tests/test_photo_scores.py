@@ -221,8 +221,8 @@ def test_glasses_are_kept_or_invented() -> None:
     kept, invented = photo_scores.accessory_scores(
         outputs_of(corner([0] * 4, [255, 0, 255, 255]), visible=visible), "glasses"
     )
-    assert (kept.value, kept.images) == (50, 2)
-    assert (invented.value, invented.images) == (100, 1)
+    assert (kept.value, kept.images, kept.reliable, kept.note) == (50, 2, False, "few photos: 2")
+    assert (invented.value, invented.images, invented.note) == (100, 1, "few photos: 1")
 
 
 def test_glasses_without_labels_are_missing_with_the_reason() -> None:
@@ -235,6 +235,18 @@ def test_glasses_without_labels_are_missing_with_the_reason() -> None:
         outputs_of(PHOTOS, visible={"glasses": np.array([1.0, 1.0, 1.0, np.nan])}), "glasses"
     )
     assert (invented.value, invented.note) == (None, "no test photo's glasses is 0")
+
+
+@pytest.mark.parametrize("reliable", [True, False])
+def test_the_notes_of_a_doubtful_judge_and_of_few_photos_are_both_given(reliable: bool) -> None:
+    visible = {"glasses": np.array([1.0] * 19 + [0.0] * 20)}
+    images = np.repeat(PHOTOS[:1], 39, axis=0)
+    few, enough = photo_scores.accessory_scores(
+        outputs_of(images, Judges(reliable=reliable), visible=visible), "glasses"
+    )
+    assert not few.reliable
+    assert few.note.endswith("few photos: 19")
+    assert ("94.0 %" in few.note, enough.reliable, "few" in enough.note) == (not reliable, reliable, False)
 
 
 def test_the_cycle_is_measured_from_the_images_that_went_in() -> None:

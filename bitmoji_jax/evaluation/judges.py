@@ -2,7 +2,7 @@
 
 For avatars: gender, glasses, hat, whether the mouth is open. For photos and avatars: the places of eyes, nose and mouth
 corners. One network has an output for each, so both domains share its layers and a minute of training is enough.
-Whether a real avatar's mouth is open is no label of the dataset, but seen by its teeth (`metrics.mouth.shows_teeth`).
+Where a real avatar has no label of glasses or an open mouth, these are measured (`metrics.glasses`, `metrics.mouth`).
 
 Outputs of a half-trained translator are rough, so every training image is corrupted at random, and a judge's accuracy
 on corrupted test images is reported beside every score it gives.
@@ -30,7 +30,7 @@ from bitmoji_jax.evaluation import judge_network
 from bitmoji_jax.evaluation.judge_network import BATCH, CLASSES, SIZE, corrupt, predict, shrink, train_network
 from bitmoji_jax.evaluation.results import JudgeAccuracy
 from bitmoji_jax.files import write_atomic
-from bitmoji_jax.metrics import mouth
+from bitmoji_jax.metrics import glasses, mouth
 from bitmoji_jax.metrics.images import nme
 from bitmoji_jax.ops.batching import in_batches
 from bitmoji_jax.ops.image import check_images
@@ -142,7 +142,7 @@ def train_judges(dataset: Dataset, *, seed: int = 0, steps: int = STEPS) -> Judg
 
 def _dataset_digest(dataset: Dataset, steps: int) -> str:
     digest = hashlib.sha256(f"{steps} {dataset.stored_size}".encode())
-    for module in (__file__, judge_network.__file__, mouth.__file__):
+    for module in (__file__, judge_network.__file__, glasses.__file__, mouth.__file__):
         digest.update(Path(module).read_bytes())
     for split, rows in dataset.splits.items():
         digest.update(f"{split} {len(rows)}".encode())
@@ -197,11 +197,16 @@ def _read_rows(dataset: Dataset, part: str) -> _Rows:
             for n, ((domain, _, _), row) in enumerate(zip(batch, read, strict=True), start):
                 rows.points[n, domain] = row["landmarks"]
                 if domain == 1:
-                    teeth = mouth.shows_teeth(row["image"][None], row["landmarks"][None])[0]
-                    gender = {"male": 0, "female": 1}.get(row["gender"])
-                    labels = {**row["attributes"], "gender": gender, "mouth_open": teeth}
-                    rows.classes[n] = [labels[k] if labels.get(k) in (0, 1) else np.nan for k in CLASSES]
+                    rows.classes[n] = _avatar_classes(row)
     return rows
+
+
+def _avatar_classes(row: Mapping[str, Any]) -> list[float]:
+    """Returns the classes of an avatar's row, in the order of `CLASSES`: the label, else the measure, else NaN."""
+    avatar = row["image"][None], row["landmarks"][None]
+    measures = {"glasses": glasses.wears_glasses(*avatar)[0], "mouth_open": mouth.shows_teeth(*avatar)[0]}
+    labels = {**row["attributes"], "gender": {"male": 0, "female": 1}.get(row["gender"])}
+    return [labels[name] if labels.get(name) in (0, 1) else measures.get(name, np.nan) for name in CLASSES]
 
 
 def _measure(params: Mapping[str, Any], rows: _Rows, missing: Mapping[str, str]) -> Iterator[JudgeAccuracy]:

@@ -21,7 +21,7 @@ from bitmoji_jax.ops.batching import resized
 _JPEG_QUALITY = 75
 OTHER_AVATAR = "another photo's avatar"
 """The reference for a translator that ignores who is in the photo."""
-_FEW = 20  # photos of a group, below which its value says little
+_FEW = 20  # photos, below which a value says little
 
 
 def gender_scores(outputs: Outputs) -> list[Score]:
@@ -132,11 +132,19 @@ def accessory_scores(outputs: Outputs, name: Literal["glasses", "hat"]) -> list[
     for score, label in ((kept, 1), (invented, 0)):
         members = visible[name] == label
         if members.any():
-            score = judged(score, outputs.judges.accuracy(f"{name}_y"))
-            scores.append(averaged(score, np.where(members, found, np.nan), {}))
+            score = averaged(score, np.where(members, found, np.nan), {})
+            scores.append(_of_enough_photos(judged(score, outputs.judges.accuracy(f"{name}_y"))))
         else:
             scores.append(dataclasses.replace(score, note=f"no test photo's {name} is {label}"))
     return scores
+
+
+def _of_enough_photos(score: Score) -> Score:
+    """The score, marked as unreliable if it is of few photos."""
+    if score.images >= _FEW:
+        return score
+    note = f"{score.note}; few photos: {score.images}" if score.note else f"few photos: {score.images}"
+    return dataclasses.replace(score, reliable=False, note=note)
 
 
 def cycle_scores(outputs: Outputs) -> list[Score]:
