@@ -13,6 +13,7 @@ from aiohttp import web
 from bitmoji_jax.faces.align import FaceError
 from bitmoji_jax.inference.look import Look
 from bitmoji_jax.inference.translator import Guided, Portrait, Translator
+from bitmoji_jax.models.reader import WITHOUT_TRAITS
 from bitmoji_jax.web.server import make_runner
 
 
@@ -29,16 +30,16 @@ def make_guided_translator() -> Translator:
     read = Look("female", (200, 150, 120), (40, 30, 20))
 
     def read_all(photos: np.ndarray) -> np.ndarray:
-        return np.tile(read.guide(), (len(photos), 1))
+        return np.tile(read.guide(WITHOUT_TRAITS), (len(photos), 1))
 
     def draw(photos: np.ndarray, guide: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        colours = np.where(np.isnan(guide), read.guide(), guide)[[[4, 5, 6], [1, 2, 3]]]
+        colours = np.where(np.isnan(guide), read.guide(WITHOUT_TRAITS), guide)[[[4, 5, 6], [1, 2, 3]]]
         halves = np.rint((colours + 1) * 127.5).astype(np.uint8)
         avatars = np.broadcast_to(halves.repeat(16, 0)[None, :, None], (len(photos), 32, 32, 3)).copy()
         return avatars, read_all(photos)
 
-    guided = Guided(draw, read_all)
-    drawn = {"x2y": lambda photos: draw(photos, Look().guide())[0]}
+    guided = Guided(draw, read_all, WITHOUT_TRAITS)
+    drawn = {"x2y": lambda photos: draw(photos, Look().guide(WITHOUT_TRAITS))[0]}
     return Translator(drawn, size=32, cut_out=True, guided=guided)
 
 

@@ -105,8 +105,8 @@ def translate_files(
     started = time.perf_counter()
     if options.look != Look():
         if options.direction == "y2x":
-            raise InputError("gender and colours can be chosen for avatars of photos only, not for --direction y2x")
-        translator.check_guided()
+            raise InputError("looks can be chosen for avatars of photos only, not for --direction y2x")
+        translator.check_look(options.look)
     out = Path(os.path.abspath(out))
     if options.shard is not None and (folder := next((each for each in inputs if _is_below(out, each)), None)):
         raise InputError(f"--out is below {folder}, where other shards would find its files: choose another folder")

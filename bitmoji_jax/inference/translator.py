@@ -28,11 +28,13 @@ from bitmoji_jax.models.networks import (
     avatar_size,
     avatar_to_photo,
     example_inputs,
+    guide_size,
     has_reader,
     make_network,
     photo_to_avatar,
     read_guide,
 )
+from bitmoji_jax.models.reader import GUIDE
 from bitmoji_jax.ops.batching import BATCHES, in_batches, map_images, resized
 from bitmoji_jax.ops.image import check_images, to_float, to_uint8
 from bitmoji_jax.parallel import REPLICATED, SHARDED, make_mesh
@@ -48,9 +50,11 @@ class Guided(NamedTuple):
     """A student with a reader."""
 
     draw: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-    """As a `Translate`, with a guide, float32 [GUIDE], NaN where the photo decides; also returns what `read` does."""
+    """As a `Translate`, with a guide, float32 [size], NaN where the photo decides; also returns what `read` does."""
     read: Callable[[np.ndarray], np.ndarray]
-    """Photos as those of a `Translate` -> guides, float32 [N, GUIDE]."""
+    """Photos as those of a `Translate` -> guides, float32 [N, size]."""
+    size: int
+    """`guide_size` of the weights."""
 
 
 Source = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
@@ -75,7 +79,7 @@ class Portrait:
     warnings: tuple[str, ...]
     """Faults of the photo that `force` ignored."""
     look: Look | None = None
-    """Gender and colours that the avatar was drawn with; None where the weights have no reader."""
+    """What the avatar was drawn with; None where the weights have no reader."""
 
 
 class Translator:
@@ -120,7 +124,7 @@ class Translator:
         directions: dict[str, Translate] = {"x2y": functools.partial(x2y, to_avatar)}
         guided = _guided(config, to_avatar) if has_reader(config, networks) else None
         if guided is not None:  # one program for both
-            draw, nothing = guided.draw, Look().guide()
+            draw, nothing = guided.draw, Look().guide(guided.size)
             directions["x2y"] = lambda photos: draw(photos, nothing)[0]
         if "f" in networks:
             directions["y2x"] = functools.partial(y2x, {"f": prepared["f"]})
@@ -170,25 +174,33 @@ class Translator:
 
         Compiled once for each H and batches of 1, 8 and 32 a device: other N are split and padded. With a `look`, all
         avatars get what it says. Raises ValueError where the images are not uint8, square or RGB, and InputError for a
-        look where the weights have no reader.
+        look that the weights cannot follow.
         """
         if look is None or look == Look():
             return self._directions["x2y"](photos)
-        return self.check_guided().draw(photos, look.guide())[0]
+        guided = self.check_look(look)
+        return guided.draw(photos, look.guide(guided.size))[0]
 
     @property
     def guided(self) -> bool:
         """Whether a `Look` can be chosen."""
         return self._guided is not None
 
-    def check_guided(self) -> Guided:
-        """Returns the networks that follow a look; InputError where the weights have none."""
+    @property
+    def traits(self) -> bool:
+        """Whether mouth and glasses of a `Look` can be chosen."""
+        return self._guided is not None and self._guided.size == GUIDE
+
+    def check_look(self, look: Look) -> Guided:
+        """Returns the networks that follow a look; InputError where the weights have none, or not for all of it."""
         if self._guided is None:
-            raise InputError("with these weights gender and colours cannot be chosen: they have no reader")
+            raise InputError("with these weights the look of avatars cannot be chosen: they have no reader")
+        if look.says_traits() and not self.traits:
+            raise InputError("with these weights mouth and glasses cannot be chosen: they were trained without them")
         return self._guided
 
     def read(self, photos: np.ndarray) -> list[Look | None]:
-        """Reads gender and colours from photos as `x2y` takes them; None for each where the weights have no reader."""
+        """Reads the looks of photos as `x2y` takes them; None for each where the weights have no reader."""
         if self._guided is None:
             return [None] * len(photos)
         return [look_of(guide) for guide in self._guided.read(photos)]
@@ -251,7 +263,7 @@ class Translator:
         if self._guided is None:
             avatars = self.x2y(images, look)
         else:
-            avatars, guides = self._guided.draw(images, look.guide())
+            avatars, guides = self.check_look(look).draw(images, look.guide(self._guided.size))
             looks = [look_of(guide).but(look) for guide in guides]
         qualities = np.ones(len(crops))
         if self._guard is not None and "y2x" in self.directions:
@@ -305,6 +317,7 @@ def _guided(config: ExperimentConfig, networks: Mapping[str, Params]) -> Guided:
     return Guided(
         draw=lambda photos, wanted: draw_all((networks, wanted), photos),
         read=lambda photos: read_all(networks, photos),
+        size=guide_size(config),
     )
 
 
