@@ -180,6 +180,7 @@ def translate(
     mouth: Annotated[Literal["open", "closed"] | None, tyro.conf.arg(help_behavior_hint="")] = None,
     glasses: _Flag = False,
     no_glasses: _Flag = False,
+    variants: _Flag = False,
 ) -> None:
     """Turn photos into avatars.
 
@@ -207,6 +208,8 @@ def translate(
         mouth: Draw all avatars with an open or with a closed mouth.
         glasses: Draw all avatars with glasses.
         no_glasses: Draw all avatars without glasses.
+        variants: Write three avatars of each face to choose from, me_1.png to me_3.png: of the photo as it is, of the
+            mirrored and of the enlarged one.
     """
     from bitmoji_jax.inference.translate_files import Options, translate_files
 
@@ -215,7 +218,7 @@ def translate(
     make_folder(out, "--out")  # before the networks are loaded
     look = _look(gender, skin, hair, mouth, glasses, no_glasses)
     flags = (direction, aligned, all_faces, force, format, transparent, grid, skip_existing)
-    options = Options(*flags, _shard(shard), look)
+    options = Options(*flags, _shard(shard), look, variants)
     console = make_console(stderr=True)
     console.print("Getting ready: compiling takes up to a minute the first time")
     summary = translate_files(photos, out, _translator(run, checkpoint, weights), options, console)

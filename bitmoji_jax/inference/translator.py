@@ -21,6 +21,7 @@ from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.export_stablehlo import load_exported
 from bitmoji_jax.inference.guard import Guard
 from bitmoji_jax.inference.look import Look, look_of
+from bitmoji_jax.inference.variants import restore, vary
 from bitmoji_jax.inference.weights import Weights, load_weights, pretrained_weights, run_weights
 from bitmoji_jax.models.layers import prepare
 from bitmoji_jax.models.networks import (
@@ -80,6 +81,8 @@ class Portrait:
     """Faults of the photo that `force` ignored."""
     look: Look | None = None
     """What the avatar was drawn with; None where the weights have no reader."""
+    variant: int = 1
+    """Which of the avatars of inference/variants.py it is."""
 
 
 class Translator:
@@ -228,12 +231,21 @@ class Translator:
         return Image.fromarray(self.portraits(source, force=force, look=look)[0].avatar)
 
     def portraits(
-        self, source: Source, *, force: bool = False, all_faces: bool = False, look: Look | None = None
+        self,
+        source: Source,
+        *,
+        force: bool = False,
+        all_faces: bool = False,
+        look: Look | None = None,
+        variants: Sequence[int] = (1,),
     ) -> list[Portrait]:
-        """Does what `photo` does, with details: of the largest face or, with `all_faces`, of each without faults."""
+        """Does what `photo` does, with details: of the largest face or, with `all_faces`, of each without faults.
+
+        `variants` is as in `translate_crops`.
+        """
         if not isinstance(source, np.ndarray):
             source = load_photo(Path(source) if isinstance(source, str | os.PathLike) else source)
-        return self.translate_faces(self.align(source, force=force, all_faces=all_faces), look)
+        return self.translate_faces(self.align(source, force=force, all_faces=all_faces), look, variants)
 
     def align(self, photo: np.ndarray, *, force: bool = False, all_faces: bool = False) -> "list[AlignedFace]":
         """Finds the faces in a decoded photo, the first half of `portraits`; arguments are those of `faces.align`."""
@@ -241,11 +253,14 @@ class Translator:
 
         return align(photo, size=_CROP_SIZE, cut_out=self.cut_out, force=force, all_faces=all_faces)
 
-    def translate_faces(self, faces: "Sequence[AlignedFace]", look: Look | None = None) -> list[Portrait]:
+    def translate_faces(
+        self, faces: "Sequence[AlignedFace]", look: Look | None = None, variants: Sequence[int] = (1,)
+    ) -> list[Portrait]:
         """Translates faces of any number of photos, the second half of `portraits`."""
         if not faces:
             return []
-        portraits = self.translate_crops([face.image for face in faces], look)
+        portraits = self.translate_crops([face.image for face in faces], look, variants)
+        face_of_each = [face for face in faces for _ in variants]
         return [
             dataclasses.replace(
                 portrait,
@@ -253,12 +268,22 @@ class Translator:
                 quality=min(face.confidence, portrait.quality),
                 warnings=tuple(map(str, face.warnings)),
             )
-            for face, portrait in zip(faces, portraits, strict=True)
+            for face, portrait in zip(face_of_each, portraits, strict=True)
         ]
 
-    def translate_crops(self, crops: Sequence[np.ndarray], look: Look | None = None) -> list[Portrait]:
-        """Translates faces framed like those of training, each uint8 [H, H, 3]; `confidence` is 1."""
-        images, look = np.asarray(crops), look or Look()
+    def translate_crops(
+        self, crops: Sequence[np.ndarray], look: Look | None = None, variants: Sequence[int] = (1,)
+    ) -> list[Portrait]:
+        """Translates faces framed like those of training, each uint8 [H, H, 3]; `confidence` is 1.
+
+        Of each crop it makes the `variants` (inference/variants.py), next to each other in the list; ValueError for
+        numbers that are none.
+        """
+        of_variants = [self._translate_variant(np.asarray(crops), look or Look(), variant) for variant in variants]
+        return [portrait for portraits in zip(*of_variants, strict=True) for portrait in portraits]
+
+    def _translate_variant(self, crops: np.ndarray, look: Look, variant: int) -> list[Portrait]:
+        images = vary(crops, variant)
         looks: list[Look | None] = [None] * len(crops)
         if self._guided is None:
             avatars = self.x2y(images, look)
@@ -270,8 +295,8 @@ class Translator:
             cycled = self.y2x(avatars)  # of the size of F, at which the guard was fitted
             of_its_size = functools.partial(resized, size=cycled.shape[1])
             qualities = self._guard.typicality(of_its_size(images), of_its_size(avatars), cycled)
-        each = zip(images, avatars, qualities, looks, strict=True)
-        return [Portrait(crop, avatar, 1.0, float(quality), (), drawn) for crop, avatar, quality, drawn in each]
+        each = zip(crops, restore(avatars, variant), qualities.tolist(), looks, strict=True)
+        return [Portrait(crop, avatar, 1.0, quality, (), drawn, variant) for crop, avatar, quality, drawn in each]
 
 
 def make_translate(
