@@ -177,6 +177,10 @@ def translate(
     gender: Annotated[Literal["female", "male"] | None, tyro.conf.arg(help_behavior_hint="")] = None,
     skin: _Colour = None,
     hair: _Colour = None,
+    mouth: Annotated[Literal["open", "closed"] | None, tyro.conf.arg(help_behavior_hint="")] = None,
+    glasses: _Flag = False,
+    no_glasses: _Flag = False,
+    variants: _Flag = False,
 ) -> None:
     """Turn photos into avatars.
 
@@ -201,15 +205,20 @@ def translate(
         gender: Draw all avatars as this, not as the photo says.
         skin: Draw all avatars with skin of this colour, such as #c68642.
         hair: Draw all avatars with hair of this colour.
+        mouth: Draw all avatars with an open or with a closed mouth.
+        glasses: Draw all avatars with glasses.
+        no_glasses: Draw all avatars without glasses.
+        variants: Write three avatars of each face to choose from, me_1.png to me_3.png: of the photo as it is, of the
+            mirrored and of the enlarged one.
     """
     from bitmoji_jax.inference.translate_files import Options, translate_files
 
     if not photos:
         raise InputError("name at least one photo or folder of photos")
     make_folder(out, "--out")  # before the networks are loaded
-    look = _look(gender, skin, hair)
+    look = _look(gender, skin, hair, mouth, glasses, no_glasses)
     flags = (direction, aligned, all_faces, force, format, transparent, grid, skip_existing)
-    options = Options(*flags, _shard(shard), look)
+    options = Options(*flags, _shard(shard), look, variants)
     console = make_console(stderr=True)
     console.print("Getting ready: compiling takes up to a minute the first time")
     summary = translate_files(photos, out, _translator(run, checkpoint, weights), options, console)
@@ -328,15 +337,24 @@ def _weights(run: Path | None, checkpoint: str | None, weights: str | None) -> "
     return load_weights(run) if run.is_file() else run_weights(run, _checkpoint(checkpoint))[0]
 
 
-def _look(gender: Literal["female", "male"] | None, skin: str | None, hair: str | None) -> "Look":
+def _look(
+    gender: Literal["female", "male"] | None,
+    skin: str | None,
+    hair: str | None,
+    mouth: Literal["open", "closed"] | None,
+    glasses: bool,
+    no_glasses: bool,
+) -> "Look":
     """The look that flags ask for."""
     from bitmoji_jax.inference.look import Look, parse_colour
 
     try:
-        colours = [None if text is None else parse_colour(text) for text in (skin, hair)]
+        skin_colour, hair_colour = (None if text is None else parse_colour(text) for text in (skin, hair))
     except ValueError as error:
         raise InputError(str(error)) from None
-    return Look(gender, *colours)
+    if glasses and no_glasses:
+        raise InputError("--glasses and --no-glasses cannot both be: give one of them")
+    return Look(gender, skin_colour, hair_colour, mouth, glasses if glasses or no_glasses else None)
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

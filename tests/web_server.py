@@ -13,6 +13,7 @@ from aiohttp import web
 from bitmoji_jax.faces.align import FaceError
 from bitmoji_jax.inference.look import Look
 from bitmoji_jax.inference.translator import Guided, Portrait, Translator
+from bitmoji_jax.models.reader import GLASSES, GUIDE, WITHOUT_TRAITS
 from bitmoji_jax.web.server import make_runner
 
 
@@ -21,24 +22,28 @@ def make_translator() -> Translator:
     return Translator({"x2y": lambda photos: 255 - photos[:, ::8, ::8]}, size=32, cut_out=True)
 
 
-def make_guided_translator() -> Translator:
+def make_guided_translator(*, traits: bool) -> Translator:
     """As `make_translator`, with a reader to which all are women with skin (200, 150, 120) and hair (40, 30, 20).
 
-    The upper half of its avatars has the colour of the hair, the lower half that of the skin.
+    The upper half of its avatars has the colour of the hair, the lower half that of the skin. With `traits` mouths are
+    read as closed, and glasses as none; where there are some, the middle is black.
     """
-    read = Look("female", (200, 150, 120), (40, 30, 20))
+    size = GUIDE if traits else WITHOUT_TRAITS
+    read = Look("female", (200, 150, 120), (40, 30, 20), "closed", glasses=False).guide(size)
 
     def read_all(photos: np.ndarray) -> np.ndarray:
-        return np.tile(read.guide(), (len(photos), 1))
+        return np.tile(read, (len(photos), 1))
 
     def draw(photos: np.ndarray, guide: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        colours = np.where(np.isnan(guide), read.guide(), guide)[[[4, 5, 6], [1, 2, 3]]]
-        halves = np.rint((colours + 1) * 127.5).astype(np.uint8)
+        followed = np.where(np.isnan(guide), read, guide)
+        halves = np.rint((followed[[[4, 5, 6], [1, 2, 3]]] + 1) * 127.5).astype(np.uint8)
         avatars = np.broadcast_to(halves.repeat(16, 0)[None, :, None], (len(photos), 32, 32, 3)).copy()
+        if traits and followed[GLASSES] > 0:
+            avatars[:, 12:20] = 0
         return avatars, read_all(photos)
 
-    guided = Guided(draw, read_all)
-    drawn = {"x2y": lambda photos: draw(photos, Look().guide())[0]}
+    guided = Guided(draw, read_all, size)
+    drawn = {"x2y": lambda photos: draw(photos, Look().guide(size))[0]}
     return Translator(drawn, size=32, cut_out=True, guided=guided)
 
 

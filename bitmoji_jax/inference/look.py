@@ -1,4 +1,4 @@
-"""Gender and colours of an avatar: as a reader finds them in a photo, or as a person wants them."""
+"""Gender, colours, mouth and glasses of an avatar: as they are read from a photo, or as a person wants them."""
 
 import dataclasses
 import re
@@ -6,15 +6,15 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from bitmoji_jax.models.reader import GUIDE
+from bitmoji_jax.models.reader import GENDER, GLASSES, GUIDE, HAIR_COLOUR, MOUTH, SKIN_COLOUR
 
 Gender = Literal["female", "male"]
+Mouth = Literal["open", "closed"]
 
 Colour = tuple[int, int, int]
 """sRGB, 0 to 255."""
 
 _HEX = re.compile(r"#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})")
-_SIGN = {"female": 1.0, "male": -1.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +24,15 @@ class Look:
     gender: Gender | None = None
     skin: Colour | None = None
     hair: Colour | None = None
+    mouth: Mouth | None = None
+    glasses: bool | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError for another gender, or numbers that are no colour."""
+        """Raises ValueError for another gender or mouth, or numbers that are no colour."""
         if self.gender is not None and self.gender not in get_args(Gender):
             raise ValueError(f"gender {self.gender!r}: it is female or male")
+        if self.mouth is not None and self.mouth not in get_args(Mouth):
+            raise ValueError(f"mouth {self.mouth!r}: it is open or closed")
         for name in ("skin", "hair"):
             colour = getattr(self, name)
             if colour is not None and not (len(colour) == 3 and all(0 <= level <= 255 for level in colour)):
@@ -43,21 +47,37 @@ class Look:
         }
         return dataclasses.replace(self, **said)
 
-    def guide(self) -> np.ndarray:
-        """Returns float32 [GUIDE] as models/reader.py describes it, NaN where the photo decides."""
+    def says_traits(self) -> bool:
+        """Whether it says of mouth or glasses what they are."""
+        return self.mouth is not None or self.glasses is not None
+
+    def guide(self, size: int = GUIDE) -> np.ndarray:
+        """Returns float32 [size] as models/reader.py describes it, NaN where the photo decides.
+
+        `size` is that of the weights: `GUIDE`, or `WITHOUT_TRAITS`, without mouth and glasses.
+        """
         guide = np.full(GUIDE, np.nan, np.float32)
-        if self.gender is not None:
-            guide[0] = _SIGN[self.gender]
-        for colour, part in ((self.skin, guide[1:4]), (self.hair, guide[4:7])):
+        traits = ((GENDER, self.gender, "female"), (MOUTH, self.mouth, "open"), (GLASSES, self.glasses, True))
+        for place, trait, positive in traits:
+            if trait is not None:
+                guide[place] = 1 if trait == positive else -1
+        for colour, part in ((self.skin, SKIN_COLOUR), (self.hair, HAIR_COLOUR)):
             if colour is not None:
-                part[:] = np.asarray(colour, np.float32) / 127.5 - 1
-        return guide
+                guide[part] = np.asarray(colour, np.float32) / 127.5 - 1
+        return guide[:size]
 
 
 def look_of(guide: np.ndarray) -> Look:
-    """Returns the look that a guide [GUIDE] without NaN stands for, its gender being the likelier one."""
-    skin, hair = (tuple(int(level) for level in np.rint((part + 1) * 127.5)) for part in (guide[1:4], guide[4:7]))
-    return Look("female" if guide[0] > 0 else "male", skin, hair)  # type: ignore[arg-type]
+    """Returns the look that a guide [GUIDE or WITHOUT_TRAITS] without NaN stands for: of each trait the likelier.
+
+    Without traits, mouth and glasses are None.
+    """
+    colours = (np.rint((guide[part] + 1) * 127.5) for part in (SKIN_COLOUR, HAIR_COLOUR))
+    skin, hair = (tuple(int(level) for level in colour) for colour in colours)
+    look = Look("female" if guide[GENDER] > 0 else "male", skin, hair)  # type: ignore[arg-type]
+    if len(guide) < GUIDE:
+        return look
+    return dataclasses.replace(look, mouth="open" if guide[MOUTH] > 0 else "closed", glasses=bool(guide[GLASSES] > 0))
 
 
 def parse_colour(text: str) -> Colour:

@@ -24,6 +24,7 @@ from bitmoji_jax.host import available_cores
 from bitmoji_jax.inference.look import Look
 from bitmoji_jax.inference.picture import before_after, transparent
 from bitmoji_jax.inference.translator import Portrait, Translator
+from bitmoji_jax.inference.variants import VARIANTS
 from bitmoji_jax.progress import progress_bar
 
 _BATCH = 8  # faces translated together: one of the sizes that the translator is compiled for
@@ -49,6 +50,7 @@ class Options:
     shard: tuple[int, int] | None = None
     """(i, n): the i-th of n parts."""
     look: Look = dataclasses.field(default_factory=Look)
+    variants: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +91,9 @@ def translate_files(
 ) -> Summary:
     """Translates files, and all files below folders, to avatars in `out`; existing files are never overwritten.
 
-    `me.jpg` becomes `me.png` (or `me-2.png`, where that exists); a file below a folder keeps its path below it. An
-    image that cannot be used is skipped with a line on `console`. Files are decoded in threads while the device works;
-    memory does not depend on their number.
+    `me.jpg` becomes `me.png` (or `me-2.png`, where that exists), with variants `me_1.png` to `me_3.png`; a file below a
+    folder keeps its path below it. An image that cannot be used is skipped with a line on `console`. Files are decoded
+    in threads while the device works; memory does not depend on their number.
 
     Args:
       inputs: files and folders; of folders, what this function has written is left out.
@@ -105,8 +107,11 @@ def translate_files(
     started = time.perf_counter()
     if options.look != Look():
         if options.direction == "y2x":
-            raise InputError("gender and colours can be chosen for avatars of photos only, not for --direction y2x")
-        translator.check_guided()
+            raise InputError("looks can be chosen for avatars of photos only, not for --direction y2x")
+        translator.check_look(options.look)
+    if options.variants and options.direction == "y2x":
+        raise InputError("there are variants of avatars only: leave out --variants or --direction y2x")
+    variants = VARIANTS if options.variants else VARIANTS[:1]
     out = Path(os.path.abspath(out))
     if options.shard is not None and (folder := next((each for each in inputs if _is_below(out, each)), None)):
         raise InputError(f"--out is below {folder}, where other shards would find its files: choose another folder")
@@ -120,7 +125,7 @@ def translate_files(
     if options.direction == "y2x":
         translator = Translator({"x2y": translator.y2x}, size=translator.input_size, cut_out=False)
     way: Callable[..., list[Portrait]] = translator.translate_crops if framed else translator.translate_faces
-    translate: Callable[[Any], list[Portrait]] = functools.partial(way, look=options.look)
+    translate: Callable[[Any], list[Portrait]] = functools.partial(way, look=options.look, variants=variants)
     writer = _Writer(out, options)
     listed = len(files)
     if options.skip_existing:
@@ -148,10 +153,11 @@ def translate_files(
     with progress_bar("translating", len(files), console) as advance:
         found = find_faces(advance)
         while batch := list(itertools.islice(found, _BATCH)):
-            for (file, _), portrait in zip(batch, translate([face for _, face in batch]), strict=True):
+            file_of_each = [file for file, _ in batch for _ in variants]
+            for file, portrait in zip(file_of_each, translate([face for _, face in batch]), strict=True):
                 path = writer.write(file.target, portrait)
                 photos.add(file.name)
-                for warning in portrait.warnings:
+                for warning in portrait.warnings if portrait.variant == variants[0] else ():
                     console.print(f"forced {_printable(file.name)}: {warning}")
                 if not portrait.warnings and portrait.quality < _MIN_QUALITY:
                     unusual += 1
@@ -248,14 +254,14 @@ class _Writer:
         left = []
         for file in files:
             counts[file.target] += 1
-            path = self._path(file.target, counts[file.target])
+            path = self._path(self._named(file.target, VARIANTS[-1]), counts[file.target])  # written last
             if not (path.is_file() and path.stat().st_size):
                 left.append(file)
         return left
 
     def write(self, target: Path, portrait: Portrait) -> Path:
         avatar = transparent(portrait.avatar) if self._options.transparent else portrait.avatar
-        path = self._save(Image.fromarray(avatar), target)
+        path = self._save(Image.fromarray(avatar), self._named(target, portrait.variant))
         self.written.append(path)
         if self._options.grid:
             self._sheet.append(portrait)
@@ -292,6 +298,9 @@ class _Writer:
         except OSError as error:
             done = f"{len(self.written)} avatars are in {self._out}"
             raise RunError(f"cannot write {path}: {error.strerror}; {done}") from error
+
+    def _named(self, target: Path, variant: int) -> Path:
+        return target.with_name(f"{target.name}_{variant}") if self._options.variants else target
 
     def _path(self, target: Path, number: int) -> Path:
         """The path of the first, second, ... avatar of a name."""

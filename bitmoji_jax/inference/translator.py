@@ -21,6 +21,7 @@ from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.export_stablehlo import load_exported
 from bitmoji_jax.inference.guard import Guard
 from bitmoji_jax.inference.look import Look, look_of
+from bitmoji_jax.inference.variants import restore, vary
 from bitmoji_jax.inference.weights import Weights, load_weights, pretrained_weights, run_weights
 from bitmoji_jax.models.layers import prepare
 from bitmoji_jax.models.networks import (
@@ -28,11 +29,13 @@ from bitmoji_jax.models.networks import (
     avatar_size,
     avatar_to_photo,
     example_inputs,
+    guide_size,
     has_reader,
     make_network,
     photo_to_avatar,
     read_guide,
 )
+from bitmoji_jax.models.reader import GUIDE
 from bitmoji_jax.ops.batching import BATCHES, in_batches, map_images, resized
 from bitmoji_jax.ops.image import check_images, to_float, to_uint8
 from bitmoji_jax.parallel import REPLICATED, SHARDED, make_mesh
@@ -48,9 +51,11 @@ class Guided(NamedTuple):
     """A student with a reader."""
 
     draw: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-    """As a `Translate`, with a guide, float32 [GUIDE], NaN where the photo decides; also returns what `read` does."""
+    """As a `Translate`, with a guide, float32 [size], NaN where the photo decides; also returns what `read` does."""
     read: Callable[[np.ndarray], np.ndarray]
-    """Photos as those of a `Translate` -> guides, float32 [N, GUIDE]."""
+    """Photos as those of a `Translate` -> guides, float32 [N, size]."""
+    size: int
+    """`guide_size` of the weights."""
 
 
 Source = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
@@ -75,7 +80,9 @@ class Portrait:
     warnings: tuple[str, ...]
     """Faults of the photo that `force` ignored."""
     look: Look | None = None
-    """Gender and colours that the avatar was drawn with; None where the weights have no reader."""
+    """What the avatar was drawn with; None where the weights have no reader."""
+    variant: int = 1
+    """Which of the avatars of inference/variants.py it is."""
 
 
 class Translator:
@@ -120,7 +127,7 @@ class Translator:
         directions: dict[str, Translate] = {"x2y": functools.partial(x2y, to_avatar)}
         guided = _guided(config, to_avatar) if has_reader(config, networks) else None
         if guided is not None:  # one program for both
-            draw, nothing = guided.draw, Look().guide()
+            draw, nothing = guided.draw, Look().guide(guided.size)
             directions["x2y"] = lambda photos: draw(photos, nothing)[0]
         if "f" in networks:
             directions["y2x"] = functools.partial(y2x, {"f": prepared["f"]})
@@ -170,25 +177,33 @@ class Translator:
 
         Compiled once for each H and batches of 1, 8 and 32 a device: other N are split and padded. With a `look`, all
         avatars get what it says. Raises ValueError where the images are not uint8, square or RGB, and InputError for a
-        look where the weights have no reader.
+        look that the weights cannot follow.
         """
         if look is None or look == Look():
             return self._directions["x2y"](photos)
-        return self.check_guided().draw(photos, look.guide())[0]
+        guided = self.check_look(look)
+        return guided.draw(photos, look.guide(guided.size))[0]
 
     @property
     def guided(self) -> bool:
         """Whether a `Look` can be chosen."""
         return self._guided is not None
 
-    def check_guided(self) -> Guided:
-        """Returns the networks that follow a look; InputError where the weights have none."""
+    @property
+    def traits(self) -> bool:
+        """Whether mouth and glasses of a `Look` can be chosen."""
+        return self._guided is not None and self._guided.size == GUIDE
+
+    def check_look(self, look: Look) -> Guided:
+        """Returns the networks that follow a look; InputError where the weights have none, or not for all of it."""
         if self._guided is None:
-            raise InputError("with these weights gender and colours cannot be chosen: they have no reader")
+            raise InputError("with these weights the look of avatars cannot be chosen: they have no reader")
+        if look.says_traits() and not self.traits:
+            raise InputError("with these weights mouth and glasses cannot be chosen: they were trained without them")
         return self._guided
 
     def read(self, photos: np.ndarray) -> list[Look | None]:
-        """Reads gender and colours from photos as `x2y` takes them; None for each where the weights have no reader."""
+        """Reads the looks of photos as `x2y` takes them; None for each where the weights have no reader."""
         if self._guided is None:
             return [None] * len(photos)
         return [look_of(guide) for guide in self._guided.read(photos)]
@@ -216,12 +231,21 @@ class Translator:
         return Image.fromarray(self.portraits(source, force=force, look=look)[0].avatar)
 
     def portraits(
-        self, source: Source, *, force: bool = False, all_faces: bool = False, look: Look | None = None
+        self,
+        source: Source,
+        *,
+        force: bool = False,
+        all_faces: bool = False,
+        look: Look | None = None,
+        variants: Sequence[int] = (1,),
     ) -> list[Portrait]:
-        """Does what `photo` does, with details: of the largest face or, with `all_faces`, of each without faults."""
+        """Does what `photo` does, with details: of the largest face or, with `all_faces`, of each without faults.
+
+        `variants` is as in `translate_crops`.
+        """
         if not isinstance(source, np.ndarray):
             source = load_photo(Path(source) if isinstance(source, str | os.PathLike) else source)
-        return self.translate_faces(self.align(source, force=force, all_faces=all_faces), look)
+        return self.translate_faces(self.align(source, force=force, all_faces=all_faces), look, variants)
 
     def align(self, photo: np.ndarray, *, force: bool = False, all_faces: bool = False) -> "list[AlignedFace]":
         """Finds the faces in a decoded photo, the first half of `portraits`; arguments are those of `faces.align`."""
@@ -229,11 +253,14 @@ class Translator:
 
         return align(photo, size=_CROP_SIZE, cut_out=self.cut_out, force=force, all_faces=all_faces)
 
-    def translate_faces(self, faces: "Sequence[AlignedFace]", look: Look | None = None) -> list[Portrait]:
+    def translate_faces(
+        self, faces: "Sequence[AlignedFace]", look: Look | None = None, variants: Sequence[int] = (1,)
+    ) -> list[Portrait]:
         """Translates faces of any number of photos, the second half of `portraits`."""
         if not faces:
             return []
-        portraits = self.translate_crops([face.image for face in faces], look)
+        portraits = self.translate_crops([face.image for face in faces], look, variants)
+        face_of_each = [face for face in faces for _ in variants]
         return [
             dataclasses.replace(
                 portrait,
@@ -241,25 +268,35 @@ class Translator:
                 quality=min(face.confidence, portrait.quality),
                 warnings=tuple(map(str, face.warnings)),
             )
-            for face, portrait in zip(faces, portraits, strict=True)
+            for face, portrait in zip(face_of_each, portraits, strict=True)
         ]
 
-    def translate_crops(self, crops: Sequence[np.ndarray], look: Look | None = None) -> list[Portrait]:
-        """Translates faces framed like those of training, each uint8 [H, H, 3]; `confidence` is 1."""
-        images, look = np.asarray(crops), look or Look()
+    def translate_crops(
+        self, crops: Sequence[np.ndarray], look: Look | None = None, variants: Sequence[int] = (1,)
+    ) -> list[Portrait]:
+        """Translates faces framed like those of training, each uint8 [H, H, 3]; `confidence` is 1.
+
+        Of each crop it makes the `variants` (inference/variants.py), next to each other in the list; ValueError for
+        numbers that are none.
+        """
+        of_variants = [self._translate_variant(np.asarray(crops), look or Look(), variant) for variant in variants]
+        return [portrait for portraits in zip(*of_variants, strict=True) for portrait in portraits]
+
+    def _translate_variant(self, crops: np.ndarray, look: Look, variant: int) -> list[Portrait]:
+        images = vary(crops, variant)
         looks: list[Look | None] = [None] * len(crops)
         if self._guided is None:
             avatars = self.x2y(images, look)
         else:
-            avatars, guides = self._guided.draw(images, look.guide())
+            avatars, guides = self.check_look(look).draw(images, look.guide(self._guided.size))
             looks = [look_of(guide).but(look) for guide in guides]
         qualities = np.ones(len(crops))
         if self._guard is not None and "y2x" in self.directions:
             cycled = self.y2x(avatars)  # of the size of F, at which the guard was fitted
             of_its_size = functools.partial(resized, size=cycled.shape[1])
             qualities = self._guard.typicality(of_its_size(images), of_its_size(avatars), cycled)
-        each = zip(images, avatars, qualities, looks, strict=True)
-        return [Portrait(crop, avatar, 1.0, float(quality), (), drawn) for crop, avatar, quality, drawn in each]
+        each = zip(crops, restore(avatars, variant), qualities.tolist(), looks, strict=True)
+        return [Portrait(crop, avatar, 1.0, quality, (), drawn, variant) for crop, avatar, quality, drawn in each]
 
 
 def make_translate(
@@ -305,6 +342,7 @@ def _guided(config: ExperimentConfig, networks: Mapping[str, Params]) -> Guided:
     return Guided(
         draw=lambda photos, wanted: draw_all((networks, wanted), photos),
         read=lambda photos: read_all(networks, photos),
+        size=guide_size(config),
     )
 
 

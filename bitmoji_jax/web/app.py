@@ -15,11 +15,12 @@ from aiohttp.typedefs import Middleware
 
 from bitmoji_jax.command import explain, tracebacks_wanted
 from bitmoji_jax.data.images import UnusableImageError, load_photo
+from bitmoji_jax.errors import InputError
 from bitmoji_jax.faces.align import FaceError
 from bitmoji_jax.inference.look import Look, colour_text
 from bitmoji_jax.inference.picture import transparent
 from bitmoji_jax.inference.translator import Portrait, Translator
-from bitmoji_jax.web.errors import FAILED, MAX_PIXELS, RequestError, bad_request, unusable_photo
+from bitmoji_jax.web.errors import FAILED, MAX_PIXELS, RequestError, bad_request, sentence, unusable_photo
 from bitmoji_jax.web.openapi import describe_api
 from bitmoji_jax.web.origin import Handler, check_origin
 from bitmoji_jax.web.page import EXAMPLES, load_page, png_base64, read_file
@@ -73,7 +74,8 @@ def make_app(
       public: addresses at which proxies show the page; their paths may be cut off by the proxy or not.
       queue: of this application alone; by default 16 requests may wait.
     """
-    page = load_page(local=local and not public, pretrained=pretrained, looks=translator.guided)
+    shown = {"local": local and not public, "looks": translator.guided, "traits": translator.traits}
+    page = load_page(pretrained=pretrained, **shown)
     app = web.Application(middlewares=[_answer_errors(page), check_origin(local, public)])
     site = _Site(translator, page, queue or RequestQueue(_WAITING))
     app.on_cleanup.append(lambda _: site.close())
@@ -129,14 +131,20 @@ class _Site:
             async with asyncio.timeout(_SECONDS):
                 with self._queue.slot():
                     upload = await read(request)
-                    if upload.look != Look() and not self._translator.guided:
-                        raise bad_request("With the weights of this server gender and colours can't be chosen.")
+                    self._check_look(upload.look)
                     return await self._queue.run(lambda: render(self._portraits(upload), upload))
         except TimeoutError:
             message = "This took too long, and was given up. Try a smaller photo, or later."
             raise RequestError(504, "timed_out", message) from None
         except (UnusableImageError, FaceError) as error:
             raise unusable_photo(error) from None
+
+    def _check_look(self, look: Look) -> None:
+        if look != Look():
+            try:
+                self._translator.check_look(look)
+            except InputError as error:
+                raise bad_request(sentence(str(error))) from None
 
     def _portraits(self, upload: Upload) -> list[Portrait]:
         photo = load_photo(upload.photo, max_pixels=MAX_PIXELS)
@@ -158,9 +166,10 @@ def _to_json(portraits: Sequence[Portrait], upload: Upload) -> str:
     return json.dumps({"faces": faces})
 
 
-def _look_to_json(look: Look) -> dict[str, str | None]:
+def _look_to_json(look: Look) -> dict[str, str | bool | None]:
     colours = {"skin": look.skin, "hair": look.hair}
-    return {"gender": look.gender, **{name: colour and colour_text(colour) for name, colour in colours.items()}}
+    texts = {name: colour and colour_text(colour) for name, colour in colours.items()}
+    return {"gender": look.gender, **texts, "mouth": look.mouth, "glasses": look.glasses}
 
 
 def _answer_errors(page: jinja2.Template) -> Middleware:

@@ -25,6 +25,12 @@ _LOOK = {
     "gender": ("Draw the avatars as this, not as the photo says.", {"type": "string", "enum": ["female", "male"]}),
     "skin": ("Draw skin of this colour, such as #c68642.", _COLOUR),
     "hair": ("Draw hair of this colour.", _COLOUR),
+    "mouth": ("Draw the mouth so.", {"type": "string", "enum": ["open", "closed"]}),
+    "glasses": ("Draw glasses (1) or none (0).", {"type": "string", "enum": ["0", "1"]}),
+}
+_DRAWN = {name: schema for name, (_, schema) in _LOOK.items()} | {
+    "mouth": {"enum": ["open", "closed", None]},
+    "glasses": {"type": ["boolean", "null"]},
 }
 
 
@@ -38,7 +44,7 @@ def describe_api() -> dict[str, Any]:
         "confidence": share,
         "quality": share,
         "warnings": {"type": "array", "items": {"type": "string"}},
-        "look": {"anyOf": [_object({name: schema for name, (_, schema) in _LOOK.items()}), {"type": "null"}]},
+        "look": {"anyOf": [_object(_DRAWN), {"type": "null"}]},
     }
     faces = _object({"faces": {"type": "array", "minItems": 1, "items": _object(fields)}})
     error = _object({"error": _object({"code": {"type": "string"}, "message": {"type": "string"}})})

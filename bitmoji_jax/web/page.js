@@ -9,9 +9,9 @@ const form = element("form"), picker = element("photo"), drop = element("drop"),
 const status = element("status"), cancel = element("cancel"), output = element("output");
 const viewfinder = element("viewfinder"), video = viewfinder.querySelector("video");
 
-const choices = element("look"); // null where gender and colours cannot be chosen
+const choices = element("look"); // null where no look can be chosen
 let last = null; // the photo or drawing before, made again when an option changes
-let look = {}; // what was chosen for it: gender, skin, hair
+let look = {}; // what was chosen for it: gender, skin, hair, mouth, glasses
 let current = null; // AbortController of the photo at work
 
 document.documentElement.classList.add("script");
@@ -63,10 +63,10 @@ function showFaces(faces) {
   reveal();
 }
 
-/** Shows gender and colours of an avatar, to be changed. */
+/** Shows what was chosen, and the colours of an avatar, to be changed. */
 function showLook({ skin, hair }) {
   choices.disabled = false;
-  form.elements.gender.value = look.gender ?? "";
+  for (const select of choices.querySelectorAll("select")) select.value = look[select.name] ?? "";
   form.elements.skin.value = skin;
   form.elements.hair.value = hair;
   element("as-photo").disabled = !Object.keys(look).length;

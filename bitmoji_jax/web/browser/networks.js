@@ -85,10 +85,10 @@ export function sizeOf(name) {
 }
 
 /** The avatar of a crop ("avatar"), or the crop of an avatar ("cycle"), of `sizeOf` that network. A network with a reader
- * follows the guide, and gives what it has read. */
+ * follows the guide, as much of it as it knows, and gives what it has read. */
 export async function draw(name, picture, guide) {
-  const follows = sessions[name].inputNames.includes("guide");
-  const more = follows ? { guide: new ort.Tensor("float32", guide, [guide.length]) } : {};
+  const input = sessions[name].inputMetadata.find((each) => each.name === "guide");
+  const more = input ? { guide: new ort.Tensor("float32", guide.slice(0, input.shape[0]), input.shape) } : {};
   const { guides, ...pictures } = await run(name, picture, more);
   const { data, dims: [, height, width] } = Object.values(pictures)[0];
   const pixels = new Uint8ClampedArray(4 * width * height).fill(255);

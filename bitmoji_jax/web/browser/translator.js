@@ -8,22 +8,29 @@ const UNUSUAL = 0.05; // share of training photos that count as unusual
 /** The avatar of a crop, and its look, null where the network has no reader; chosen is what `look` names. */
 export async function avatarOf(crop, look = {}) {
   const size = sizeOf("avatar");
-  const { picture, guide } = await draw("avatar", resize(crop, size, size), guideOf(look));
-  return { avatar: picture, look: guide && { ...lookOf(guide), ...look } };
+  const wanted = guideOf(look);
+  const { picture, guide } = await draw("avatar", resize(crop, size, size), wanted);
+  return { avatar: picture, look: guide && lookOf(guide.map((read, i) => (Number.isNaN(wanted[i]) ? read : wanted[i]))) };
 }
 
-/** A look as the network takes it: gender from -1 to 1, skin and hair; NaN where the photo decides. */
-function guideOf({ gender, skin, hair }) {
+/** A look, with glasses as the form has them, as a guide of models/reader.py; NaN where the photo decides. */
+function guideOf({ gender, skin, hair, mouth, glasses }) {
   const colour = (text) => (text ? channels(text).map((level) => level / 127.5 - 1) : [NaN, NaN, NaN]);
-  return [{ female: 1, male: -1 }[gender] ?? NaN, ...colour(skin), ...colour(hair)];
+  const sign = (value) => ({ female: 1, male: -1, open: 1, closed: -1, 1: 1, 0: -1 })[value] ?? NaN;
+  return [sign(gender), ...colour(skin), ...colour(hair), sign(mouth), sign(glasses)];
 }
 
-function lookOf([gender, ...colours]) {
-  const texts = [0, 3].map((first) => {
-    const levels = colours.slice(first, first + 3).map((value) => Math.round((value + 1) * 127.5));
+/** The look of a guide; mouth and glasses are null where it has none. */
+function lookOf(guide) {
+  const colour = (first) => {
+    const levels = guide.slice(first, first + 3).map((value) => Math.round((value + 1) * 127.5));
     return `#${levels.map((level) => level.toString(16).padStart(2, "0")).join("")}`;
-  });
-  return { gender: gender > 0 ? "female" : "male", skin: texts[0], hair: texts[1] };
+  };
+  const trait = (place, above, below) => (place >= guide.length ? null : guide[place] > 0 ? above : below);
+  return {
+    gender: trait(0, "female", "male"), skin: colour(1), hair: colour(4),
+    mouth: trait(7, "open", "closed"), glasses: trait(8, true, false),
+  };
 }
 
 /** Red, green and blue of "#c68642". */
