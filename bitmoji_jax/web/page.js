@@ -11,7 +11,7 @@ const viewfinder = element("viewfinder"), video = viewfinder.querySelector("vide
 
 const choices = element("look"); // null where no look can be chosen
 let last = null; // the photo or drawing before, made again when an option changes
-let look = {}; // what was chosen for it: gender, skin, hair, mouth, glasses
+let look = {}; // what was chosen for it: gender, skin, hair, glasses
 let current = null; // AbortController of the photo at work
 
 document.documentElement.classList.add("script");
