@@ -101,7 +101,7 @@ def _drawing(weights: Weights) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
     def draw(photo: jax.Array, others: jax.Array) -> jax.Array:
         avatar = photo_to_avatar(config, networks, to_float(photo)[None])
         seen = resize(to_float(others), config.data.image_size)
-        return to_uint8(reshape_faces(jnp.repeat(avatar, len(others), axis=0), seen, transport))
+        return to_uint8(reshape_faces(jnp.repeat(avatar, len(others), axis=0), seen, transport)[0])
 
     return draw
 

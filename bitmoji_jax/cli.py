@@ -177,7 +177,6 @@ def translate(
     gender: Annotated[Literal["female", "male"] | None, tyro.conf.arg(help_behavior_hint="")] = None,
     skin: _Colour = None,
     hair: _Colour = None,
-    mouth: Annotated[Literal["open", "closed"] | None, tyro.conf.arg(help_behavior_hint="")] = None,
     glasses: _Flag = False,
     no_glasses: _Flag = False,
     variants: _Flag = False,
@@ -205,7 +204,6 @@ def translate(
         gender: Draw all avatars as this, not as the photo says.
         skin: Draw all avatars with skin of this colour, such as #c68642.
         hair: Draw all avatars with hair of this colour.
-        mouth: Draw all avatars with an open or with a closed mouth.
         glasses: Draw all avatars with glasses.
         no_glasses: Draw all avatars without glasses.
         variants: Write three avatars of each face to choose from, me_1.png to me_3.png: of the photo as it is, of the
@@ -216,7 +214,7 @@ def translate(
     if not photos:
         raise InputError("name at least one photo or folder of photos")
     make_folder(out, "--out")  # before the networks are loaded
-    look = _look(gender, skin, hair, mouth, glasses, no_glasses)
+    look = _look(gender, skin, hair, glasses, no_glasses)
     flags = (direction, aligned, all_faces, force, format, transparent, grid, skip_existing)
     options = Options(*flags, _shard(shard), look, variants)
     console = make_console(stderr=True)
@@ -341,7 +339,6 @@ def _look(
     gender: Literal["female", "male"] | None,
     skin: str | None,
     hair: str | None,
-    mouth: Literal["open", "closed"] | None,
     glasses: bool,
     no_glasses: bool,
 ) -> "Look":
@@ -354,7 +351,7 @@ def _look(
         raise InputError(str(error)) from None
     if glasses and no_glasses:
         raise InputError("--glasses and --no-glasses cannot both be: give one of them")
-    return Look(gender, skin_colour, hair_colour, mouth, glasses if glasses or no_glasses else None)
+    return Look(gender, skin_colour, hair_colour, glasses=glasses if glasses or no_glasses else None)
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

@@ -21,7 +21,7 @@ def random_weights(
     folder: str | None = None,
     compute_dtype: str = "auto",
     guided: bool = False,
-    traits: bool = True,
+    glasses: bool = True,
 ) -> Weights:
     """Draws kernels and biases so large that outputs fill the range; by default of the smallest generator.
 
@@ -33,14 +33,14 @@ def random_weights(
       folder: the dataset's in the configuration.
       compute_dtype: as in `TrainConfig`.
       guided: whether the student has a reader.
-      traits: whether the guide has traits.
+      glasses: whether the reader tells them.
     """
     config = ExperimentConfig(
         data=DataConfig(dir=folder, image_size=size),
         generator=generator or GeneratorConfig(features=4, res_blocks=1),
         train=TrainConfig(compute_dtype=compute_dtype),  # type: ignore[arg-type]
         refiner=refiner or RefinerConfig(features=8, output_size=64),
-        read=ReadConfig(images=32 if guided else 0, traits=traits),
+        read=ReadConfig(images=32 if guided else 0, glasses=glasses),
     )
     rng = np.random.default_rng(0)
 

@@ -12,12 +12,12 @@ from bitmoji_jax import cli
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.look import Look, colour_text, look_of, parse_colour
 from bitmoji_jax.inference.translator import Translator
-from bitmoji_jax.models.reader import MOUTH, WITHOUT_TRAITS, Reader
+from bitmoji_jax.models.reader import GLASSES, Reader
 from bitmoji_jax.ops.batching import resized
 from tests.random_weights import random_weights
 
 WANTED = Look("male", hair=(255, 0, 64))
-TRAITS = Look(mouth="open", glasses=False)
+BARE = Look(glasses=False)
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,8 @@ def translator() -> Translator:
 
 
 @pytest.fixture(scope="module")
-def without_traits() -> Translator:
-    return Translator.from_weights(random_weights(names="sf", guided=True, traits=False))
+def earlier() -> Translator:
+    return Translator.from_weights(random_weights(names="sf", guided=True, glasses=False))
 
 
 def photos(count: int) -> np.ndarray:
@@ -36,25 +36,25 @@ def photos(count: int) -> np.ndarray:
 
 def test_a_guide_and_a_look_stand_for_each_other() -> None:
     guide = WANTED.guide()
-    np.testing.assert_array_equal(np.isnan(guide), [False, True, True, True, False, False, False, True, True])
+    np.testing.assert_array_equal(np.isnan(guide), [False, True, True, True, False, False, False, True])
     np.testing.assert_allclose(guide[[0, 4, 5, 6]], [-1, 1, -1, 64 / 127.5 - 1], atol=1e-6)
-    np.testing.assert_array_equal(TRAITS.guide()[MOUTH:], [1, -1])
-    whole = Look("female", (1, 128, 254), (0, 255, 77), "closed", glasses=True)
+    assert BARE.guide()[GLASSES] == -1
+    whole = Look("female", (1, 128, 254), (0, 255, 77), glasses=True)
     assert look_of(whole.guide()) == whole
     assert np.isnan(Look().guide()).all()
 
 
-def test_a_guide_without_traits_is_the_first_part_of_one_with_them() -> None:
-    whole = Look("female", (1, 128, 254), (0, 255, 77), "closed", glasses=True)
-    np.testing.assert_array_equal(whole.guide(WITHOUT_TRAITS), whole.guide()[:WITHOUT_TRAITS])
-    assert look_of(whole.guide(WITHOUT_TRAITS)) == Look("female", (1, 128, 254), (0, 255, 77))
+def test_a_guide_without_glasses_is_the_first_part_of_one_with_them() -> None:
+    whole = Look("female", (1, 128, 254), (0, 255, 77), glasses=True)
+    np.testing.assert_array_equal(whole.guide(GLASSES), whole.guide()[:GLASSES])
+    assert look_of(whole.guide(GLASSES)) == Look("female", (1, 128, 254), (0, 255, 77))
 
 
 def test_what_is_wanted_takes_the_place_of_what_is_read() -> None:
     read = Look("female", (200, 150, 120), (30, 20, 10))
     assert read.but(WANTED) == Look("male", (200, 150, 120), (255, 0, 64))
     assert read.but(Look()) == read
-    assert Look(glasses=True).but(TRAITS) == TRAITS
+    assert Look(glasses=True).but(BARE) == BARE
 
 
 @pytest.mark.parametrize("text", ["#c68642", "C68642"])
@@ -73,7 +73,6 @@ def test_text_that_is_no_colour(text: str) -> None:
     ("values", "message"),
     [
         ({"gender": "other"}, "female or male"),
-        ({"mouth": "shut"}, "open or closed"),
         ({"skin": (0, 0, 256)}, "skin"),
         ({"hair": (1, 2)}, "hair"),
     ],
@@ -100,30 +99,29 @@ def test_an_avatar_follows_the_look_and_is_otherwise_as_the_photo_says(translato
     assert [portrait.look for portrait in portraits] == [look and look.but(WANTED) for look in read]
 
 
-def test_mouth_and_glasses_are_followed(translator: Translator) -> None:
+def test_glasses_are_put_on_and_taken_off(translator: Translator) -> None:
     images, read = photos(2), translator.read(photos(2))
-    assert translator.traits
-    for looks in ((Look(mouth="open"), Look(mouth="closed")), (Look(glasses=True), Look(glasses=False))):
-        one, other = (translator.translate_crops(images, look) for look in looks)
-        assert all(np.any(a.avatar != b.avatar) for a, b in zip(one, other, strict=True))
-        assert [portrait.look for portrait in one] == [look and look.but(looks[0]) for look in read]
+    assert translator.glasses
+    worn = Look(glasses=True)
+    one, other = (translator.translate_crops(images, look) for look in (worn, BARE))
+    assert all(np.any(a.avatar != b.avatar) for a, b in zip(one, other, strict=True))
+    assert [portrait.look for portrait in one] == [look and look.but(worn) for look in read]
 
 
-def test_weights_without_traits_have_neither_mouth_nor_glasses(without_traits: Translator) -> None:
-    assert (without_traits.guided, without_traits.traits) == (True, False)
-    (look,) = without_traits.read(photos(1))
+def test_glasses_cannot_be_chosen_with_weights_that_do_not_know_them(earlier: Translator) -> None:
+    assert (earlier.guided, earlier.glasses) == (True, False)
+    (look,) = earlier.read(photos(1))
     assert look is not None
-    assert (look.mouth, look.glasses) == (None, None)
-    assert without_traits.translate_crops(photos(1), WANTED)[0].look == look.but(WANTED)
-    for traits in (Look(mouth="open"), Look(glasses=False)):
-        for translate in (without_traits.x2y, without_traits.translate_crops):
-            with pytest.raises(InputError, match="mouth and glasses cannot be chosen"):
-                translate(photos(1), traits)
+    assert look.glasses is None
+    assert earlier.translate_crops(photos(1), WANTED)[0].look == look.but(WANTED)
+    for translate in (earlier.x2y, earlier.translate_crops):
+        with pytest.raises(InputError, match="glasses cannot be chosen"):
+            translate(photos(1), BARE)
 
 
 def test_files_are_translated_with_the_look_that_flags_ask_for(
     translator: Translator,
-    without_traits: Translator,
+    earlier: Translator,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -136,7 +134,7 @@ def test_files_are_translated_with_the_look_that_flags_ask_for(
     framed = resized(image[None], translator.input_size)
     for name, flags, look in (
         ("one", ["--gender", "male", "--hair", "#ff0040"], WANTED),
-        ("two", ["--mouth", "open", "--no-glasses"], TRAITS),
+        ("two", ["--no-glasses"], BARE),
         ("three", ["--glasses"], Look(glasses=True)),
     ):
         assert cli.main([*words, str(tmp_path / name), *flags]) == 0
@@ -150,9 +148,9 @@ def test_files_are_translated_with_the_look_that_flags_ask_for(
     ):
         assert cli.main([*words, str(tmp_path / "none"), *flags]) == 2
         assert message in capsys.readouterr().err
-    monkeypatch.setattr(cli, "_translator", lambda *_: without_traits)
+    monkeypatch.setattr(cli, "_translator", lambda *_: earlier)
     assert cli.main([*words, str(tmp_path / "none"), "--no-glasses"]) == 2
-    assert "mouth and glasses cannot be chosen" in capsys.readouterr().err
+    assert "glasses cannot be chosen" in capsys.readouterr().err
     monkeypatch.setattr(cli, "_translator", lambda *_: Translator({}, size=size, cut_out=False))
     assert cli.main([*words, str(tmp_path / "none"), "--hair", "#ff0040"]) == 2
     assert "they have no reader" in capsys.readouterr().err

@@ -133,7 +133,7 @@ def public_port(translator: Translator) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def guided_port() -> Iterator[int]:
-    with running(make_app(make_guided_translator(traits=True), local=True, pretrained=True)) as number:
+    with running(make_app(make_guided_translator(glasses=True), local=True, pretrained=True)) as number:
         yield number
 
 
@@ -555,7 +555,7 @@ def test_the_page_is_well_formed_and_labelled_and_loads_nothing_from_elsewhere(
 def test_text_from_outside_the_page_is_escaped() -> None:
     text = "<b>&\"'"
     image = np.zeros((32, 32, 3), np.uint8)
-    page = load_page(local=True, pretrained=True, looks=False, traits=False)
+    page = load_page(local=True, pretrained=True, looks=False, glasses=False)
     for values in (
         {"error": RequestError(400, "bad_request", text)},
         {"portraits": [Portrait(image, image, confidence=0.0, quality=0.0, warnings=(text,))]},
@@ -683,7 +683,7 @@ def test_the_command_serves_the_weights_of_the_package_until_it_is_interrupted()
         process.communicate()
 
 
-READ = {"gender": "female", "skin": "#c89678", "hair": "#281e14", "mouth": "closed", "glasses": False}
+READ = {"gender": "female", "skin": "#c89678", "hair": "#281e14", "glasses": False}
 
 
 def test_looks_are_told_and_can_be_chosen(guided_port: int) -> None:
@@ -699,18 +699,18 @@ def test_looks_are_told_and_can_be_chosen(guided_port: int) -> None:
         assert (status, face["look"]) == (200, READ | {"gender": "male", "hair": "#ff0040"})
         avatar = decoded(face["avatar"])
         assert [tuple(avatar[row, 0]) for row in (0, -1)] == [(255, 0, 64), (200, 150, 120)]
-    for query in ("?gender=none", "?skin=brown", "?hair=%23ff004", "?mouth=shut", "?glasses=yes"):
+    for query in ("?gender=none", "?skin=brown", "?hair=%23ff004", "?glasses=yes"):
         assert error_of(guided_port, PHOTO, query) == (400, "bad_request")
 
 
-def test_mouth_and_glasses_can_be_chosen(guided_port: int) -> None:
-    body, headers = form([("photo", PHOTO), ("mouth", b"open"), ("glasses", b"1")])
+def test_glasses_can_be_chosen(guided_port: int) -> None:
+    body, headers = form([("photo", PHOTO), ("glasses", b"1")])
     for status, answer in (
-        post(guided_port, PHOTO, "?mouth=open&glasses=1"),
-        post(guided_port, body, "?mouth=closed&glasses=0", **headers),  # the form's counts
+        post(guided_port, PHOTO, "?glasses=1"),
+        post(guided_port, body, "?glasses=0", **headers),  # the form's counts
     ):
         (face,) = answer["faces"]
-        assert (status, face["look"]) == (200, READ | {"mouth": "open", "glasses": True})
+        assert (status, face["look"]) == (200, READ | {"glasses": True})
         assert decoded(face["avatar"])[16].max() == 0
     (face,) = post(guided_port, PHOTO, "?glasses=0")[1]["faces"]
     assert face["look"] == READ
@@ -718,11 +718,11 @@ def test_mouth_and_glasses_can_be_chosen(guided_port: int) -> None:
 
 
 def test_what_the_weights_do_not_know_cannot_be_chosen(port: int, guided_port: int) -> None:
-    shown = {b'id="look"', b'name="glasses"', b'name="mouth"'}
-    with running(make_app(make_guided_translator(traits=False), local=True, pretrained=True)) as without_traits:
+    shown = {b'id="look"', b'name="glasses"'}
+    with running(make_app(make_guided_translator(glasses=False), local=True, pretrained=True)) as earlier:
         for number, refused, choices in (
             (port, ("gender=male", "glasses=1"), set()),
-            (without_traits, ("mouth=open", "glasses=0"), {b'id="look"'}),
+            (earlier, ("glasses=0",), {b'id="look"'}),
             (guided_port, (), shown),
         ):
             for query in refused:
@@ -731,5 +731,5 @@ def test_what_the_weights_do_not_know_cannot_be_chosen(port: int, guided_port: i
                 assert answer["error"]["message"].startswith("With these weights ")
             page = ask(number, "GET", "/")[2]
             assert {choice for choice in shown if choice in page} == choices
-        look = post(without_traits, PHOTO)[1]["faces"][0]["look"]
-        assert look == READ | {"mouth": None, "glasses": None}
+        look = post(earlier, PHOTO)[1]["faces"][0]["look"]
+        assert look == READ | {"glasses": None}

@@ -289,7 +289,7 @@ def luminance(colour: str) -> float:
 
 
 def test_the_look_can_be_changed_until_the_next_photo(browser: "sync_api.Browser", files: Path) -> None:
-    translator = make_guided_translator(traits=True)
+    translator = make_guided_translator(glasses=True)
     warm_up(translator)
     with running(make_app(translator, local=True, pretrained=True)) as port:
         visit = Visit(browser, f"http://127.0.0.1:{port}/")

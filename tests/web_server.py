@@ -14,7 +14,7 @@ from aiohttp import web
 from bitmoji_jax.faces.align import FaceError
 from bitmoji_jax.inference.look import Look
 from bitmoji_jax.inference.translator import Guided, Portrait, Translator
-from bitmoji_jax.models.reader import GLASSES, GUIDE, WITHOUT_TRAITS
+from bitmoji_jax.models.reader import GLASSES, GUIDE
 from bitmoji_jax.web.server import make_runner
 
 
@@ -23,14 +23,14 @@ def make_translator() -> Translator:
     return Translator({"x2y": lambda photos: 255 - photos[:, ::8, ::8]}, size=32, cut_out=True)
 
 
-def make_guided_translator(*, traits: bool) -> Translator:
+def make_guided_translator(*, glasses: bool) -> Translator:
     """As `make_translator`, with a reader to which all are women with skin (200, 150, 120) and hair (40, 30, 20).
 
-    The upper half of its avatars has the colour of the hair, the lower half that of the skin. With `traits` mouths are
-    read as closed, and glasses as none; where there are some, the middle is black.
+    The upper half of its avatars has the colour of the hair, the lower half that of the skin. With `glasses` they are
+    read as none; where there are some, the middle is black.
     """
-    size = GUIDE if traits else WITHOUT_TRAITS
-    read = Look("female", (200, 150, 120), (40, 30, 20), "closed", glasses=False).guide(size)
+    size = GUIDE if glasses else GLASSES
+    read = Look("female", (200, 150, 120), (40, 30, 20), glasses=False).guide(size)
 
     def read_all(photos: np.ndarray) -> np.ndarray:
         return np.tile(read, (len(photos), 1))
@@ -39,7 +39,7 @@ def make_guided_translator(*, traits: bool) -> Translator:
         followed = np.where(np.isnan(guide), read, guide)
         halves = np.rint((followed[[[4, 5, 6], [1, 2, 3]]] + 1) * 127.5).astype(np.uint8)
         avatars = np.broadcast_to(halves.repeat(16, 0)[None, :, None], (len(photos), 32, 32, 3)).copy()
-        if traits and followed[GLASSES] > 0:
+        if glasses and followed[GLASSES] > 0:
             avatars[:, 12:20] = 0
         return avatars, read_all(photos)
 

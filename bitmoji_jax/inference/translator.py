@@ -190,16 +190,16 @@ class Translator:
         return self._guided is not None
 
     @property
-    def traits(self) -> bool:
-        """Whether mouth and glasses of a `Look` can be chosen."""
+    def glasses(self) -> bool:
+        """Whether the glasses of a `Look` can be chosen."""
         return self._guided is not None and self._guided.size == GUIDE
 
     def check_look(self, look: Look) -> Guided:
         """Returns the networks that follow a look; InputError where the weights have none, or not for all of it."""
         if self._guided is None:
             raise InputError("with these weights the look of avatars cannot be chosen: they have no reader")
-        if look.says_traits() and not self.traits:
-            raise InputError("with these weights mouth and glasses cannot be chosen: they were trained without them")
+        if look.glasses is not None and not self.glasses:
+            raise InputError("with these weights glasses cannot be chosen: they were trained without them")
         return self._guided
 
     def read(self, photos: np.ndarray) -> list[Look | None]:

@@ -22,7 +22,7 @@ from bitmoji_jax.inference.guard import Guard
 from bitmoji_jax.inference.onnx_faces import face_network_to_onnx
 from bitmoji_jax.inference.weights import Weights
 from bitmoji_jax.models.face_networks import SIZES, WEIGHTS
-from bitmoji_jax.models.networks import has_reader, has_traits
+from bitmoji_jax.models.networks import has_glasses, has_reader
 from bitmoji_jax.web.page import EXAMPLES, read_file, render_browser_page
 
 RUNTIME = "1.30.0"
@@ -77,9 +77,9 @@ def export_site(weights: Weights, out: Path, runtime: Path, *, pretrained: bool)
     Returns:
       The size of the files in bytes.
     """
-    looks, traits = (has(weights.config, weights.networks) for has in (has_reader, has_traits))
+    looks, glasses = (has(weights.config, weights.networks) for has in (has_reader, has_glasses))
     files = {
-        "": render_browser_page(policy=_POLICY, pretrained=pretrained, looks=looks, traits=traits).encode(),
+        "": render_browser_page(policy=_POLICY, pretrained=pretrained, looks=looks, glasses=glasses).encode(),
         "manifest.webmanifest": json.dumps(_manifest(), indent=2).encode(),
         "NOTICE.txt": (_NOTICE + _FACES_NOTICE.read_text(encoding="utf-8")).encode(),
         **{name: read_file(name) for name in ("page.css", "page.js", "words.js", "choice.js", "cut_out.js")},

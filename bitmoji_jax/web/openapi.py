@@ -27,11 +27,9 @@ _LOOK = {
     "gender": ("Draw the avatars as this, not as the photo says.", {"type": "string", "enum": ["female", "male"]}),
     "skin": ("Draw skin of this colour, such as #c68642.", _COLOUR),
     "hair": ("Draw hair of this colour.", _COLOUR),
-    "mouth": ("Draw the mouth so.", {"type": "string", "enum": ["open", "closed"]}),
     "glasses": ("Draw glasses (1) or none (0).", {"type": "string", "enum": ["0", "1"]}),
 }
 _DRAWN = {name: schema for name, (_, schema) in _LOOK.items()} | {
-    "mouth": {"enum": ["open", "closed", None]},
     "glasses": {"type": ["boolean", "null"]},
 }
 
