@@ -83,21 +83,15 @@ async function choose(item, i, face) {
   if (isLast) transparent.href = address;
 }
 
-/** Offers what else can be drawn of each face when it is there; `made` has the portraits that are there, by face. */
-async function offerOthers(rows, made, source, options, signal) {
-  const offer = (face, i) => {
-    rows[i].offer(face, face.variant === chosen[i]);
-    if (face.variant !== chosen[i]) URL.revokeObjectURL(face.crop); // the same face is shown already
-  };
-  for (const [i, portraits] of made.entries()) for (const face of portraits) offer(face, i);
-  const variants = VARIANTS.filter((each) => made[0].every(({ variant }) => variant !== each));
-  try {
-    const portraits = variants.length ? await translate(source, { ...options, variants }, signal, () => {}) : [];
-    for (const [i, face] of portraits.entries()) offer(face, Math.floor(i / variants.length));
-  } catch {
-    // There is an avatar: whoever asked for it misses nothing.
+/** Offers the portraits of each face in its row. */
+function offer(rows, faces) {
+  for (const [i, portraits] of faces.entries()) {
+    for (const face of portraits) {
+      const shown = face.variant === chosen[i];
+      rows[i].offer(face, shown);
+      if (!shown) URL.revokeObjectURL(face.crop); // the same is shown already
+    }
   }
-  for (const row of rows) row.close();
 }
 
 /** Shows what was chosen, and the colours of an avatar, to be changed. */
@@ -121,18 +115,24 @@ async function make(source, name) {
   const boxes = [...form.querySelectorAll("[type=checkbox]")].map((box) => [box.name, box.checked]);
   const variants = chosen.length ? [...new Set(chosen)] : [VARIANTS[0]];
   const options = { ...Object.fromEntries(boxes), look };
-  let rows = null, made = null;
+  const draw = async (variants, say) => {
+    const portraits = await translate(source, { ...options, variants }, controller.signal, say), count = variants.length;
+    return Array.from({ length: portraits.length / count }, (_, i) => portraits.slice(count * i, count * (i + 1)));
+  };
+  let rows = [];
   last = { source, name };
   result.setAttribute("aria-busy", "true");
   cancel.hidden = false;
   showStatus(`Making the avatar of ${name} …`);
   reveal();
   try {
-    const portraits = await translate(source, { ...options, variants }, controller.signal, showStatus);
-    made = portraits.flatMap((_, i) => (i % variants.length ? [] : [portraits.slice(i, i + variants.length)]));
-    const faces = made.map((each, i) => each.find(({ variant }) => variant === chosen[i]) ?? each[0]);
+    const drawn = await draw(variants, showStatus);
+    const faces = drawn.map((each, i) => each.find(({ variant }) => variant === chosen[i]) ?? each[0]);
     for (const face of faces) face.cutOut = await cutOut(face.avatar);
-    if (!controller.signal.aborted) rows = showFaces(faces);
+    if (!controller.signal.aborted) {
+      rows = showFaces(faces);
+      offer(rows, drawn);
+    }
   } catch (error) {
     if (controller.signal.aborted) {
       if (current === controller) showStatus("Cancelled.");
@@ -147,7 +147,13 @@ async function make(source, name) {
       result.removeAttribute("aria-busy");
     }
   }
-  if (rows) await offerOthers(rows, made, source, options, controller.signal);
+  const others = VARIANTS.filter((variant) => !variants.includes(variant));
+  try {
+    if (rows.length && others.length) offer(rows, await draw(others, () => {}));
+  } catch {
+    // The avatar that was asked for is there.
+  }
+  for (const row of rows) row.close();
 }
 
 function makeOfFile(file, name) {
