@@ -548,7 +548,7 @@ def test_the_page_is_well_formed_and_labelled_and_loads_nothing_from_elsewhere(
     assert all(button.text.strip() or button.all("img")[0].attributes["alt"] for button in root.all("button"))
     assert "the program on this computer" in root.text
     assert "research only" in root.text
-    for name in ("page.css", "page.js", "words.js", "backend.js"):
+    for name in ("page.css", "page.js", "words.js", "choice.js", "backend.js"):
         assert not re.search(rb"https?:|@import|url\(", ask(port, "GET", f"/{name}")[2])
 
 
@@ -715,6 +715,26 @@ def test_glasses_can_be_chosen(guided_port: int) -> None:
     (face,) = post(guided_port, PHOTO, "?glasses=0")[1]["faces"]
     assert face["look"] == READ
     assert decoded(face["avatar"])[16].min() > 0
+
+
+def test_variants_are_those_of_the_translator_next_to_each_other(port: int, translator: Translator) -> None:
+    one = Image.fromarray(ASTRONAUT[30:200, 140:310]).resize((95, 95))
+    photo = np.concatenate([one, one.transpose(Image.Transpose.FLIP_LEFT_RIGHT)], axis=1)
+    portraits = translator.portraits(photo, all_faces=True, variants=(3, 2))
+    assert len(portraits) == 4
+    body, headers = form([("photo", encoded(photo)), ("variants", b"3,2")])
+    for status, answer in (
+        post(port, encoded(photo), "?all_faces=1&variants=3,2,3"),
+        post(port, body, "?all_faces=1&variants=1", **headers),  # the form's counts
+    ):
+        assert status == 200
+        assert [face["variant"] for face in answer["faces"]] == [3, 2, 3, 2]
+        for face, portrait in zip(answer["faces"], portraits, strict=True):
+            np.testing.assert_array_equal(decoded(face["avatar"]), portrait.avatar)
+            np.testing.assert_array_equal(decoded(face["crop"]), portrait.crop)
+    assert [face["variant"] for face in post(port, PHOTO, "?variants=")[1]["faces"]] == [1]
+    for query in ("?variants=4", "?variants=1,1,1,1", "?variants=1,", "?variants=all"):
+        assert error_of(port, PHOTO, query) == (400, "bad_request")
 
 
 def test_what_the_weights_do_not_know_cannot_be_chosen(port: int, guided_port: int) -> None:

@@ -96,7 +96,7 @@ def test_a_photo_goes_in_and_an_avatar_comes_out(visit: Visit, files: Path, tmp_
     assert visit.page.title() == "Photo to avatar"
     assert "clear (99% sure)" in visit.choose(files / "photo.jpg")
     assert visit.page.inner_text("#status") == "Done."
-    sizes = visit.page.eval_on_selector_all("#output img", "images => images.map(i => [i.complete, i.naturalWidth])")
+    sizes = visit.page.eval_on_selector_all(".pair img", "images => images.map(i => [i.complete, i.naturalWidth])")
     assert sizes == [[True, 256], [True, 32]]
     with visit.page.expect_download() as download:
         visit.page.click("text=Download the avatar")
@@ -104,6 +104,45 @@ def test_a_photo_goes_in_and_an_avatar_comes_out(visit: Visit, files: Path, tmp_
     download.value.save_as(tmp_path / "avatar.png")
     with Image.open(tmp_path / "avatar.png") as image:
         assert (image.format, image.size) == ("PNG", (32, 32))
+
+
+def test_an_avatar_is_chosen_from_three_and_stays_chosen_until_the_next_photo(
+    visit: Visit, files: Path, tmp_path: Path
+) -> None:
+    page, radio = visit.page, ".choice label:nth-of-type({}) input"
+
+    def choice() -> tuple[int, str]:
+        """The number of the one that is chosen, once all are there, and the address of what is shown."""
+        page.wait_for_selector(radio.format(3))
+        (address,) = {page.get_attribute(".avatar", "src"), page.get_attribute(".downloads a", "href")}
+        chosen = [i for i in (1, 2, 3) if page.is_checked(radio.format(i))]
+        assert address == page.get_attribute(radio.format(chosen[0]) + " + img", "src")
+        return *chosen, address or ""
+
+    visit.choose(files / "photo.jpg")
+    number, first = choice()
+    assert number == 1
+    cut_out = page.get_attribute(".downloads a:last-child", "href")
+    page.focus(radio.format(1))
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    number, third = choice()
+    assert (number, third == first) == (3, False)
+    until(lambda: page.get_attribute(".downloads a:last-child", "href") != cut_out)
+    with page.expect_download() as download:
+        page.click("text=Download the avatar")
+    download.value.save_as(tmp_path / "avatar.png")
+    expected = make_translator().portraits(files / "photo.jpg", variants=(3,))[0].avatar
+    with Image.open(tmp_path / "avatar.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), expected)
+
+    asked = len(visit.requests)
+    page.check("[name=force]")
+    page.wait_for_selector("#result[aria-busy]", state="detached")
+    assert choice() == (3, third)
+    assert len([url for url in visit.requests[asked:] if "/api/" in url]) == 2  # what was chosen, and the others
+    visit.choose(files / "photo.jpg")
+    assert choice() == (1, first)
 
 
 def test_a_transparent_avatar_is_that_of_python(visit: Visit, files: Path, tmp_path: Path) -> None:
@@ -327,6 +366,8 @@ def test_the_look_can_be_changed_until_the_next_photo(browser: "sync_api.Browser
         assert shown() == ["", "#c89678", "#281e14", "1", [40, 30, 20], [0, 0, 0]]
         page.click("#as-photo")
         page.wait_for_selector("#as-photo[disabled]")
+        assert shown() == ["", "#c89678", "#281e14", "", [40, 30, 20], [200, 150, 120]]
+        page.check(".choice label:nth-of-type(3) input")  # the third is told the same colours
         assert shown() == ["", "#c89678", "#281e14", "", [40, 30, 20], [200, 150, 120]]
         page.fill("[name=skin]", "#ffffff")
         page.dispatch_event("[name=skin]", "change")

@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,11 +122,13 @@ def decoded(png: str) -> np.ndarray:
 
 def ask(page: "sync_api.Page", photo: bytes, **options: Any) -> dict[str, Any]:
     """What the page's back end answers: faces or an error."""
-    options = {"all_faces": False, "force": False, "look": {}} | options
+    options = {"all_faces": False, "force": False, "look": {}, "variants": [1]} | options
     return page.evaluate(TRANSLATE, [base64.b64encode(photo).decode(), options])
 
 
-def check_same(answer: dict[str, Any], translator: Translator, photo: bytes, **options: bool) -> None:
+def check_same(
+    answer: dict[str, Any], translator: Translator, photo: bytes, *, variants: Sequence[int] = (1,), **options: bool
+) -> None:
     """Checks an answer against the server's to the same photo."""
     error = None
     try:
@@ -137,7 +139,9 @@ def check_same(answer: dict[str, Any], translator: Translator, photo: bytes, **o
     if error is not None:
         return
     corners = np.array([[0, 0, 1], [SIZE, 0, 1], [0, SIZE, 1], [SIZE, SIZE, 1]])
-    for face, portrait, shown in zip(faces, translator.translate_faces(faces), answer["faces"], strict=True):
+    portraits = translator.translate_faces(faces, variants=variants)
+    faces = [face for face in faces for _ in variants]
+    for face, portrait, shown in zip(faces, portraits, answer["faces"], strict=True):
         scale = math.sqrt(np.linalg.det(face.matrix[:, :2]))
         moved = corners @ (np.reshape(shown["matrix"], (2, 3)) - face.matrix).T / scale
         assert np.linalg.norm(moved, axis=1).max() < 1.5
@@ -147,6 +151,7 @@ def check_same(answer: dict[str, Any], translator: Translator, photo: bytes, **o
         assert shown["confidence"] == pytest.approx(portrait.confidence, abs=0.02)
         assert shown["quality"] == pytest.approx(portrait.quality, abs=0.02)
         assert shown["warnings"] == [sentence(warning) for warning in portrait.warnings]
+        assert shown["variant"] == portrait.variant
 
 
 def test_crops_and_avatars_are_those_of_the_translator(page: "sync_api.Page", translator: Translator) -> None:
@@ -154,6 +159,7 @@ def test_crops_and_avatars_are_those_of_the_translator(page: "sync_api.Page", tr
     for image in (ASTRONAUT, *(render_job(job, 300 if i % 2 else 400) for i, job in enumerate(jobs))):
         photo = encoded(Image.fromarray(image))
         check_same(ask(page, photo), translator, photo)
+    check_same(ask(page, photo, variants=[2, 3]), translator, photo, variants=(2, 3))
 
 
 def test_odd_photos_get_the_answers_of_the_server(page: "sync_api.Page", translator: Translator) -> None:

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,13 @@ class QuickTranslator(Translator):
         super().__init__({}, size=8, cut_out=True)
 
     def portraits(
-        self, source: Any, *, force: bool = False, all_faces: bool = False, look: Look | None = None
+        self,
+        source: Any,
+        *,
+        force: bool = False,
+        all_faces: bool = False,
+        look: Look | None = None,
+        variants: Sequence[int] = (1,),
     ) -> list[Portrait]:
         del look
         error = FaceError("no face", "no face found")
@@ -63,7 +70,8 @@ class QuickTranslator(Translator):
             raise error
         image = np.zeros((8, 8, 3), np.uint8)
         portrait = Portrait(image, image, float(found), float(found), () if found else (str(error),))
-        return [portrait] * (2 if all_faces else 1)
+        faces = [portrait] * (2 if all_faces else 1)
+        return [dataclasses.replace(face, variant=variant) for face in faces for variant in variants]
 
 
 class PausedTranslator(Translator):

@@ -20,6 +20,7 @@ from bitmoji_jax.faces.align import FaceError
 from bitmoji_jax.inference.look import Look, colour_text
 from bitmoji_jax.inference.picture import transparent
 from bitmoji_jax.inference.translator import Portrait, Translator
+from bitmoji_jax.inference.variants import VARIANTS
 from bitmoji_jax.web.errors import FAILED, MAX_PIXELS, RequestError, bad_request, sentence, unusable_photo
 from bitmoji_jax.web.openapi import describe_api
 from bitmoji_jax.web.origin import Handler, check_origin
@@ -50,6 +51,7 @@ _FILES = {
     "page.css": ("page.css", "text/css; charset=utf-8"),
     "page.js": ("page.js", _SCRIPT),
     "words.js": ("words.js", _SCRIPT),
+    "choice.js": ("choice.js", _SCRIPT),
     "cut_out.js": ("cut_out.js", _SCRIPT),
     "backend.js": ("server_backend.js", _SCRIPT),
     **{f"examples/{name}.jpg": (f"examples/{name}.jpg", "image/jpeg") for name in EXAMPLES},
@@ -148,7 +150,13 @@ class _Site:
 
     def _portraits(self, upload: Upload) -> list[Portrait]:
         photo = load_photo(upload.photo, max_pixels=MAX_PIXELS)
-        return self._translator.portraits(photo, all_faces=upload.all_faces, force=upload.force, look=upload.look)
+        return self._translator.portraits(
+            photo,
+            all_faces=upload.all_faces,
+            force=upload.force,
+            look=upload.look,
+            variants=upload.variants or VARIANTS[:1],
+        )
 
 
 def _to_json(portraits: Sequence[Portrait], upload: Upload) -> str:
@@ -160,6 +168,7 @@ def _to_json(portraits: Sequence[Portrait], upload: Upload) -> str:
             "quality": round(portrait.quality, 4),
             "warnings": portrait.warnings,
             "look": None if portrait.look is None else _look_to_json(portrait.look),
+            "variant": portrait.variant,
         }
         for portrait in portraits
     ]

@@ -36,7 +36,8 @@ _RUNTIME_FILES = {
     "runtime/ort.webgpu.wasm.gz": "ort-wasm-simd-threaded.asyncify.wasm",
 }
 _SCRIPTS = [
-    f"{name}.js" for name in ("align", "backend", "finder", "networks", "photo", "resample", "translator", "worker")
+    f"{name}.js"
+    for name in ("align", "backend", "finder", "networks", "photo", "resample", "translator", "variants", "worker")
 ]
 _ICONS = {"icon-192.png": 192, "icon-512.png": 512}
 _POLICY = (
@@ -81,7 +82,7 @@ def export_site(weights: Weights, out: Path, runtime: Path, *, pretrained: bool)
         "": render_browser_page(policy=_POLICY, pretrained=pretrained, looks=looks, glasses=glasses).encode(),
         "manifest.webmanifest": json.dumps(_manifest(), indent=2).encode(),
         "NOTICE.txt": (_NOTICE + _FACES_NOTICE.read_text(encoding="utf-8")).encode(),
-        **{name: read_file(name) for name in ("page.css", "page.js", "words.js", "cut_out.js")},
+        **{name: read_file(name) for name in ("page.css", "page.js", "words.js", "choice.js", "cut_out.js")},
         **{name: read_file(f"browser/{name}") for name in (*_SCRIPTS, *_ICONS)},
         **{f"examples/{name}.jpg": read_file(f"examples/{name}.jpg") for name in EXAMPLES},
     }

@@ -3,6 +3,8 @@
 import importlib.metadata
 from typing import Any
 
+from bitmoji_jax.inference.variants import VARIANTS
+
 _ERRORS = {
     400: "The request has the wrong form, or no photo: `bad_request`.",
     403: "A page of another site sent it, or a proxy without `--public-url`: `foreign_origin`.",
@@ -32,6 +34,15 @@ _DRAWN = {name: schema for name, (_, schema) in _LOOK.items()} | {
 }
 
 
+_VARIANTS = {
+    "variants": (
+        "Numbers of the avatars to return of each face, next to each other: 1 is that of the photo as it is, 2 of the "
+        "mirrored and 3 of the enlarged one.",
+        {"type": "string", "pattern": "^[123](,[123]){0,2}$", "default": "1"},
+    )
+}
+
+
 def describe_api() -> dict[str, Any]:
     """Returns the description of /api/avatar; its address is relative, so that it holds behind any proxy."""
     png = {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"}
@@ -43,13 +54,14 @@ def describe_api() -> dict[str, Any]:
         "quality": share,
         "warnings": {"type": "array", "items": {"type": "string"}},
         "look": {"anyOf": [_object(_DRAWN), {"type": "null"}]},
+        "variant": {"type": "integer", "enum": list(VARIANTS)},
     }
     faces = _object({"faces": {"type": "array", "minItems": 1, "items": _object(fields)}})
     error = _object({"error": _object({"code": {"type": "string"}, "message": {"type": "string"}})})
     option = {"type": "string", "enum": ["0", "1"], "default": "0"}
     file = {"type": "string", "format": "binary"}
     form: dict[str, Any] = {"type": "object", "required": ["file"], "properties": {"file": file}}
-    options = {name: (text, option) for name, text in _OPTIONS.items()} | _LOOK
+    options = {name: (text, option) for name, text in _OPTIONS.items()} | _LOOK | _VARIANTS
     form["properties"] |= {name: schema for name, (_, schema) in options.items()}
     operation = {
         "summary": "Makes the avatars of the faces in a photo",

@@ -1,6 +1,7 @@
 // What the page does: photos come from the picker, a drop, the clipboard, the camera or an example, go to the back end, and
 // its faces are shown. The back end is a server, or this browser.
 import { failure, follow, translate } from "./backend.js";
+import { addChoice, VARIANTS } from "./choice.js";
 import { cutOut } from "./cut_out.js";
 import { grade, Refusal, words } from "./words.js";
 
@@ -12,7 +13,8 @@ const viewfinder = element("viewfinder"), video = viewfinder.querySelector("vide
 const choices = element("look"); // null where no look can be chosen
 let last = null; // the photo or drawing before, made again when an option changes
 let look = {}; // what was chosen for it: gender, skin, hair, glasses
-let current = null; // AbortController of the photo at work
+let chosen = []; // the variant of each of its faces
+let current = null; // AbortController of the photo at work, or of that before
 
 document.documentElement.classList.add("script");
 
@@ -40,8 +42,9 @@ function showError(text) {
   reveal();
 }
 
+/** Shows a portrait of each face; returns the rows in which others can be offered. */
 function showFaces(faces) {
-  const list = document.createElement("ul");
+  const list = document.createElement("ul"), rows = [];
   list.className = "faces";
   for (const [i, face] of faces.entries()) {
     const fields = {
@@ -55,12 +58,40 @@ function showFaces(faces) {
       quality: grade(face.quality, words.quality),
     };
     list.insertAdjacentHTML("beforeend", element("face").innerHTML.replace(/\$(\w+)/g, (_, name) => fields[name]));
-    list.lastElementChild.querySelector(".pair").after(...face.warnings.map((text) => paragraph("warning", text)));
+    const item = list.lastElementChild, title = `Choose your avatar${fields.number}`;
+    rows.push(addChoice(item, `variant-${i}`, title, (portrait) => choose(item, i, portrait)));
+    item.querySelector(".pair").after(...face.warnings.map((text) => paragraph("warning", text)));
   }
   show(list);
+  chosen = faces.map(({ variant }) => variant);
   if (choices && faces[0].look) showLook(faces[0].look);
   showStatus(faces.length === 1 ? "Done." : `Done: ${faces.length} faces.`);
   reveal();
+  return rows;
+}
+
+/** Shows another portrait of the face at `i`, whose list item is `item`. */
+async function choose(item, i, face) {
+  chosen[i] = face.variant;
+  if (choices && face.look && i === 0) showLook(face.look);
+  item.querySelector(".avatar").src = face.avatar;
+  item.querySelector(".quality").textContent = grade(face.quality, words.quality);
+  const [opaque, transparent] = item.querySelectorAll(".downloads a");
+  opaque.href = face.avatar;
+  const address = await cutOut(face.avatar), isLast = chosen[i] === face.variant;
+  URL.revokeObjectURL(isLast ? transparent.href : address);
+  if (isLast) transparent.href = address;
+}
+
+/** Offers the portraits of each face in its row. */
+function offer(rows, faces) {
+  for (const [i, portraits] of faces.entries()) {
+    for (const face of portraits) {
+      const shown = face.variant === chosen[i];
+      rows[i].offer(face, shown);
+      if (!shown) URL.revokeObjectURL(face.crop); // the same is shown already
+    }
+  }
 }
 
 /** Shows what was chosen, and the colours of an avatar, to be changed. */
@@ -82,16 +113,26 @@ async function make(source, name) {
   current?.abort();
   const controller = current = new AbortController();
   const boxes = [...form.querySelectorAll("[type=checkbox]")].map((box) => [box.name, box.checked]);
+  const variants = chosen.length ? [...new Set(chosen)] : [VARIANTS[0]];
   const options = { ...Object.fromEntries(boxes), look };
+  const draw = async (variants, say) => {
+    const portraits = await translate(source, { ...options, variants }, controller.signal, say), count = variants.length;
+    return Array.from({ length: portraits.length / count }, (_, i) => portraits.slice(count * i, count * (i + 1)));
+  };
+  let rows = [];
   last = { source, name };
   result.setAttribute("aria-busy", "true");
   cancel.hidden = false;
   showStatus(`Making the avatar of ${name} …`);
   reveal();
   try {
-    const faces = await translate(source, options, controller.signal, showStatus);
+    const drawn = await draw(variants, showStatus);
+    const faces = drawn.map((each, i) => each.find(({ variant }) => variant === chosen[i]) ?? each[0]);
     for (const face of faces) face.cutOut = await cutOut(face.avatar);
-    if (!controller.signal.aborted) showFaces(faces);
+    if (!controller.signal.aborted) {
+      rows = showFaces(faces);
+      offer(rows, drawn);
+    }
   } catch (error) {
     if (controller.signal.aborted) {
       if (current === controller) showStatus("Cancelled.");
@@ -100,13 +141,19 @@ async function make(source, name) {
     } else showError(failure);
   } finally {
     if (current === controller) {
-      current = null;
       const focused = document.activeElement === cancel;
       cancel.hidden = true;
       if (focused) result.focus({ preventScroll: true });
       result.removeAttribute("aria-busy");
     }
   }
+  const others = VARIANTS.filter((variant) => !variants.includes(variant));
+  try {
+    if (rows.length && others.length) offer(rows, await draw(others, () => {}));
+  } catch {
+    // The avatar that was asked for is there.
+  }
+  for (const row of rows) row.close();
 }
 
 function makeOfFile(file, name) {
@@ -119,6 +166,7 @@ function makeOfFile(file, name) {
 
 function makeAnew(source, name) {
   look = {};
+  chosen = [];
   make(source, name);
 }
 

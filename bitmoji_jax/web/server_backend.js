@@ -8,12 +8,13 @@ export const failure = "The server does not answer. Is it still running? Then tr
 /** The server makes no avatars of a video. */
 export const follow = null;
 
-/** Makes the avatars of a photo; the queue may be full, then tells by `say` that it waits. */
+/** Makes the avatars of a photo, each face's `variants` next to each other; the queue may be full, then tells by `say` that it waits. */
 export async function translate(photo, options, signal, say) {
   const body = new FormData();
   if (photo.example) body.set("example", photo.example.value);
   else body.set("photo", photo.file, "photo"); // its name is not sent
-  const { look, ...boxes } = options;
+  const { look, variants, ...boxes } = options;
+  body.set("variants", variants.join(","));
   for (const [name, on] of Object.entries(boxes)) body.set(name, on ? "1" : "0");
   for (const [name, value] of Object.entries(look)) body.set(name, value);
   const deadline = Date.now() + MAX_WAIT;

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Mapping
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from aiohttp import BodyPartReader, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -17,6 +18,7 @@ _CHUNK = 1 << 18
 _FIELDS = 12  # more than the page's form has
 _FIELD_BYTES = 100
 _OPTIONS = ("all_faces", "force", "transparent")
+_VARIANTS = re.compile("[123](,[123]){0,2}")
 _LOOK = ("gender", "skin", "hair", "glasses")
 
 
@@ -26,6 +28,8 @@ class Upload:
 
     photo: bytes
     look: Look
+    variants: Sequence[int]
+    """None of them: the first only."""
     all_faces: bool
     force: bool
     transparent: bool
@@ -42,14 +46,14 @@ async def read_body(request: web.Request) -> Upload:
     if not set(values.values()) <= {"0", "1"}:
         raise bad_request("The options all_faces, force and transparent are 0 or 1.")
     options = {name: value == "1" for name, value in values.items()}
-    look = _look(request.query)
+    look, variants = _look(request.query), _variants(request.query.get("variants", ""))
     if request.content_type == "multipart/form-data":
         upload = await read_form(request)
         options = {name: on or getattr(upload, name) for name, on in options.items()}
-        return Upload(upload.photo, look.but(upload.look), **options)
+        return Upload(upload.photo, look.but(upload.look), upload.variants or variants, **options)
     async with _limits(request):
         photo = await _read_all(request.content)
-    return _upload(photo, look, options)
+    return _upload(photo, look, variants, options)
 
 
 async def read_form(request: web.Request) -> Upload:
@@ -72,14 +76,21 @@ async def read_form(request: web.Request) -> Upload:
             raise bad_request("There is no such example.")
         photo = read_file(f"examples/{name}.jpg")
     options = {name: fields.get(name, b"0") != b"0" for name in _OPTIONS}
-    look = _look({name: fields.get(name, b"").decode(errors="replace") for name in _LOOK})
-    return _upload(photo, look, options)
+    texts = {name: fields.get(name, b"").decode(errors="replace") for name in (*_LOOK, "variants")}
+    return _upload(photo, _look(texts), _variants(texts["variants"]), options)
 
 
-def _upload(photo: bytes, look: Look, options: Mapping[str, bool]) -> Upload:
+def _upload(photo: bytes, look: Look, variants: Sequence[int], options: Mapping[str, bool]) -> Upload:
     if not photo:
         raise bad_request(NO_PHOTO)
-    return Upload(photo, look, **options)
+    return Upload(photo, look, variants, **options)
+
+
+def _variants(text: str) -> Sequence[int]:
+    """The variants that a field names, each once."""
+    if text and not _VARIANTS.fullmatch(text):
+        raise bad_request("The option variants names some of 1, 2 and 3, as in 2,3.")
+    return [int(number) for number in dict.fromkeys(text.split(","))] if text else []
 
 
 def _look(values: Mapping[str, str]) -> Look:

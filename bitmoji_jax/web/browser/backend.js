@@ -45,7 +45,8 @@ async function ask(action, photo, options) {
   return answer;
 }
 
-/** Makes the avatars of a photo, of {file} or of {example}, a button with a picture. */
+/** Makes the avatars of a photo, of {file} or of {example}, a button with a picture; each face's `variants` next to each
+ * other. */
 export async function translate(photo, options, signal, say) {
   working = true;
   const bitmap = await (photo.example ? createImageBitmap(photo.example.querySelector("img")) : decodeFile(photo.file));

@@ -3,6 +3,7 @@ import { align, crop, cropMatrix } from "./align.js";
 import { findFaces, followFace } from "./finder.js";
 import { loadAvatar, loadFaces } from "./networks.js";
 import { avatarOf, typicality } from "./translator.js";
+import { restore, vary } from "./variants.js";
 import { Refusal, setWords, words } from "./words.js";
 
 let loaded = null; // promise of the settings
@@ -49,13 +50,17 @@ async function answer({ id, action, photo, options }) {
 }
 
 /** The faces of a photo with their avatars, pictures as PNG files. */
-async function translate(photo, { all_faces, force, look }, { cutOut, guard }) {
+async function translate(photo, { all_faces, force, look, variants = [1] }, { cutOut, guard }) {
   const faces = await align(photo, { every: all_faces, force, cutOut });
   const portraits = [];
   for (const { image, confidence, matrix, warnings } of faces) {
-    const { avatar, look: drawn } = await avatarOf(image, look);
-    const quality = Math.min(confidence, await typicality(guard, image, avatar));
-    portraits.push({ crop: await png(image), avatar: await png(avatar), confidence, quality, matrix, warnings, look: drawn });
+    const face = await png(image);
+    for (const variant of variants) {
+      const altered = vary(image, variant), { avatar, look: drawn } = await avatarOf(altered, look);
+      const quality = Math.min(confidence, await typicality(guard, altered, avatar));
+      const shown = await png(restore(avatar, variant));
+      portraits.push({ crop: face, avatar: shown, confidence, quality, matrix, warnings, look: drawn, variant });
+    }
   }
   return portraits;
 }
