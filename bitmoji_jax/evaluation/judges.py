@@ -1,8 +1,8 @@
 """Small networks that judge translations, trained on the dataset's own labels.
 
 For avatars: gender, glasses, hat, whether the mouth is open. For photos and avatars: the places of eyes, nose, mouth
-corners. One network has an output for each, so both domains share its layers and a minute of training is enough; glasses
-and hats have a second one.
+corners. One network has an output for each, so both domains share its layers and a minute of training is enough;
+glasses and hats have a second one.
 Where a real avatar has no label of glasses or an open mouth, these are measured (`metrics.glasses`, `metrics.mouth`).
 
 Outputs of a half-trained translator are rough, so every training image is corrupted at random, and a judge's accuracy
