@@ -13,7 +13,7 @@ from bitmoji_jax.config import ExperimentConfig, ReadConfig
 from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.models.face_points import POINTS
 from bitmoji_jax.models.networks import apply_generator, make_network, photo_to_avatar, student_of
-from bitmoji_jax.models.reader import GLASSES, GUIDE, Reader, guide_of
+from bitmoji_jax.models.reader import GLASSES, GUIDE, MOST_FEMALE, Reader, guide_of, told
 from bitmoji_jax.models.recolour import USUAL_SKIN, repaint
 from bitmoji_jax.ops.image import resize
 from bitmoji_jax.parallel import make_mesh
@@ -47,6 +47,14 @@ def test_a_guide_is_a_gender_from_minus_1_to_1_two_colours_and_perhaps_glasses(g
     guide = np.asarray(guide_of(jnp.asarray(read if glasses else read[:, :GLASSES])))
     expected = np.array([[1, -1, -1, -0.5, 0, 0.5, 1, -1], [np.tanh(-0.5), 0, 0, 0, 0, 0, 0, np.tanh(0.5)]])
     np.testing.assert_allclose(guide, expected if glasses else expected[:, :GLASSES], atol=1e-6)
+
+
+def test_a_student_is_told_less_of_a_woman_than_is_read_and_all_of_the_rest() -> None:
+    guide = np.random.default_rng(0).uniform(-1, 1, (3, GUIDE)).astype(np.float32)
+    guide[:, 0] = [1, 0.2, -1]
+    expected = guide.copy()
+    expected[0, 0] = MOST_FEMALE
+    np.testing.assert_array_equal(told(jnp.asarray(guide)), expected)
 
 
 def test_a_person_s_place_in_the_photo_does_not_count_for_colours_alone() -> None:
@@ -164,7 +172,8 @@ def test_a_guide_changes_what_is_drawn_and_without_one_it_is_read_from_the_photo
     drawn = apply_generator(config, params, photos, name="s")
     np.testing.assert_allclose(apply_generator(config, params, photos, guide, name="s"), drawn, atol=1e-5)
     bare = guide.at[:, GLASSES].set(-1.0)
-    repainted = jax.vmap(repaint)(drawn, guide[:, 1:4], guide[:, 4:7])
+    softened = apply_generator(config, params, photos, told(guide), name="s")
+    repainted = jax.vmap(repaint)(softened, guide[:, 1:4], guide[:, 4:7])
     np.testing.assert_allclose(photo_to_avatar(config, weights.networks, photos, bare), repainted, atol=1e-5)
     other = apply_generator(config, params, photos, guide.at[1, 0].add(1.0), name="s")
     np.testing.assert_allclose(other[0], drawn[0], atol=1e-5)

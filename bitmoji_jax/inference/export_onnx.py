@@ -14,7 +14,7 @@ from bitmoji_jax.inference.onnx_points import add_measure, add_reshape
 from bitmoji_jax.inference.onnx_recolour import add_recolour, add_repaint
 from bitmoji_jax.inference.weights import Weights, export_metadata
 from bitmoji_jax.models.networks import avatar_size, guide_size, has_glasses, is_guided
-from bitmoji_jax.models.reader import BRANCH, GLASSES, GLASSES_BIAS, GUIDE, HAIR_COLOUR, SKIN_COLOUR
+from bitmoji_jax.models.reader import BRANCH, GLASSES, GLASSES_BIAS, GUIDE, HAIR_COLOUR, MOST_FEMALE, SKIN_COLOUR
 from bitmoji_jax.models.unet import GRID
 
 GUIDE_INPUT, GUIDES_OUTPUT = "guide", "guides"
@@ -103,7 +103,7 @@ def _photo_to_avatar(
         if guide is not None and wanted is not None:
             graph.add("Identity", guide, name=GUIDES_OUTPUT)
             guide = graph.add("Where", graph.add("IsNaN", wanted, name="as_read"), guide, wanted, name="followed")
-        told = guide and _part(graph, guide, slice(0, GLASSES))
+        told = guide and _told(graph, guide)
         x = _unet(graph, x, "s/refiner", networks["s"]["refiner"], size, refiner, told)
         if guide is not None:
             skin, hair = (_colour(graph, guide, part) for part in (SKIN_COLOUR, HAIR_COLOUR))
@@ -168,6 +168,13 @@ def _upsample(graph: Graph, x: str, name: str, params: Params, kind: str) -> str
         return graph.conv(x, f"{name}/Conv_0", params["Conv_0"], padding=1)
     x = graph.conv(x, f"{name}/Conv_0", params["Conv_0"], padding=1)
     return graph.depth_to_space(x, f"{name}/depth_to_space")
+
+
+def _told(graph: Graph, guide: str) -> str:
+    """Adds `told` of a guide [N, C], without glasses."""
+    most = graph.constant("guide/most_female", MOST_FEMALE)
+    gender = graph.add("Min", _part(graph, guide, slice(0, 1)), most, name="guide/gender")
+    return graph.add("Concat", gender, _part(graph, guide, slice(1, GLASSES)), name="guide/told", axis=1)
 
 
 def _part(graph: Graph, guide: str, part: slice) -> str:

@@ -17,7 +17,7 @@ from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.face_points import POINTS, Transport, measure
 from bitmoji_jax.models.generator import Generator
-from bitmoji_jax.models.reader import GLASSES, GUIDE, HAIR_COLOUR, SKIN_COLOUR, Reader
+from bitmoji_jax.models.reader import GLASSES, GUIDE, HAIR_COLOUR, SKIN_COLOUR, Reader, told
 from bitmoji_jax.models.recolour import recolour, repaint
 from bitmoji_jax.models.reshape_face import reshape_faces
 from bitmoji_jax.models.student import Student
@@ -111,7 +111,7 @@ def draw_roughly(
         return apply_generator(config, networks["s"], photos, name="s")
     if guides is None:
         guides = read_guide(config, networks, photos)
-    avatars = apply_generator(config, networks["s"], photos, guides, name="s")
+    avatars = apply_generator(config, networks["s"], photos, told(guides), name="s")
     return jax.vmap(repaint)(avatars, guides[:, SKIN_COLOUR], guides[:, HAIR_COLOUR])
 
 
