@@ -180,7 +180,7 @@ def _told(graph: Graph, guide: str) -> str:
 def _part(graph: Graph, guide: str, part: slice) -> str:
     """Adds a part of a guide [N, C]."""
     bounds = (graph.constant(f"[{n}]", [n], np.int64) for n in (part.start, part.stop, 1))
-    return graph.add("Slice", guide, *bounds, name=f"guide/{part.start}")
+    return graph.add("Slice", guide, *bounds, name=f"guide/{part.start}-{part.stop}")
 
 
 def _colour(graph: Graph, guide: str, part: slice) -> str:
