@@ -19,7 +19,7 @@ GLASSES_BIAS = 2.0
 GUIDE = 8
 """Numbers of a guide; `GLASSES` where the reader does not tell them."""
 
-MOST_FEMALE = 0.4
+MOST_FEMALE = 0.45
 """The most that a trained student is told of gender. In training it is told 1 of every woman, but knows few avatars of
 women with short or pinned hair, and told 1 it draws theirs with broken eyes."""
 
