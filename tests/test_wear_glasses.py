@@ -16,7 +16,7 @@ def test_who_wears_glasses_has_rims_around_the_eyes_and_the_others_nothing() -> 
     avatars = np.broadcast_to(SKIN, (3, size, size, 3)).copy()
     worn = np.asarray(jax.jit(wear_glasses)(avatars, eyes, jnp.array([0.2, 1.0, -0.2])))
     np.testing.assert_array_equal(worn[2], avatars[2])
-    for image, points in zip(worn[:2], eyes, strict=True):
+    for image, points in zip(worn[:2], eyes[:2], strict=True):
         drawn = np.abs(image - SKIN).max(axis=-1) > 0.5
         pixels = np.floor(points * size).astype(int)
         for x, y in pixels:  # the eyes stay free, and are between rims

@@ -1,7 +1,8 @@
 """Small networks that judge translations, trained on the dataset's own labels.
 
-For avatars: gender, glasses, hat, whether the mouth is open. For photos and avatars: the places of eyes, nose and mouth
-corners. One network has an output for each, so both domains share its layers and a minute of training is enough.
+For avatars: gender, glasses, hat, whether the mouth is open. For photos and avatars: the places of eyes, nose, mouth
+corners. One network has an output for each, so both domains share its layers and a minute of training is enough;
+glasses and hats have a second one.
 Where a real avatar has no label of glasses or an open mouth, these are measured (`metrics.glasses`, `metrics.mouth`).
 
 Outputs of a half-trained translator are rough, so every training image is corrupted at random, and a judge's accuracy
@@ -37,6 +38,8 @@ from bitmoji_jax.ops.image import check_images
 
 STEPS = 1600
 _DOMAINS = ("photos", "avatars")
+_RARE = np.array([name in ("glasses", "hat") for name in CLASSES])
+"""Classes judged by a network of their own: few avatars have them, so each weighs much, and the others would suffer."""
 _MIN_LANDMARKS, _MIN_CLASS = (200, 20), (50, 5)  # labelled images in train and test, of each class
 
 
@@ -48,6 +51,7 @@ class Judges:
     """
 
     params: Mapping[str, Any]
+    """Of the networks "common" and "rare", those that could be trained."""
     accuracies: tuple[JudgeAccuracy, ...]
     """Of each judge, by names such as gender_y and landmarks_x."""
     missing: Mapping[str, str]
@@ -81,7 +85,7 @@ class Judges:
 
     def _predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         check_images(images)
-        return in_batches(functools.partial(predict, self.params), images, [BATCH])
+        return in_batches(functools.partial(_predict, self.params), images, [BATCH])
 
 
 def load_judges(dataset: Dataset, console: Console, *, steps: int = STEPS) -> Judges:
@@ -134,9 +138,15 @@ def train_judges(dataset: Dataset, *, seed: int = 0, steps: int = STEPS) -> Judg
                 f"{yes[0]} and {yes[1]} labelled {classes[1]}, {_MIN_CLASS[0]} and {_MIN_CLASS[1]} of each are needed"
             )
             train.classes[:, i] = np.nan
-    labelled = np.isfinite(train.points).any((1, 2, 3)) | np.isfinite(train.classes).any(1)
-    images, points, classes = (array[labelled] for array in train)
-    params = train_network(images, points, classes, seed, steps) if labelled.any() else {}
+    parts = {
+        "common": (train.points, np.where(_RARE, np.nan, train.classes)),
+        "rare": (np.full_like(train.points, np.nan), np.where(_RARE, train.classes, np.nan)),
+    }
+    params = {}
+    for name, (points, labels) in parts.items():
+        known = np.isfinite(points).any((1, 2, 3)) | np.isfinite(labels).any(1)
+        if known.any():
+            params[name] = train_network(train.images[known], points[known], labels[known], seed, steps)
     return Judges(params, tuple(_measure(params, test, missing)), missing)
 
 
@@ -209,10 +219,21 @@ def _avatar_classes(row: Mapping[str, Any]) -> list[float]:
     return [labels[name] if labels.get(name) in (0, 1) else measures.get(name, np.nan) for name in CLASSES]
 
 
+def _predict(params: Mapping[str, Any], images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `judge_network.predict`, of all networks: what none of them predicts is NaN."""
+    points, logits = np.full((len(images), 2, 5, 2), np.nan), np.full((len(images), len(CLASSES)), np.nan)
+    if "common" in params:
+        points, common = map(np.asarray, predict(params["common"], images))
+        logits = np.where(_RARE, logits, common)
+    if "rare" in params:
+        logits = np.where(_RARE, predict(params["rare"], images)[1], logits)
+    return points.astype(np.float32), logits.astype(np.float32)
+
+
 def _measure(params: Mapping[str, Any], rows: _Rows, missing: Mapping[str, str]) -> Iterator[JudgeAccuracy]:
     predictions = {}
     if params:
-        network = functools.partial(predict, params)
+        network = functools.partial(_predict, params)
         predictions = {name: in_batches(network, images, [BATCH]) for name, images in corrupt(rows.images).items()}
     for i, domain in enumerate("xy"):
         if (name := f"landmarks_{domain}") not in missing:
