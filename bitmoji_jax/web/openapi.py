@@ -32,8 +32,6 @@ _LOOK = {
 _DRAWN = {name: schema for name, (_, schema) in _LOOK.items()} | {
     "glasses": {"type": ["boolean", "null"]},
 }
-
-
 _VARIANTS = {
     "variants": (
         "Numbers of the avatars to return of each face, next to each other: 1 is that of the photo as it is, 2 of the "

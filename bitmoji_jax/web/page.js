@@ -113,9 +113,9 @@ async function make(source, name) {
   current?.abort();
   const controller = current = new AbortController();
   const boxes = [...form.querySelectorAll("[type=checkbox]")].map((box) => [box.name, box.checked]);
-  const variants = chosen.length ? [...new Set(chosen)] : [VARIANTS[0]];
+  const wanted = chosen.length ? [...new Set(chosen)] : [VARIANTS[0]];
   const options = { ...Object.fromEntries(boxes), look };
-  const draw = async (variants, say) => {
+  const draw = async (variants, say) => { // the portraits of each face
     const portraits = await translate(source, { ...options, variants }, controller.signal, say), count = variants.length;
     return Array.from({ length: portraits.length / count }, (_, i) => portraits.slice(count * i, count * (i + 1)));
   };
@@ -126,7 +126,7 @@ async function make(source, name) {
   showStatus(`Making the avatar of ${name} …`);
   reveal();
   try {
-    const drawn = await draw(variants, showStatus);
+    const drawn = await draw(wanted, showStatus);
     const faces = drawn.map((each, i) => each.find(({ variant }) => variant === chosen[i]) ?? each[0]);
     for (const face of faces) face.cutOut = await cutOut(face.avatar);
     if (!controller.signal.aborted) {
@@ -147,7 +147,7 @@ async function make(source, name) {
       result.removeAttribute("aria-busy");
     }
   }
-  const others = VARIANTS.filter((variant) => !variants.includes(variant));
+  const others = VARIANTS.filter((variant) => !wanted.includes(variant));
   try {
     if (rows.length && others.length) offer(rows, await draw(others, () => {}));
   } catch {

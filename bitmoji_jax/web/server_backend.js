@@ -8,7 +8,8 @@ export const failure = "The server does not answer. Is it still running? Then tr
 /** The server makes no avatars of a video. */
 export const follow = null;
 
-/** Makes the avatars of a photo, each face's `variants` next to each other; the queue may be full, then tells by `say` that it waits. */
+/** Makes the avatars of a photo, each face's `variants` next to each other; the queue may be full, then tells by `say` that
+ * it waits. */
 export async function translate(photo, options, signal, say) {
   const body = new FormData();
   if (photo.example) body.set("example", photo.example.value);
