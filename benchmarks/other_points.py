@@ -28,7 +28,8 @@ from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation.judges import Judges, load_judges
 from bitmoji_jax.inference.weights import Weights
 from bitmoji_jax.models.face_points import Transport, from_eyes, measure
-from bitmoji_jax.models.networks import photo_to_avatar
+from bitmoji_jax.models.networks import has_glasses, photo_to_avatar, read_guide
+from bitmoji_jax.models.reader import GLASSES
 from bitmoji_jax.models.reshape_face import reshape_faces
 from bitmoji_jax.ops.batching import resized
 from bitmoji_jax.ops.image import resize, to_float, to_uint8
@@ -99,9 +100,13 @@ def _drawing(weights: Weights) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
 
     @jax.jit
     def draw(photo: jax.Array, others: jax.Array) -> jax.Array:
-        avatar = photo_to_avatar(config, networks, to_float(photo)[None])
-        seen = resize(to_float(others), config.data.image_size)
-        return to_uint8(reshape_faces(jnp.repeat(avatar, len(others), axis=0), seen, transport)[0])
+        seen = to_float(photo)[None]
+        guides = None
+        if has_glasses(config, networks):  # they would hide what moves
+            guides = read_guide(config, networks, seen).at[:, GLASSES].set(-1.0)
+        avatar = photo_to_avatar(config, networks, seen, guides)
+        of_others = resize(to_float(others), config.data.image_size)
+        return to_uint8(reshape_faces(jnp.repeat(avatar, len(others), axis=0), of_others, transport)[0])
 
     return draw
 
