@@ -70,7 +70,8 @@ def prepare(
     can mean one file only), and any of these: `gender` is male, female or
     blank; `eyeL_x`, `eyeL_y` and the same for eyeR, nose, mouthL and mouthR are fractions of the image's width and
     height; any other column becomes an attribute. `ita` is the lightness of the skin, an angle in degrees; it is
-    measured where it is not given and the face's landmarks are known or found.
+    measured where it is not given and the face's landmarks are known or found. `age` is a number of years, by which
+    `evaluate` forms groups.
 
     Args:
         photos: Folders of photos, framed like those that will be translated unless --align frames them. Where several
@@ -136,7 +137,8 @@ def evaluate(
 ) -> None:
     """Score runs on test images and write a report: index.html and scores.json.
 
-    Scores that need labels are computed from those that the dataset has.
+    Scores that need labels are computed from those that the dataset has. Scores of single photos are computed by
+    gender, skin tone and age too; the group on which a run does worst is printed and in the report.
 
     Args:
         run: Folder of a run; several are compared.

@@ -54,7 +54,12 @@ def make_run(name: str = "first", number: int = 0, **changes: Any) -> RunResult:
                 images=30,
                 sd=1.25,
                 references={"real against real": -0.5, "untranslated photos": 395.2},
-                groups={"men": Group(17.5, 20), "women": Group(19.9, 25), "beard": Group(44.4, 3)},
+                groups={
+                    "female": Group(19.9, 25),
+                    "male": Group(17.5, 20),
+                    "skin: dark": Group(30.3, 3),
+                    "beard": Group(44.4, 5),
+                },
                 note="sees noise first",
             ),
             Score("gender_kept", "Gender kept", "%", "higher", 81.2 + number, 28, reliable=False, note="judge at 91 %"),

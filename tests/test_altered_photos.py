@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bitmoji_jax.evaluation import altered_photos, testset
+from bitmoji_jax.evaluation.results import Group
 from bitmoji_jax.evaluation.testset import Outputs, Split
 from bitmoji_jax.ops.batching import resized
 from tests.test_silhouette import FACE, heads
@@ -19,7 +20,7 @@ def outputs_of(x2y: Callable[[np.ndarray], np.ndarray], cut_out: bool = False, *
     unknown, colours = np.full(len(PHOTOS), np.nan), np.full((len(PHOTOS), 3), np.nan)
     known: dict[str, Any] = {"images": PHOTOS, "landmarks": np.repeat(FACE[None], len(PHOTOS), axis=0)} | changes
     female = np.array([1.0, 0, 1, 0, 1, 0])
-    photos = Split(**known, female=female, visible={}, skin=colours, hair=colours, ita=unknown)
+    photos = Split(**known, female=female, visible={}, skin=colours, hair=colours, ita=unknown, age=unknown)
 
     class Translator:
         pass
@@ -43,12 +44,15 @@ def cleaning(images: np.ndarray) -> np.ndarray:
 
 
 def test_a_shadow_that_is_copied_scores_one() -> None:
-    assert altered_photos.shadow_score(outputs_of(copying)).value == pytest.approx(1)
+    score = altered_photos.shadow_score(outputs_of(copying))
+    assert score.value == pytest.approx(1)
+    assert score.groups["female"] == Group(pytest.approx(1), 3)
 
 
 def test_a_background_that_is_copied_is_residue_in_every_avatar() -> None:
     score = altered_photos.residue_score(outputs_of(copying))
     assert (score.value, score.images) == (100, 6)
+    assert score.groups == {"female": Group(100, 3), "male": Group(100, 3)}
     assert score.references == {"the same photos on white": 0, "real avatars": 0}
 
 

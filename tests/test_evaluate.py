@@ -87,6 +87,8 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
 
 def test_runs_are_scored_side_by_side(evaluated: Evaluated) -> None:
     assert f"The report is {evaluated.report / 'index.html'}" in evaluated.output
+    assert "  Cycle: photo to avatar and back (dB), higher is better\n" in evaluated.output
+    assert "  worst group: none, of those with 20 photos or more\n" in evaluated.output  # of 6 photos
     text = (evaluated.report / "scores.json").read_text()
     found = json.loads(text)
     assert list(found["runs"]) == ["shallow", "deep"]

@@ -61,8 +61,8 @@ def outputs_of(judges: Any, labels: np.ndarray | None = None) -> Outputs:
     unknown = np.full((PHOTOS, 3), np.nan)
     nobody = np.full(PHOTOS, np.nan)
     labels = placed(FACES, UPRIGHT, 0.015) if labels is None else labels
-    photos = Split(numbered(PHOTOS, 0), labels, FEMALE, {}, unknown, unknown, nobody)
-    avatars = Split(numbered(len(REAL), 2), REAL, nobody, {}, unknown, unknown, nobody)
+    photos = Split(numbered(PHOTOS, 0), labels, FEMALE, {}, unknown, unknown, nobody, nobody)
+    avatars = Split(numbered(len(REAL), 2), REAL, nobody, {}, unknown, unknown, nobody, nobody)
     images = {"x": photos.images, "y": avatars.images}
     translator: Any = None
     test_set = testset.TestSet(photos=photos, avatars=avatars, images=images, networks={}, scales={}, pairs=None)

@@ -199,7 +199,7 @@ def test_the_page_is_well_formed_accessible_and_needs_nothing_else(tmp_path: Pat
     assert (levels[0], levels.count(1)) == (1, 1)
     assert all(later <= earlier + 1 for earlier, later in itertools.pairwise(levels))
     assert all(img.attributes["alt"] for img in root.all("img"))
-    assert all(th.attributes["scope"] in ("row", "col") for th in root.all("th"))
+    assert all(th.attributes["scope"] in ("row", "col", "rowgroup") for th in root.all("th"))
     for table in root.all("table"):
         assert len(table.all("caption")) == 1
         rows = [row.all("th", "td") for row in table.all("tr")]
@@ -225,7 +225,10 @@ def test_scores_json_holds_every_number_and_no_nan(tmp_path: Path) -> None:
     assert text == scores_json(evaluation)
     assert list(numbers["runs"]) == [run.name for run in evaluation.runs]
     kid = numbers["runs"][evaluation.runs[2].name]["scores"]["kid_y"]
-    assert (kid["value"], kid["sd"], kid["groups"]["men"]) == (18.43, 1.25, {"value": 17.5, "images": 20})
+    assert (kid["value"], kid["sd"], kid["groups"]["male"]) == (18.43, 1.25, {"value": 17.5, "images": 20})
+    worst = {"name": "female", "value": 19.9, "images": 25, "worse_but_few": ["skin: dark"]}
+    assert kid["worst_group"] == worst
+    assert numbers["runs"][evaluation.runs[2].name]["scores"]["gender_kept"]["worst_group"] is None
     assert json.dumps(numbers, indent=2) + "\n" == text
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from bitmoji_jax.evaluation.results import Better, Score
+from bitmoji_jax.evaluation.report.terminal import worst_group_lines
+from bitmoji_jax.evaluation.results import Better, Group, Score
 from tests.evaluations import make_evaluation, make_run, page
 from tests.html_tree import Node
 
@@ -39,12 +40,15 @@ def test_every_score_note_reference_group_and_judge_is_in_a_table(tmp_path: Path
         ["Gender kept (%)higher is better · 28 imagesjudge at 91 %", "81.2 †not reliable", "82.2 †not reliable", ""],
         ["Skin colour (ΔE)lower is better", "—photos lack landmarks", ""],
     ]
-    assert rows_of(root, "KID of avatars (× 10⁻³), lower is better") == [
-        ["Group", "first", "second"],
-        ["All", "18.4 n = 30", "20.4 n = 30"],
-        ["men", "17.5 n = 20", "17.5 n = 20"],
-        ["women", "19.9 n = 25worst", "19.9 n = 25worst"],
-        ["beard", "44.4 n = 3few", "44.4 n = 3few"],
+    of_persons = ["19.9n = 25worst", "17.5n = 20", "30.3n = 3few"]
+    worst = "19.9 female, n = 25; worse, but few: skin: dark"
+    assert rows_of(root, "Scores of single photos, by group") == [
+        ["Score and run", "All", "female", "male", "skin: dark"],
+        ["KID of avatars (× 10⁻³) lower is better"],
+        ["first", "18.4n = 30", *of_persons],
+        ["second", "20.4n = 30", *of_persons],
+        ["Worst\N{NO-BREAK SPACE}group", f"first: {worst}second: {worst}"],
+        ["Other\N{NO-BREAK SPACE}groups", "first: 44.4 beard, n = 5 fewsecond: 44.4 beard, n = 5 few"],
     ]
     landmarks = ["NME", "0.120 †", "0.310 †", "—", "0.130 †", "413", "† not reliableNME above 0.1"]
     assert rows_of(root, "Judges on real test images") == [
@@ -104,3 +108,36 @@ def test_references_and_image_counts_that_differ_are_given_for_each_run(tmp_path
         "2.0020 images",
         "chance 0.500real 0.100 (run 0)real 0.200 (run 1)",
     ]
+
+
+def test_a_run_without_a_score_by_group_has_dashes_in_its_place(tmp_path: Path) -> None:
+    alike = score("lower", 2.0, groups={"female": Group(2.0, 25), "male": Group(2.0, 25)})
+    without = score("lower", 2.0)
+    runs = [make_run(f"run {i}", i, scores=scores, rows=()) for i, scores in enumerate([(alike,), (without,), ()])]
+    rows = rows_of(page(make_evaluation(*runs), tmp_path), "Scores of single photos, by group")
+    assert rows[2:] == [
+        ["run 0", "2.00n = 30", "2.00n = 25", "2.00n = 25"],
+        ["run 1", "2.00n = 30", "—", "—"],
+        ["run 2", "—", "—", "—"],
+        ["Worst\N{NO-BREAK SPACE}group", "run 0: —run 1: —run 2: —"],
+    ]
+
+
+def test_a_terminal_has_a_row_of_the_worst_group_under_each_score() -> None:
+    groups = {"female": Group(1.0, 20), "male": Group(2.0, 1200), "age: under 20": Group(3.0, 19)}
+    scores = [
+        score("lower", 1.9, groups=groups),
+        score("higher", 1.9, groups=groups, unit="%", reliable=False),
+        score("lower", 2.0, groups={"male": Group(2.0, 20)}),
+        score("lower", 3.0, groups={"glasses": Group(2.0, 20)}),
+    ]
+    assert worst_group_lines(make_run(scores=tuple(scores))) == [
+        "   value  photos  score",
+        "    1.90      30  The score, lower is better",
+        "    2.00   1,200    worst group, male; worse, with too few photos to tell: age: under 20",
+        "    1.90      30  The score (%), higher is better † not reliable",
+        "    1.00      20    worst group, female",
+        "    2.00      30  The score, lower is better",
+        "       —       —    worst group: none, of those with 20 photos or more",
+    ]
+    assert worst_group_lines(make_run(scores=tuple(scores[3:]))) == []

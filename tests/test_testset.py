@@ -23,8 +23,8 @@ def dataset_of(folder: Path, examples: list[Example], attributes: dict[str, type
 
 def test_labels_are_read_and_colours_without_a_label_are_measured(tmp_path: Path) -> None:
     brown = encode_image(np.full((SIZE, SIZE, 3), (150, 100, 70), np.uint8))
-    attributes: dict[str, type] = dict.fromkeys(("glasses", "skin_r", "skin_g", "skin_b"), float)
-    labelled = {"glasses": 1.0, "skin_r": 240.0, "skin_g": 205.0, "skin_b": 180.0}
+    attributes: dict[str, type] = dict.fromkeys(("age", "glasses", "skin_r", "skin_g", "skin_b"), float)
+    labelled = {"age": 33.0, "glasses": 1.0, "skin_r": 240.0, "skin_g": 205.0, "skin_b": 180.0}
     examples = [
         Example("labelled", brown, "female", None, labelled),
         Example("measured", brown, "male", FACE, {"glasses": 0.0}),
@@ -48,6 +48,7 @@ def test_labels_are_read_and_colours_without_a_label_are_measured(tmp_path: Path
         "glasses": "labelled",
         "skin: light": "labelled",
         "skin: dark": "measured",
+        "age: 20 to 39": "labelled",
     }
 
 
@@ -73,7 +74,7 @@ def grey(count: int, size: int, level: int) -> Split:
     unknown = np.full((count, 5, 2), np.nan, np.float32)
     none = np.full(count, np.nan)
     colours = np.full((count, 3), np.nan)
-    return Split((level + noise).astype(np.uint8), unknown, none, {}, skin=colours, hair=colours, ita=none)
+    return Split((level + noise).astype(np.uint8), unknown, none, {}, skin=colours, hair=colours, ita=none, age=none)
 
 
 @pytest.mark.parametrize(("size", "sizes"), [(32, [64]), (64, [64]), (96, [64, 96]), (256, [64, 128])])

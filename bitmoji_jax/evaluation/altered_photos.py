@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from bitmoji_jax.evaluation.results import Group, Score
+from bitmoji_jax.evaluation.results import Score, averaged, in_groups
 from bitmoji_jax.evaluation.testset import Outputs
 from bitmoji_jax.faces.matte import on_white, person_matte
 from bitmoji_jax.metrics.images import shadow_sensitivity
@@ -21,13 +21,20 @@ def shadow_score(outputs: Outputs) -> Score:
     """Measures how much of a cast shadow reaches the avatar."""
     photos = outputs.test_set.images["x"]
     shadowed = cast_shadow(photos)
+    avatars = outputs.translator.x2y(shadowed)
+
+    def sensitivity(chosen: np.ndarray) -> float:
+        return shadow_sensitivity(photos[chosen], shadowed[chosen], outputs.fake_y[chosen], avatars[chosen])
+
+    everyone = np.ones(len(photos), bool)
     return Score(
         name="shadow",
         title="Cast shadow: change of the avatar over that of the photo",
         unit="",
         better="lower",
-        value=shadow_sensitivity(photos, shadowed, outputs.fake_y, outputs.translator.x2y(shadowed)),
+        value=sensitivity(everyone),
         images=len(photos),
+        groups=in_groups(sensitivity, everyone, outputs.test_set.photos.subsets),
         references={"copying the photo": 1.0},
     )
 
@@ -47,16 +54,20 @@ def residue_score(outputs: Outputs) -> Score:
     if outputs.translator.cut_out:
         composed = np.stack([on_white(photo, person_matte(photo, np.eye(2, 3), len(photo))) for photo in composed])
 
-    def visible(images: np.ndarray, references: np.ndarray) -> float:
-        return 100 * float((background_residue(images, references) > RESIDUE).mean())
+    def visible(images: np.ndarray, references: np.ndarray) -> np.ndarray:
+        return 100.0 * (background_residue(images, references) > RESIDUE)
 
-    return dataclasses.replace(
+    residue = np.full(len(chosen), np.nan)
+    residue[chosen] = visible(outputs.translator.x2y(composed), avatars)
+    score = dataclasses.replace(
         score,
-        value=visible(outputs.translator.x2y(composed), avatars),
-        images=len(photos),
-        references={"the same photos on white": visible(avatars, avatars), "real avatars": visible(reals, reals)},
+        references={
+            "the same photos on white": float(visible(avatars, avatars).mean()),
+            "real avatars": float(visible(reals, reals).mean()),
+        },
         note="after the background was removed, as from a user's photo" if outputs.translator.cut_out else "",
     )
+    return averaged(score, residue, outputs.test_set.photos.subsets)
 
 
 def flat_head_score(outputs: Outputs) -> Score:
@@ -68,17 +79,10 @@ def flat_head_score(outputs: Outputs) -> Score:
         return dataclasses.replace(score, note="no photo has landmarks to crop it by")
     fill = _WHITE if outputs.translator.cut_out else None
     tight = crop_tightly(photos.images[known], photos.landmarks[known], fill)
-    flat = cut_flat(outputs.translator.x2y(tight), reals)
-    groups = {
-        name: Group(100 * float(flat[members[known]].mean()), int(members[known].sum()))
-        for name, members in photos.subsets.items()
-        if members[known].any()
-    }
-    return dataclasses.replace(
+    flat = np.full(len(known), np.nan)
+    flat[known] = 100.0 * cut_flat(outputs.translator.x2y(tight), reals)
+    score = dataclasses.replace(
         score,
-        value=100 * float(flat.mean()),
-        images=len(tight),
-        groups=groups,
         references={
             "real avatars": 100 * float(cut_flat(reals, reals).mean()),
             "the whole photos": 100 * float(cut_flat(outputs.fake_y, reals).mean()),
@@ -86,3 +90,4 @@ def flat_head_score(outputs: Outputs) -> Score:
         reliable=len(reals) >= _ENOUGH,
         note="" if len(reals) >= _ENOUGH else f"compared with {len(reals)} real avatars only",
     )
+    return averaged(score, flat, photos.subsets)

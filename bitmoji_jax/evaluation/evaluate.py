@@ -23,6 +23,7 @@ from bitmoji_jax.evaluation import altered_photos, likeness_scores, photo_scores
 from bitmoji_jax.evaluation.judges import Judges, load_judges
 from bitmoji_jax.evaluation.report.page import write_report
 from bitmoji_jax.evaluation.report.tables import format_count
+from bitmoji_jax.evaluation.report.terminal import worst_group_lines
 from bitmoji_jax.evaluation.results import Evaluation, RunResult, Score
 from bitmoji_jax.evaluation.testset import EFFICIENTNET, SQUEEZENET, Outputs, TestSet, make_test_set, read_split
 from bitmoji_jax.files import make_folder
@@ -82,6 +83,8 @@ def evaluate(
         if size not in test_sets:
             test_sets[size] = make_test_set(dataset, photos, avatars, size, networks)
         results.append(_evaluate_run(run, name, which, of_run, translator, test_sets[size], judges))
+        for line in worst_group_lines(results[-1]):
+            console.print(line)
     evaluation = Evaluation(
         date=datetime.date.today().isoformat(),
         machine=_machine(),

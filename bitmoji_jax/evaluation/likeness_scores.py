@@ -4,12 +4,11 @@ No network that training uses looks at an avatar here. The mesh of points, which
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 
 from bitmoji_jax.evaluation.photo_scores import OTHER_AVATAR
-from bitmoji_jax.evaluation.results import Group, Score, averaged, judged
+from bitmoji_jax.evaluation.results import Score, averaged, in_groups, judged
 from bitmoji_jax.evaluation.testset import Outputs
 from bitmoji_jax.metrics.mouth import lips_apart
 from bitmoji_jax.metrics.whitened import correlations, from_eyes, own_and_other_distances, whiten
@@ -47,11 +46,6 @@ def whitened_landmark_scores(outputs: Outputs) -> list[Score]:
     references = {OTHER_AVATAR: float(np.nanmean(others)), "the mean avatar for everybody": _from_mean(targets)}
     distance = averaged(dataclasses.replace(distance, references=references), own, photos.subsets)
     known = np.isfinite(own)
-    members = {name: some & known for name, some in photos.subsets.items() if (some & known).any()}
-
-    def in_groups(measure: Callable[[np.ndarray], float]) -> dict[str, Group]:
-        values = {name: Group(measure(some), int(some.sum())) for name, some in members.items()}
-        return {name: group for name, group in values.items() if np.isfinite(group.value)}
 
     def over_others(some: np.ndarray) -> float:
         return float(own[some].mean() / others[some].mean())
@@ -64,7 +58,7 @@ def whitened_landmark_scores(outputs: Outputs) -> list[Score]:
         value=over_others(known),
         images=distance.images,
         references={"ignoring who is there": 1.0},
-        groups=in_groups(over_others),
+        groups=in_groups(over_others, known, photos.subsets),
     )
     each = correlations(targets, found)
     judge = correlations(whiten(from_eyes(outputs.test_set.avatars.landmarks), real), whiten(real, real))
@@ -73,7 +67,7 @@ def whitened_landmark_scores(outputs: Outputs) -> list[Score]:
         value=float(each.mean()),
         images=distance.images,
         references={"judge with labels of real avatars": float(judge.mean()), "ignoring who is there": 0.0},
-        groups=in_groups(correlated),
+        groups=in_groups(correlated, known, photos.subsets),
         note="; ".join(
             [f"{name} {value:.2f}" for name, value in zip(_COORDINATES, each, strict=True)]
             + ([correlation.note] if correlation.note else [])

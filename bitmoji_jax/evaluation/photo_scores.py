@@ -5,8 +5,9 @@ from typing import Literal
 
 import numpy as np
 
-from bitmoji_jax.evaluation.results import NO_F, Score, averaged, judged, measured
-from bitmoji_jax.evaluation.testset import PLAIN, SKIN_GROUP, Outputs, Pairs
+from bitmoji_jax.evaluation.groups import FEMALE, MALE, SKIN_GROUP
+from bitmoji_jax.evaluation.results import FEW, NO_F, Score, averaged, in_groups, judged, measured
+from bitmoji_jax.evaluation.testset import PLAIN, Outputs, Pairs
 from bitmoji_jax.metrics.colour import delta_e, srgb_to_lab
 from bitmoji_jax.metrics.face_colour import hair_colour, skin_colour
 from bitmoji_jax.metrics.images import (
@@ -21,7 +22,6 @@ from bitmoji_jax.ops.batching import resized
 _JPEG_QUALITY = 75
 OTHER_AVATAR = "another photo's avatar"
 """The reference for a translator that ignores who is in the photo."""
-_FEW = 20  # photos, below which a value says little
 
 
 def gender_scores(outputs: Outputs) -> list[Score]:
@@ -39,14 +39,13 @@ def gender_scores(outputs: Outputs) -> list[Score]:
     accuracy = outputs.judges.accuracy("gender_y")
     score = dataclasses.replace(score, references={"classifier on real avatars": 100 * accuracy.value})
     score = averaged(judged(score, accuracy), kept, photos.subsets)
-    genders = {name: score.groups[name] for name in ("female", "male") if name in score.groups}
+    genders = {name: score.groups[name] for name in (FEMALE, MALE) if name in score.groups}
     if len(genders) < 2:
         return [score, dataclasses.replace(gap, note="the test photos are of one gender")]
     gap = dataclasses.replace(
         judged(gap, accuracy),
-        value=abs(genders["female"].value - genders["male"].value),
+        value=abs(genders[FEMALE].value - genders[MALE].value),
         images=score.images,
-        groups=genders,
     )
     return [score, gap]
 
@@ -59,12 +58,11 @@ def skin_ratio_score(skin: Score) -> Score:
     if len(groups) < 2 or not min(values):
         reason = skin.note if skin.value is None else "it needs photos of two skin groups, each with an error"
         return dataclasses.replace(score, note=reason)
-    few = [f"{group.images} of {name}" for name, group in groups.items() if group.images < _FEW]
+    few = [f"{group.images} of {name}" for name, group in groups.items() if group.images < FEW]
     return dataclasses.replace(
         score,
         value=max(values) / min(values),
         images=sum(group.images for group in groups.values()),
-        groups=groups,
         reliable=not few,
         note=f"few photos: {', '.join(few)}" if few else "",
     )
@@ -110,11 +108,24 @@ def landmark_scores(outputs: Outputs, domain: Literal["x", "y"]) -> list[Score]:
     points = outputs.judges.landmarks(domain, fakes)
     errors = nme(points, source.landmarks).per_image
     accuracy = outputs.judges.accuracy(f"landmarks_{domain}")
-    others = nme(np.roll(points, 1, axis=0), source.landmarks).mean
-    score = dataclasses.replace(score, references={other: others, "regressor on real images": accuracy.value})
-    score = averaged(judged(score, accuracy), errors, photos.subsets if domain == "y" else {})
-    ratio = dataclasses.replace(ratio, images=score.images, references={"ignoring who is there": 1.0})
-    return [score, measured(judged(ratio, accuracy), lambda: _ratio(score.value, others))]
+    others = nme(np.roll(points, 1, axis=0), source.landmarks).per_image
+    subsets = photos.subsets if domain == "y" else {}
+    references = {other: float(np.nanmean(others)), "regressor on real images": accuracy.value}
+    score = averaged(judged(dataclasses.replace(score, references=references), accuracy), errors, subsets)
+
+    def over_others(chosen: np.ndarray) -> float:
+        if not others[chosen].mean() > 0:
+            raise ValueError("the landmarks have no error to compare with")
+        return float(errors[chosen].mean() / others[chosen].mean())
+
+    known = np.isfinite(errors) & np.isfinite(others)
+    ratio = dataclasses.replace(
+        judged(ratio, accuracy),
+        images=score.images,
+        references={"ignoring who is there": 1.0},
+        groups=in_groups(over_others, known, subsets),
+    )
+    return [score, measured(ratio, lambda: over_others(known))]
 
 
 def accessory_scores(outputs: Outputs, name: Literal["glasses", "hat"]) -> list[Score]:
@@ -128,11 +139,12 @@ def accessory_scores(outputs: Outputs, name: Literal["glasses", "hat"]) -> list[
     if reason is not None:
         return [dataclasses.replace(score, note=reason) for score in (kept, invented)]
     found = 100.0 * (outputs.judges.classify(name, outputs.fake_y) > 0.5)
+    others = {group: members for group, members in outputs.test_set.photos.subsets.items() if group != name}
     scores = []
     for score, label in ((kept, 1), (invented, 0)):
         members = visible[name] == label
         if members.any():
-            score = averaged(score, np.where(members, found, np.nan), {})
+            score = averaged(score, np.where(members, found, np.nan), others)
             scores.append(_of_enough_photos(judged(score, outputs.judges.accuracy(f"{name}_y"))))
         else:
             scores.append(dataclasses.replace(score, note=f"no test photo's {name} is {label}"))
@@ -141,7 +153,7 @@ def accessory_scores(outputs: Outputs, name: Literal["glasses", "hat"]) -> list[
 
 def _of_enough_photos(score: Score) -> Score:
     """The score, marked as unreliable if it is of few photos."""
-    if score.images >= _FEW:
+    if score.images >= FEW:
         return score
     note = f"{score.note}; few photos: {score.images}" if score.note else f"few photos: {score.images}"
     return dataclasses.replace(score, reliable=False, note=note)
@@ -197,9 +209,3 @@ def distance_to_real(outputs: Outputs) -> Score:
     distances = np.sqrt(np.maximum(squares.min(axis=1), 0))
     title = "Distance from the nearest real avatar, in features"
     return Score("distance_to_real", title, "", "lower", per_image=distances)
-
-
-def _ratio(value: float | None, other: float) -> float:
-    if value is None or not other > 0:
-        raise ValueError("the landmarks have no error to compare with")
-    return value / other

@@ -1,5 +1,6 @@
 """The results of an evaluation as plain data: the report shows them, `scores_json` keeps the numbers."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -9,8 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from bitmoji_jax.config import ExperimentConfig, without_folders
+from bitmoji_jax.evaluation.groups import is_of_persons
 
 Better = Literal["lower", "higher", "near 1"]
+
+FEW = 20
+"""A group with fewer images says little."""
 
 NO_F = "these weights have no F, which makes photos of avatars"
 """The note of a score that needs F."""
@@ -22,6 +27,17 @@ class Group:
 
     value: float
     images: int
+
+
+@dataclasses.dataclass(frozen=True)
+class WorstGroup:
+    """The group of persons that a score is worst for, of those with `FEW` images or more."""
+
+    name: str
+    value: float
+    images: int
+    worse_but_few: tuple[str, ...]
+    """Groups of persons with fewer images and a worse value still: too few to tell whether they are worse off."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,6 +69,26 @@ class Score:
     per_image: np.ndarray | None = None
     """float64 [N], the score of each test photo, NaN where unknown; None where a score has no such values."""
 
+    @property
+    def worst_group(self) -> WorstGroup | None:
+        """None if fewer than two groups of persons have `FEW` images or more, or all of these have one value."""
+        groups = {n: group for n, group in self.groups.items() if is_of_persons(n) and not math.isnan(group.value)}
+        large = [name for name, group in groups.items() if group.images >= FEW]
+
+        def bad(name: str) -> float:
+            return float(badness(groups[name].value, self.better))
+
+        if len({bad(name) for name in large}) < 2:
+            return None
+        worst = max(large, key=bad)
+        worse_but_few = tuple(name for name in groups if bad(name) > bad(worst))
+        return WorstGroup(worst, groups[worst].value, groups[worst].images, worse_but_few)
+
+
+def badness(values: Any, better: Better) -> Any:
+    """Maps a number, or an array of them, to one that is smaller the better it is."""
+    return {"lower": values, "higher": -values, "near 1": abs(values - 1)}[better]
+
 
 def measured(score: Score, measure: Callable[[], float]) -> Score:
     """The score with its value, or with the reason in its note if `measure` raises ValueError."""
@@ -79,16 +115,31 @@ class JudgeAccuracy:
     """False where `value` is past the limit: accuracy below 95 %, or NME above 0.1."""
 
 
+def in_groups(
+    measure: Callable[[np.ndarray], float], known: np.ndarray, subsets: Mapping[str, np.ndarray]
+) -> dict[str, Group]:
+    """Measures the known images, bool [N], of each subset, bool [N] by name.
+
+    A subset without known images, or whose value is NaN or cannot be computed (ValueError), is left out.
+    """
+    groups = {}
+    for name, members in subsets.items():
+        chosen = members & known
+        with contextlib.suppress(ValueError):
+            if chosen.any() and not math.isnan(value := measure(chosen)):
+                groups[name] = Group(value, int(chosen.sum()))
+    return groups
+
+
 def averaged(score: Score, values: np.ndarray, subsets: Mapping[str, np.ndarray]) -> Score:
     """The score with the mean of values [N] over the images whose value is known (not NaN), all and by subset."""
     known = ~np.isnan(values)
-    groups = {
-        name: Group(float(values[members & known].mean()), int((members & known).sum()))
-        for name, members in subsets.items()
-        if (members & known).any()
-    }
-    value, images = float(values[known].mean()), int(known.sum())
-    return dataclasses.replace(score, value=value, images=images, groups=groups, per_image=values)
+
+    def mean(chosen: np.ndarray) -> float:
+        return float(values[chosen].mean())
+
+    groups = in_groups(mean, known, subsets)
+    return dataclasses.replace(score, value=mean(known), images=int(known.sum()), groups=groups, per_image=values)
 
 
 def judged(score: Score, accuracy: JudgeAccuracy) -> Score:
@@ -170,7 +221,11 @@ def scores_json(evaluation: Evaluation) -> str:
                 "generator": dataclasses.asdict(run.config.generator),
                 "discriminator": dataclasses.asdict(run.config.discriminator),
                 "train": dataclasses.asdict(without_folders(run.config).train),
-                "scores": {score.name: _numbers(score) for score in run.scores},
+                "scores": {
+                    score.name: {**_numbers(score), "worst_group": worst and dataclasses.asdict(worst)}
+                    for score in run.scores
+                    for worst in [score.worst_group]
+                },
             }
             for run in evaluation.runs
         },

@@ -10,9 +10,10 @@ import numpy as np
 
 from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.errors import InputError
+from bitmoji_jax.evaluation.groups import groups_of_persons
 from bitmoji_jax.evaluation.judges import Judges
 from bitmoji_jax.inference.translator import Translator
-from bitmoji_jax.metrics.colour import ITA_GROUPS, individual_typology_angle, ita_group, srgb_to_lab
+from bitmoji_jax.metrics.colour import individual_typology_angle, srgb_to_lab
 from bitmoji_jax.metrics.face_colour import hair_colour, skin_colour
 from bitmoji_jax.metrics.kid import Kid, kid, low_pass
 from bitmoji_jax.models.features import Features
@@ -24,9 +25,6 @@ SQUEEZENET, EFFICIENTNET = "SqueezeNet", "EfficientNet-Lite0"
 
 KID_SIZE = 64
 """Side in pixels at which KID is always taken, so that runs of every size compare."""
-
-SKIN_GROUP = "skin: "
-"""Prefix of the names of the subsets by skin tone."""
 
 _VISIBLE = ("glasses", "hat", "shadow")  # attributes of 0 or 1
 _FLOOR_IMAGES = 200  # enough for a number near 0; features take most of an evaluation's time
@@ -50,17 +48,14 @@ class Split:
     """The same of the hair."""
     ita: np.ndarray
     """Individual typology angle of the skin in degrees, float64 [N]: from attributes, else of `skin`, else NaN."""
+    age: np.ndarray
+    """Years, float64 [N], NaN where unknown."""
 
     @functools.cached_property
     def subsets(self) -> dict[str, np.ndarray]:
-        """bool [N] by name: gender, visible attributes, skin tone by ITA; empty subsets are left out."""
-        groups = np.array([ita_group(angle) for angle in self.ita])
-        subsets = {
-            "female": self.female == 1,
-            "male": self.female == 0,
-            **{name: values == 1 for name, values in self.visible.items()},
-            **{f"{SKIN_GROUP}{group}": groups == group for group in ITA_GROUPS},
-        }
+        """bool [N] by name: gender, skin tone by ITA, age, visible attributes; empty subsets are left out."""
+        visible = {name: values == 1 for name, values in self.visible.items()}
+        subsets = groups_of_persons(self.female, self.ita, self.age) | visible
         return {name: members for name, members in subsets.items() if members.any()}
 
 
@@ -168,6 +163,7 @@ def read_split(dataset: Dataset, name: str) -> Split:
         skin=skin,
         hair=colour("hair", hair_colour(images, landmarks)),
         ita=np.where(np.isfinite(ita), ita, individual_typology_angle(srgb_to_lab(skin))),
+        age=attribute("age"),
     )
 
 

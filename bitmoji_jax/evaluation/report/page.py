@@ -10,7 +10,7 @@ from bitmoji_jax.evaluation.report import tables
 from bitmoji_jax.evaluation.report.charts import MAX_POINTS, draw_charts
 from bitmoji_jax.evaluation.report.pictures import cases_of, random_strips, reverse_strip
 from bitmoji_jax.evaluation.report.tables import DIRECTIONS, format_count, format_number, is_value, titled
-from bitmoji_jax.evaluation.results import Evaluation, RunResult, scores_json
+from bitmoji_jax.evaluation.results import FEW, Evaluation, RunResult, scores_json
 from bitmoji_jax.files import write_atomic
 from bitmoji_jax.progress import format_duration
 
@@ -55,6 +55,7 @@ def _page(evaluation: Evaluation) -> str:
         shares={run.name: _share(run) for run in runs},
         strips=random_strips(runs),
         tables=tables,
+        few=FEW,
         charts=draw_charts(runs),
         max_points=MAX_POINTS,
         cases={run.name: cases_of(run) for run in runs},

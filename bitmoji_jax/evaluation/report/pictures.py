@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from bitmoji_jax.evaluation.report.tables import DIRECTIONS, badness, format_count, format_number, titled
-from bitmoji_jax.evaluation.results import RunResult, Score
+from bitmoji_jax.evaluation.report.tables import DIRECTIONS, format_count, format_number, titled
+from bitmoji_jax.evaluation.results import RunResult, Score, badness
 
 _SHOWN = 128  # CSS pixels a side
 _LOSSLESS = 64  # pixels a side; in larger pictures the loss is not visible

@@ -1,11 +1,12 @@
-"""Numbers as the report writes them, and what its tables compare: runs with each other, and groups within a run."""
+"""Numbers as the report writes them, and what its tables have in a row: one score of every run."""
 
 import math
 from collections.abc import Iterable, Sequence
 from numbers import Real
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
-from bitmoji_jax.evaluation.results import Better, RunResult, Score
+from bitmoji_jax.evaluation.groups import is_of_persons
+from bitmoji_jax.evaluation.results import Better, RunResult, Score, badness
 
 DIRECTIONS: dict[Better, str] = {
     "lower": "lower is better",
@@ -15,9 +16,6 @@ DIRECTIONS: dict[Better, str] = {
 MISSING = "—"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
-FEW = 20
-"""A group with fewer images says little."""
-
 Row = Sequence[Score | None]
 """One score of every run; None for a run that lacks it."""
 
@@ -25,11 +23,6 @@ Row = Sequence[Score | None]
 def is_value(value: object) -> TypeGuard[float]:
     """Tells numbers, infinity included, from NaN and everything else."""
     return isinstance(value, Real) and not math.isnan(value)
-
-
-def badness(values: Any, better: Better) -> Any:
-    """Maps a number, or an array of them, to one that is smaller the better it is."""
-    return {"lower": values, "higher": -values, "near 1": abs(values - 1)}[better]
 
 
 def format_number(value: float | None, digits: int = 3) -> str:
@@ -67,21 +60,32 @@ def score_rows(runs: Sequence[RunResult]) -> list[Row]:
     return [[scores.get(name) for scores in by_name] for name in union(by_name)]
 
 
+def group_rows(runs: Sequence[RunResult]) -> list[Row]:
+    """Collects the rows of scores that were computed by group."""
+    return [row for row in score_rows(runs) if any(score and score.groups for score in row)]
+
+
+def group_names(rows: Sequence[Row], *, of_persons: bool) -> list[str]:
+    """Lists the groups of persons in some rows, or the other ones."""
+    names = union(score.groups for row in rows for score in row if score)
+    return [name for name in names if is_of_persons(name) == of_persons]
+
+
 def union(names: Iterable[Iterable[str]]) -> list[str]:
     """Lists every name once, in order of first appearance."""
     return list(dict.fromkeys(name for some in names for name in some))
 
 
 def best_runs(row: Row) -> set[int]:
-    """Finds the positions of the best reliable values of a row."""
-    better = next(score.better for score in row if score)
-    return _extremes([score.value if score and score.reliable else None for score in row], better)
-
-
-def worst_groups(score: Score) -> set[str]:
-    """Finds the groups with the worst value of those with `FEW` images or more."""
-    groups = {name: group.value for name, group in score.groups.items() if group.images >= FEW}
-    return {list(groups)[i] for i in _extremes(list(groups.values()), score.better, worst=True)}
+    """Finds the positions of the best reliable values of a row; none if all are equal."""
+    known = {
+        i: badness(float(score.value), score.better)
+        for i, score in enumerate(row)
+        if score and score.reliable and is_value(score.value)
+    }
+    if len(set(known.values())) < 2:
+        return set()
+    return {i for i, value in known.items() if value == min(known.values())}
 
 
 def image_counts(row: Row) -> set[int]:
@@ -118,12 +122,3 @@ def references(row: Row, runs: Sequence[RunResult]) -> list[str]:
         else:
             lines.extend(f"{reference} {value} ({name})" for name, value in values.items())
     return lines
-
-
-def _extremes(values: Sequence[float | None], better: Better, worst: bool = False) -> set[int]:
-    """The positions of the best (or worst) of the known values; none if all are equal."""
-    known = {i: badness(float(value), better) for i, value in enumerate(values) if is_value(value)}
-    if len(set(known.values())) < 2:
-        return set()
-    target = (max if worst else min)(known.values())
-    return {i for i, value in known.items() if value == target}
