@@ -259,9 +259,9 @@ def test_glasses_without_labels_are_missing_with_the_reason() -> None:
 def test_the_notes_of_a_doubtful_judge_and_of_few_photos_are_both_given(reliable: bool) -> None:
     visible = {"glasses": np.array([1.0] * 19 + [0.0] * 20)}
     images = np.repeat(PHOTOS[:1], 39, axis=0)
-    few, enough = photo_scores.accessory_scores(
-        outputs_of(images, Judges(reliable=reliable), visible=visible), "glasses"
-    )
+    unknown = np.full(len(images), np.nan)
+    outputs = outputs_of(images, Judges(reliable=reliable), visible=visible, female=unknown, ita=unknown, age=unknown)
+    few, enough = photo_scores.accessory_scores(outputs, "glasses")
     assert not few.reliable
     assert few.note.endswith("few photos: 19")
     assert ("94.0 %" in few.note, enough.reliable, "few" in enough.note) == (not reliable, reliable, False)

@@ -78,7 +78,7 @@ def test_colours_are_those_of_the_photo_before_its_faults(
     config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(read_stage_module, "_DISTURBED_SHARE", 1.0)
-    monkeypatch.setattr(read_stage_module, "disturb_photo", lambda image, *_: 0 * image)
+    monkeypatch.setattr(read_stage_module, "disturb_photo", lambda image, *_, **__: 0 * image)
     stage = read_stage(config, networks, 12, dict)
     photos = np.stack([face(64, USUAL_SKIN, HAIR), np.ones((64, 64, 3), np.float32)])
     keys = jax.random.split(jax.random.key(0), (2, 2))

@@ -14,7 +14,7 @@ from bitmoji_jax.data.roughen import add_noise, blur, draw, jpeg, lower_resoluti
 from bitmoji_jax.ops.batching import map_samples
 
 # How often each fault occurs.
-_TILT_SHARE, GLASSES_SHARE, _HAT_SHARE, _HELD_SHARE = 0.4, 0.05, 0.12, 0.1
+_TILT_SHARE, _GLASSES_SHARE, _HAT_SHARE, _HELD_SHARE = 0.4, 0.05, 0.12, 0.1
 _SHADOW_SHARE, _PATCH_SHADOW_SHARE, _LIGHT_SHARE = 0.65, 0.15, 0.6
 _BACKDROP_SHARE, _CUT_SHARE = 0.2, 0.35
 _FEW_PIXELS_SHARE, _BLUR_SHARE, _NOISE_SHARE, _JPEG_SHARE = 0.2, 0.3, 0.4, 0.3
@@ -195,9 +195,7 @@ def disturb_alike(photos: jax.Array) -> jax.Array:
     return map_samples(lambda row: disturb_photo(*row), (photos, unknown, keys))
 
 
-def disturb_photo(
-    image: jax.Array, landmarks: jax.Array, key: jax.Array, glasses_share: float = GLASSES_SHARE
-) -> jax.Array:
+def disturb_photo(image: jax.Array, landmarks: jax.Array, key: jax.Array, *, with_glasses: bool = True) -> jax.Array:
     """Puts faults into a photo of a person, cut out on white or not; each with a probability of its own.
 
     Accessories come first, so that shadow and light fall on them; the person's light leaves white surroundings white.
@@ -207,7 +205,7 @@ def disturb_photo(
       image: float32 [S, S, 3] in [-1, 1], S a multiple of 8 and at least 32.
       landmarks: float32 [5, 2], x and y as fractions, the eyes first; NaN where unknown.
       key: random key.
-      glasses_share: how often glasses are drawn over the face.
+      with_glasses: whether glasses are among the accessories.
 
     Returns:
       float32 [S, S, 3] in [-1, 1].
@@ -216,7 +214,11 @@ def disturb_photo(
     size = image.shape[0]
     eyes = eyes_of(landmarks)
     image, eyes = sometimes(_TILT_SHARE, _tilt, (image, eyes), next(keys))
-    for share, accessory in ((_HELD_SHARE, held_up), (glasses_share, glasses), (_HAT_SHARE, hat)):
+    for share, accessory in (
+        (_HELD_SHARE, held_up),
+        (_GLASSES_SHARE if with_glasses else 0.0, glasses),
+        (_HAT_SHARE, hat),
+    ):
         image = sometimes(share, partial(accessory, eyes=eyes), image, next(keys))
 
     lit = image

@@ -19,7 +19,7 @@ import optax
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.accessories import glasses as draw_glasses
 from bitmoji_jax.data.augment import place
-from bitmoji_jax.data.disturb import GLASSES_SHARE, disturb_alike, disturb_photo, eyes_of
+from bitmoji_jax.data.disturb import disturb_alike, disturb_photo, eyes_of
 from bitmoji_jax.models.networks import Params, example_inputs, make_network
 from bitmoji_jax.models.reader import GENDER, GLASSES, HAIR_COLOUR, SKIN_COLOUR, guide_of
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, SIZE, colour_in, likely_skin
@@ -52,7 +52,6 @@ def read_stage(
     names = ("a", "t") if read.points else ("a",)
     total = math.ceil(read.images / read.batch_size) * read.batch_size
     apply = jax.jit(network.apply)
-    glasses_share = 0.0 if read.glasses else GLASSES_SHARE
 
     def draw(frozen: Mapping[str, Params], batch: Batch, keys: jax.Array) -> Pair:
         del frozen
@@ -70,7 +69,7 @@ def read_stage(
                 # Few people wear glasses: who has no label counts as without.
                 worn = 2 * jnp.maximum(drawn, jnp.nan_to_num(x["glasses"])) - 1
                 wanted = jnp.append(wanted, worn)
-            disturbed = disturb_photo(seen, landmarks, fault_key, glasses_share)
+            disturbed = disturb_photo(seen, landmarks, fault_key, with_glasses=not read.glasses)
             seen = jnp.where(jax.random.bernoulli(choice_key, _DISTURBED_SHARE), disturbed, seen)
             return {"x": Sample(seen, gender=x["gender"], condition=wanted)}
 
