@@ -6,7 +6,7 @@ import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -83,6 +83,12 @@ class Portrait:
     """What the avatar was drawn with; None where the weights have no reader."""
     variant: int = 1
     """Which of the avatars of inference/variants.py it is."""
+
+    def sticker(self, format: Literal["webp", "png"] = "webp") -> bytes:
+        """Makes a file of the avatar that blinks and smiles; WebP or APNG, see `inference/sticker.py`."""
+        from bitmoji_jax.inference.sticker import make_sticker  # not at the top: training would start later
+
+        return make_sticker(self.avatar, format)
 
 
 class Translator:
