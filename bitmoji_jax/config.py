@@ -154,6 +154,8 @@ class ReadConfig:
     """Read also where the points of the face should be, and move those of the student's avatars there."""
     glasses: bool = True
     """Read also whether glasses are worn, and draw them over those avatars."""
+    mouth: bool = True
+    """Tell also whether the mouth is open, by the points of the face, and mark it in the student's photos."""
 
 
 REFINE_IMAGES, TEACH_IMAGES = 20_000, 20_000
@@ -239,6 +241,7 @@ class ExperimentConfig:
         for name, pairs in (("refine", self.refine), ("teach", self.teach)):
             rules |= {f"{name}.{rule}": holds for rule, holds in _pair_rules(pairs).items()}
         rules |= {f"read.{rule}": holds for rule, holds in _stage_rules(self.read).items()}
+        rules["read.mouth needs read.glasses"] = self.read.glasses or not self.read.mouth
         rules["teach needs refine: set refine.images"] = self.refine.images > 0 or self.teach.images == 0
         if problems := [rule for rule, holds in rules.items() if not holds]:
             raise ValueError("; ".join(problems))
@@ -278,7 +281,7 @@ ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "data": {"cut_out": True, "balance_skin": False},
     "train": {"init_from": None, "rounds": 1},
     "refiner": dataclasses.asdict(RefinerConfig()),
-    "read": dataclasses.asdict(ReadConfig(points=False, glasses=False)),
+    "read": dataclasses.asdict(ReadConfig(points=False, glasses=False, mouth=False)),
     "refine": dataclasses.asdict(PairConfig()),
     "teach": dataclasses.asdict(PairConfig(learning_rate=3e-4, colour_weight=3.0, critic_weight=0.04)),
     "log": dataclasses.asdict(LogConfig()),

@@ -25,15 +25,13 @@ for _row, _points in zip(SELECTION, _MESH, strict=True):
     _row[list(_points)] = 1 / len(_points)
 
 
-def measure(*images: jax.Array) -> jax.Array:
-    """Measures the points of faces in framed photos or avatars, in one pass for batches of several sizes.
+def measure(images: jax.Array) -> jax.Array:
+    """Measures the points of faces in framed photos or avatars, float32 [N, S, S, 3] in [-1, 1], any S.
 
-    Each is float32 [N, S, S, 3] in [-1, 1], any S. Returns float32 [N of all, POINTS, 2], x and y as fractions of the
-    side.
+    Returns float32 [N, POINTS, 2], x and y as fractions of the side.
     """
     size = SIZES["mesh"]
-    faces = jnp.concatenate([resize(batch, size) for batch in images])
-    found = mesh(load_params("mesh"), (faces + 1) / 2)[:, :468, :2] / size
+    found = mesh(load_params("mesh"), (resize(images, size) + 1) / 2)[:, :468, :2] / size
     return jnp.einsum("pm,nmd->npd", SELECTION, found)
 
 

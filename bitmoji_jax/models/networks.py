@@ -17,7 +17,8 @@ from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.face_points import POINTS, Transport, measure
 from bitmoji_jax.models.generator import Generator
-from bitmoji_jax.models.reader import GLASSES, GUIDE, HAIR_COLOUR, SKIN_COLOUR, Reader, told
+from bitmoji_jax.models.mark_mouth import mark_mouths, mouth_of_photo
+from bitmoji_jax.models.reader import GLASSES, GUIDE, HAIR_COLOUR, MOUTH, SKIN_COLOUR, Reader, told
 from bitmoji_jax.models.recolour import recolour, repaint
 from bitmoji_jax.models.reshape_face import reshape_faces
 from bitmoji_jax.models.student import Student
@@ -52,7 +53,9 @@ def has_reader(config: ExperimentConfig, networks: Container[str]) -> bool:
 
 def guide_size(config: ExperimentConfig) -> int:
     """How many numbers a guide has."""
-    return GUIDE if config.read.glasses else GLASSES
+    if config.read.mouth:
+        return GUIDE
+    return MOUTH if config.read.glasses else GLASSES
 
 
 def has_glasses(config: ExperimentConfig, networks: Container[str]) -> bool:
@@ -102,7 +105,7 @@ def draw_roughly(
     """Draws avatars that are not refined: by the student where `networks` has one, else by G.
 
     `photos` are float32 [N, H, H, 3] in [-1, 1], any H, resized to what the network takes; the result is the network's.
-    A student with a reader follows `guides` [N, `guide_size`], by default what it reads from the photos.
+    A student with a reader follows `guides` [N, `guide_size`], by default what is read from the photos.
     """
     photos = resize(photos, config.data.image_size)
     if "s" not in networks:
@@ -111,15 +114,18 @@ def draw_roughly(
         return apply_generator(config, networks["s"], photos, name="s")
     if guides is None:
         guides = read_guide(config, networks, photos)
-    avatars = apply_generator(config, networks["s"], photos, told(guides), name="s")
+    seen = mark_mouths(photos, measure(photos), guides[:, MOUTH]) if config.read.mouth else photos
+    avatars = apply_generator(config, networks["s"], seen, told(guides), name="s")
     return jax.vmap(repaint)(avatars, guides[:, SKIN_COLOUR], guides[:, HAIR_COLOUR])
 
 
 def read_guide(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
-    """Reads the guides [N, `guide_size`] of photos [N, H, H, 3] in [-1, 1], any H, with the student's reader."""
+    """Reads the guides [N, `guide_size`] of photos [N, H, H, 3] in [-1, 1], any H: the student's reader, and a mouth."""
     photos = resize(photos, config.data.image_size)
-    guide: jax.Array = make_network(config, "s").apply(networks["s"], photos, method="read")
-    return guide
+    guides: jax.Array = make_network(config, "s").apply(networks["s"], photos, method="read")
+    if config.read.mouth:
+        guides = jnp.concatenate([guides, mouth_of_photo(measure(photos))[:, None]], axis=1)
+    return guides
 
 
 def refine(config: ExperimentConfig, params: Params, avatars: jax.Array) -> jax.Array:
@@ -155,7 +161,7 @@ def photo_to_avatar(
     points = None
     if "t" in networks:
         # As exported files see them: larger photos have other points by a little, and avatars would differ.
-        avatars, points = reshape_faces(avatars, resize(photos, config.data.image_size), networks["t"])
+        avatars, points = reshape_faces(avatars, measure(resize(photos, config.data.image_size)), networks["t"])
     if guides is not None and has_glasses(config, networks):
         points = measure(avatars) if points is None else points
         avatars = wear_glasses(avatars, points[:, :2], guides[:, GLASSES])

@@ -16,8 +16,11 @@ GLASSES = 7
 """From -1 (none) to 1. A student is not told: they are drawn over its avatar (models/wear_glasses.py)."""
 GLASSES_BIAS = 2.0
 """Added to their logit: real glasses are fainter than those that a reader learns from, most of which are drawn."""
-GUIDE = 8
-"""Numbers of a guide; `GLASSES` where the reader does not tell them."""
+MOUTH = 8
+"""From -1 (closed) to 1 (open); not of the reader, but of the points of the face. A student is told by a mark in its
+photo (models/mark_mouth.py)."""
+GUIDE = 9
+"""Numbers of a guide; `MOUTH` or `GLASSES` where those from there on are not told."""
 
 MOST_FEMALE = 0.45
 """The most that a trained student is told of gender. In training it is told 1 of every woman, but knows few avatars of
@@ -30,7 +33,7 @@ _he_init = nn.initializers.he_normal()
 
 
 class Reader(nn.Module):
-    """Photos float32 [N, S, S, 3] in [-1, 1], any S from 16 -> float32 [N, GUIDE or GLASSES], for `guide_of`.
+    """Photos float32 [N, S, S, 3] in [-1, 1], any S from 16 -> float32 [N, MOUTH or GLASSES], for `guide_of`.
 
     Four halvings, each but the first with two 3x3 convolutions around it, then the mean over the picture. There is no
     normalisation: the colours have to come through.
@@ -50,7 +53,7 @@ class Reader(nn.Module):
             if i:
                 y = nn.relu(Conv(features, 3, self.dtype, padding=1, kernel_init=_he_init)(x))
                 x = x + BRANCH * Conv(features, 3, self.dtype, padding=1, kernel_init=_he_init)(nn.relu(y))
-        return nn.Dense(GUIDE if self.glasses else GLASSES)(jnp.mean(x.astype(jnp.float32), axis=(1, 2)))
+        return nn.Dense(MOUTH if self.glasses else GLASSES)(jnp.mean(x.astype(jnp.float32), axis=(1, 2)))
 
 
 def guide_of(read: jax.Array) -> jax.Array:

@@ -19,21 +19,18 @@ STIFFNESS = 0.02
 """Of a fit to all points, as a share: where two that are near should move apart, both give way."""
 
 
-def reshape_faces(avatars: jax.Array, photos: jax.Array, transport: Any) -> tuple[jax.Array, jax.Array]:
+def reshape_faces(avatars: jax.Array, of_photos: jax.Array, transport: Any) -> tuple[jax.Array, jax.Array]:
     """Moves the points of the avatars' faces to where they should be for the photos; the eyes' middle stays.
 
     Args:
       avatars: float32 [N, S, S, 3] in [-1, 1].
-      photos: float32 [N, H, H, 3] in [-1, 1], framed like them.
+      of_photos: the points [N, POINTS, 2] of the photos.
       transport: the parameters of the network t (models/face_points.py).
 
     Returns:
       float32 [N, S, S, 3] in [-1, 1], and their points [N, POINTS, 2] now.
     """
-    count = photos.shape[0]
-    points = measure(photos, avatars)  # in one pass, which takes half as long as two
-    of_photos, of_avatars = points[:count], points[count:]
-    (of_photos, _), (of_avatars, eyes) = from_eyes(of_photos), from_eyes(of_avatars)
+    (of_photos, _), (of_avatars, eyes) = from_eyes(of_photos), from_eyes(measure(avatars))
     usual = transport["params"]["target"].reshape(POINTS, 2)
     left = jnp.clip(Transport().apply(transport, of_photos) - of_avatars, -LARGEST, LARGEST)
     return jax.vmap(move)(avatars, mixing(usual) @ left, eyes + usual), eyes + of_avatars + left

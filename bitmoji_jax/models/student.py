@@ -11,7 +11,7 @@ from bitmoji_jax.models.unet import UNet
 class Student(nn.Module):
     """Draws an avatar from a photo: [N, S, S, 3] in [-1, 1] -> float32 [N, refiner.output_size, ..., 3].
 
-    With a reader, optionally takes a guide [N, GUIDE], see models/reader.py; without one it is read from the photo.
+    With a reader, optionally takes a guide [N, C], see models/reader.py; without one it is read from the photo.
     """
 
     generator: Generator
@@ -25,6 +25,6 @@ class Student(nn.Module):
         return self.refiner(self.generator(photos), None if guide is None else guide[:, :GLASSES])
 
     def read(self, photos: jax.Array) -> jax.Array:
-        """Reads the guide [N, GUIDE] from photos, as `__call__` does."""
+        """Reads from photos the numbers of a guide that the reader tells, as `__call__` does."""
         assert self.reader is not None
         return guide_of(self.reader(photos))

@@ -7,7 +7,8 @@ later round S draws in the place of G, and F(y) has the faults of real photos.
 teach: S learns photo -> avatar from two kinds of pairs: (x, R(G(x))) of photos, or what S and R of the round before
 make of them, and (F(y), y) of avatars. Both photos are disturbed as people's are (shadow, light, background, cuts,
 accessories), F(y) is bent too; the target is that of the undisturbed one. Where a reader was trained, S is also told
-the gender, and the colours of skin and hair that the target has: half of the avatars are given those of a photo.
+the gender, and the colours of skin and hair that the target has: half of the avatars are given those of a photo. A mark
+in the photo says whether the target's mouth is open.
 
 Both compare with the target in pixels and in the feature maps of EfficientNet-Lite0, and both have critics on these
 maps: of patches, real avatars against drawn ones, and of gender. So a score of such a run is taken by another network.
@@ -29,6 +30,8 @@ from bitmoji_jax.data.disturb import bend, disturb_alike, disturb_photo
 from bitmoji_jax.data.roughen import roughen, sometimes
 from bitmoji_jax.models import efficientnet
 from bitmoji_jax.models.features import load_params
+from bitmoji_jax.models.face_points import measure
+from bitmoji_jax.models.mark_mouth import mark_mouths, mouth_of_avatar
 from bitmoji_jax.models.networks import (
     Params,
     avatar_to_photo,
@@ -145,8 +148,9 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
             if config.read.glasses:
                 guides = guides.at[:, GLASSES].set(-1.0)  # they are drawn over what is learned
         target = resize(photo_to_avatar(config, frozen, photo, guides), config.refiner.output_size)[0]
-        seen, landmarks = resize(photo, config.data.image_size)[0], placement.apply_to_landmarks(x.landmarks)
-        return seen, landmarks, jnp.clip(target, -1, 1), x.gender
+        seen = resize(photo, config.data.image_size)
+        seen = _told_mouth(config, seen, seen[0], target)
+        return seen, placement.apply_to_landmarks(x.landmarks), jnp.clip(target, -1, 1), x.gender
 
     def of_avatar(
         frozen: Networks, x: _Row, y: _Row, key: jax.Array
@@ -156,7 +160,7 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
         if is_guided(config):
             x_image = to_float(x.image)
             target = sometimes(_RECOLOURED_SHARE, lambda avatar, _: recolour(avatar, x_image), target, colour_key)
-        photo = avatar_to_photo(config, frozen, target[None])[0]
+        photo = _told_mouth(config, avatar_to_photo(config, frozen, target[None]), target, target)
         return bend(photo, bend_key), landmarks, target, y.gender
 
     def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
@@ -304,6 +308,16 @@ def _placed(config: ExperimentConfig, y: _Row, key: jax.Array) -> tuple[jax.Arra
     placement = place(key)
     avatar = resize(placement.apply(to_float(y.image))[None], config.refiner.output_size)
     return avatar[0], placement.apply_to_landmarks(y.landmarks)
+
+
+def _told_mouth(config: ExperimentConfig, photo: jax.Array, face: jax.Array, target: jax.Array) -> jax.Array:
+    """Marks in a photo [1, S, S, 3] whether its target's mouth is open, where `face` has its own; returns [S, S, 3].
+
+    Both others are [S, S, 3], any S. Where the target does not show it clearly, the photo stays without a mark.
+    """
+    if not config.read.mouth or not is_guided(config):
+        return photo[0]
+    return mark_mouths(photo, measure(face[None]), mouth_of_avatar(target)[None])[0]
 
 
 def _guide(target: jax.Array, gender: jax.Array, key: jax.Array) -> jax.Array:
