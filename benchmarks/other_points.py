@@ -105,7 +105,7 @@ def _drawing(weights: Weights) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
         if has_glasses(config, networks):  # they would hide what moves
             guides = read_guide(config, networks, seen).at[:, GLASSES].set(-1.0)
         avatar = photo_to_avatar(config, networks, seen, guides)
-        of_others = resize(to_float(others), config.data.image_size)
+        of_others = measure(resize(to_float(others), config.data.image_size))
         return to_uint8(reshape_faces(jnp.repeat(avatar, len(others), axis=0), of_others, transport)[0])
 
     return draw

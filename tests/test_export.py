@@ -24,8 +24,7 @@ from bitmoji_jax.inference.export_stablehlo import PLATFORMS, load_exported, to_
 from bitmoji_jax.inference.look import Look, look_of
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import BEST, Weights, pretrained_weights, save_weights
-from bitmoji_jax.models.networks import photo_to_avatar
-from bitmoji_jax.models.reader import GLASSES, GUIDE
+from bitmoji_jax.models.networks import guide_size, photo_to_avatar
 from bitmoji_jax.ops.batching import resized
 from bitmoji_jax.ops.image import to_float, to_uint8
 from bitmoji_jax.ops.platform import tracing_for
@@ -156,18 +155,18 @@ def test_refiner_and_student_in_onnx_do_what_the_translator_does(
     assert_same_pictures(load(serialize("onnx", weights), tmp_path)(photos), expected)
 
 
-@pytest.mark.parametrize("glasses", [True, False])
-def test_onnx_with_a_look_reads_and_follows_guides_as_the_translator_does(glasses: bool) -> None:
+@pytest.mark.parametrize(("glasses", "mouth"), [(True, True), (True, False), (False, False)])
+def test_onnx_with_a_look_reads_and_follows_guides_as_the_translator_does(glasses: bool, mouth: bool) -> None:
     pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
     from bitmoji_jax.inference.export_onnx import to_onnx
 
-    weights = random_weights(names="s", guided=True, glasses=glasses)
+    weights = random_weights(names="s", guided=True, glasses=glasses, mouth=mouth)
     translator, photos = Translator.from_weights(weights), images(2)
     session = onnxruntime.InferenceSession(to_onnx(weights, look=True), providers=["CPUExecutionProvider"])
     wanted = Look("male", hair=(255, 0, 64), glasses=True if glasses else None)
     for look in (Look(), wanted):
-        guide = look.guide(GUIDE if glasses else GLASSES)
+        guide = look.guide(guide_size(weights.config))
         avatars, guides = session.run(["avatars", "guides"], {"photos": photos, "guide": guide})
         assert_same_pictures(avatars, translator.x2y(photos, look))
         assert [look_of(read) for read in guides] == translator.read(photos)

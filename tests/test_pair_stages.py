@@ -16,6 +16,7 @@ from bitmoji_jax.config import ExperimentConfig, ReadConfig
 from bitmoji_jax.data.augment import Placement
 from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.models import efficientnet
+from bitmoji_jax.models.mark_mouth import mark_mouths
 from bitmoji_jax.models.networks import (
     apply_generator,
     avatar_to_photo,
@@ -37,6 +38,7 @@ from tests.cheap_features import pixels_as_maps
 from tests.processes import ROOT, STUCK
 from tests.random_weights import random_weights
 from tests.refine_step import PAIRS, REFINER, gradients_and_metrics, refine_step
+from tests.test_mark_mouth import face_points
 from tests.tiny_images import index_of, tiny_image, tiny_landmarks
 
 NAMES = ("pixels_r", "colours_r", "features_r")  # of the refiner's losses without a critic
@@ -198,6 +200,42 @@ def test_a_guided_student_is_told_the_gender_and_the_colours_of_its_target(
     monkeypatch.setattr(pair_stages, "_UNKNOWN_SHARE", 1.0)
     told.append(pair_stages._guide(targets[0], jnp.array(male), jax.random.key(0))[0])
     assert told == [-1, 0]
+
+
+@pytest.mark.usefixtures("cheap_features")
+def test_mouths_are_marked_in_photos_and_learned_from_avatars_alone(
+    config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(of_64_pixels(config), read=ReadConfig(images=32))
+    networks = random_weights(names="gfra", refiner=config.refiner, size=64, compute_dtype="float32").networks
+    points = jnp.asarray(face_points(opening=1.0))
+    for name in ("place", "bend", "disturb_photo", "measure"):
+        change = {"place": stay, "measure": lambda _: points}.get(name, lambda image, *_: image)
+        monkeypatch.setattr(pair_stages, name, change)
+    monkeypatch.setattr(pair_stages, "_RECOLOURED_SHARE", 0.0)
+    batch = make_batch(size=64)
+    x, y = (to_float(jnp.asarray(batch[domain]["image"])) for domain in "xy")
+    mouth = np.zeros((64, 64, 1), bool)
+    mouth[40:54, 22:42] = True
+    for share, photos, opened in ((1.0, x, 1.0), (0.0, avatar_to_photo(config, networks, y), -1.0)):
+        monkeypatch.setattr(pair_stages, "_PHOTO_SHARE", share)
+        stage = teach_stage(config, networks, 12)
+        drawn = draw(stage, batch)
+        # A photo's mouth is as its points have it, that of an avatar is open where it shows teeth.
+        marked = mark_mouths(photos, jnp.repeat(points, 2, axis=0), jnp.full(2, opened))
+        np.testing.assert_allclose(drawn["x"].image, marked, atol=2e-3)
+        known = drawn["target"].known
+        np.testing.assert_array_equal(known, np.broadcast_to(~mouth if share else np.ones_like(mouth), (2, 64, 64, 1)))
+        other = dataclasses.replace(drawn["target"], image=drawn["target"].image + 0.5 * mouth)
+        losses = [
+            [float(term.value) for term in stage.generator_terms(stage.start(), stage.frozen, pair, no_gender)[0]]
+            for pair in (drawn, drawn | {"target": other})
+        ]
+        assert np.allclose(*losses, rtol=1e-6) == bool(share)
+
+
+def no_gender(critic: Any, sample: Any) -> Any:
+    return jnp.zeros(len(sample.image)) if critic.name == "gender" else [jnp.zeros((2, 1, 1, 1))]
 
 
 @pytest.mark.usefixtures("cheap_features")

@@ -10,11 +10,12 @@ from onnx import TensorProto, helper
 from bitmoji_jax.config import ExperimentConfig, GeneratorConfig, RefinerConfig
 from bitmoji_jax.inference.onnx_glasses import add_glasses
 from bitmoji_jax.inference.onnx_graph import Graph, Params
+from bitmoji_jax.inference.onnx_mouth import add_marks, add_mouth_of_photo
 from bitmoji_jax.inference.onnx_points import add_measure, add_reshape
 from bitmoji_jax.inference.onnx_recolour import add_recolour, add_repaint
 from bitmoji_jax.inference.weights import Weights, export_metadata
-from bitmoji_jax.models.networks import avatar_size, guide_size, has_glasses, is_guided
-from bitmoji_jax.models.reader import BRANCH, GLASSES, GLASSES_BIAS, GUIDE, HAIR_COLOUR, MOST_FEMALE, SKIN_COLOUR
+from bitmoji_jax.models.networks import avatar_size, guide_size, has_glasses, has_mouth, is_guided
+from bitmoji_jax.models.reader import BRANCH, GLASSES, GLASSES_BIAS, HAIR_COLOUR, MOST_FEMALE, MOUTH, SKIN_COLOUR
 from bitmoji_jax.models.unet import GRID
 
 GUIDE_INPUT, GUIDES_OUTPUT = "guide", "guides"
@@ -96,13 +97,20 @@ def _photo_to_avatar(
 
     Where the name of a guide is given, what it says is `wanted` takes the place of what is read, which is an output.
     """
-    photos, size, refiner, guide = x, config.data.image_size, config.refiner, None
+    photos, size, refiner, guide, of_photos = x, config.data.image_size, config.refiner, None, None
+    marked = has_mouth(config, networks)
+    if "t" in networks or marked:
+        of_photos = add_measure(graph, photos, size)
     if "s" in networks:
-        x = _generator(graph, x, "s/generator", networks["s"]["generator"], config.generator)
         guide = _reader(graph, photos, "s/reader", networks["s"]["reader"]) if is_guided(config) else None
+        if marked:
+            guide = graph.add("Concat", guide, add_mouth_of_photo(graph, of_photos), name="guide/whole", axis=1)
         if guide is not None and wanted is not None:
             graph.add("Identity", guide, name=GUIDES_OUTPUT)
             guide = graph.add("Where", graph.add("IsNaN", wanted, name="as_read"), guide, wanted, name="followed")
+        if marked:
+            x = add_marks(graph, photos, of_photos, guide, size)
+        x = _generator(graph, x, "s/generator", networks["s"]["generator"], config.generator)
         told = guide and _told(graph, guide)
         x = _unet(graph, x, "s/refiner", networks["s"]["refiner"], size, refiner, told)
         if guide is not None:
@@ -117,7 +125,7 @@ def _photo_to_avatar(
         x = add_recolour(graph, x, photos, refiner.output_size, size)
     avatars, points = avatar_size(config, networks), None
     if "t" in networks:
-        x, points = add_reshape(graph, x, photos, avatars, size, networks["t"])
+        x, points = add_reshape(graph, x, of_photos, avatars, networks["t"])
     if guide is not None and has_glasses(config, networks):
         points = add_measure(graph, x, avatars) if points is None else points
         x = add_glasses(graph, x, points, guide, avatars)
@@ -204,7 +212,7 @@ def _reader(graph: Graph, x: str, network: str, params: Params) -> str:
     x = graph.dense(x, f"{network}/Dense_0", params["Dense_0"])
     female, colours, *glasses = (
         graph.add("Slice", x, *(graph.constant(f"[{n}]", [n], np.int64) for n in (*part, 1)), name=f"{network}/{part}")
-        for part in ((0, 1), (1, GLASSES), (GLASSES, GUIDE))
+        for part in ((0, 1), (1, GLASSES), (GLASSES, MOUTH))
         if part[0] < len(params["Dense_0"]["bias"])
     )
     bias = graph.constant("glasses/bias", GLASSES_BIAS)

@@ -1,5 +1,6 @@
 """A graph of ONNX operators under construction: nodes, their arrays, and the layers that the networks are made of."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,16 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.arrays: list[onnx.TensorProto] = []
         self._names: set[str] = set()
-        self._half = half
+        self._half, self._prefix = half, ""
+
+    def within(self, prefix: str) -> "Graph":
+        """Returns this graph as one that adds nodes whose names begin with a prefix; arrays keep theirs.
+
+        So a network can be applied twice with the same weights.
+        """
+        graph = copy.copy(self)
+        graph._prefix = f"{self._prefix}{prefix}/"
+        return graph
 
     def serialize(
         self,
@@ -51,6 +61,7 @@ class Graph:
         return model.SerializeToString(deterministic=True)
 
     def add(self, operator: str, *inputs: str, name: str, output: str | None = None, **attributes: Any) -> str:
+        name = self._prefix + name
         output = output or name
         self.nodes.append(helper.make_node(operator, inputs, [output], name=name, **attributes))
         return output

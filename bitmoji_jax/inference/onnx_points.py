@@ -2,7 +2,6 @@
 
 import jax.numpy as jnp
 import numpy as np
-from onnx import helper
 
 from bitmoji_jax.inference.onnx_faces import add_mesh
 from bitmoji_jax.inference.onnx_graph import Graph, Params
@@ -11,12 +10,12 @@ from bitmoji_jax.models.face_points import POINTS, SELECTION
 from bitmoji_jax.models.reshape_face import LARGEST, REACH, mixing
 
 
-def add_reshape(graph: Graph, avatars: str, photos: str, size: int, photo_size: int, params: Params) -> tuple[str, str]:
-    """Adds `reshape_faces` of avatars [N, 3, S, S] and photos [N, 3, H, H] in [-1, 1]; returns both of its results.
+def add_reshape(graph: Graph, avatars: str, of_photos: str, size: int, params: Params) -> tuple[str, str]:
+    """Adds `reshape_faces` of avatars [N, 3, size, size] in [-1, 1] and points of photos; returns both of its results.
 
-    `size` is S, `photo_size` H, and `params` are those of the network t.
+    `params` are those of the network t.
     """
-    of_photos, of_avatars = _measure(graph, photos, photo_size, avatars, size)
+    of_avatars = add_measure(graph, avatars, size)
     (of_photos, _), (of_avatars, eyes) = (_from_eyes(graph, points) for points in (of_photos, of_avatars))
     usual = np.asarray(params["target"]).reshape(POINTS, 2)
     x = graph.add("Sub", _transport(graph, of_photos, params), of_avatars, name="points/left")
@@ -30,25 +29,13 @@ def add_reshape(graph: Graph, avatars: str, photos: str, size: int, photo_size: 
 
 def add_measure(graph: Graph, images: str, size: int) -> str:
     """Adds `measure` of images [N, 3, size, size] in [-1, 1]."""
-    return _points(graph, graph.resize(images, size, SIZES["mesh"], f"points/{images}"))
-
-
-def _measure(graph: Graph, photos: str, photo_size: int, avatars: str, size: int) -> tuple[str, str]:
-    side = SIZES["mesh"]
-    both = (graph.resize(x, before, side, f"points/{x}") for x, before in ((photos, photo_size), (avatars, size)))
-    x = _points(graph, graph.add("Concat", *both, name="points/faces", axis=0))
-    of_photos, of_avatars = "points/of_photos", "points/of_avatars"
-    graph.nodes.append(helper.make_node("Split", [x], [of_photos, of_avatars], name="points/split", axis=0))
-    return of_photos, of_avatars
-
-
-def _points(graph: Graph, faces: str) -> str:
-    """Adds the points of faces [N, 3, s, s] in [-1, 1], with s pixels as the mesh network takes."""
-    x = graph.add("Add", faces, "1", name="points/from_centre")
-    x = graph.add("Div", x, graph.constant("2", 2.0), name="points/to_range_1")
-    x = add_mesh(graph, x, "points/mesh")
-    x = graph.add("Slice", x, *(graph.constant(f"[{n}]", [n], np.int64) for n in (0, 2, 2)), name="points/flat")
-    return graph.add("MatMul", graph.constant("points/selection", SELECTION / SIZES["mesh"]), x, name="points/selected")
+    name = f"points/{images}"
+    x = graph.add("Add", graph.resize(images, size, SIZES["mesh"], name), "1", name=f"{name}/from_centre")
+    x = graph.add("Div", x, graph.constant("2", 2.0), name=f"{name}/to_range_1")
+    x = add_mesh(graph.within(name), x, "points")
+    x = graph.add("Slice", x, *(graph.constant(f"[{n}]", [n], np.int64) for n in (0, 2, 2)), name=f"{name}/flat")
+    selection = graph.constant("points/selection", SELECTION / SIZES["mesh"])
+    return graph.add("MatMul", selection, x, name=f"{name}/selected")
 
 
 def _transport(graph: Graph, points: str, params: Params) -> str:

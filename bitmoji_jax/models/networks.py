@@ -63,6 +63,11 @@ def has_glasses(config: ExperimentConfig, networks: Container[str]) -> bool:
     return has_reader(config, networks) and config.read.glasses
 
 
+def has_mouth(config: ExperimentConfig, networks: Container[str]) -> bool:
+    """Whether a student is told by a mark in the photo that the mouth is open or closed."""
+    return has_reader(config, networks) and config.read.mouth
+
+
 def student_of(config: ExperimentConfig, networks: Mapping[str, Params]) -> Params:
     """Returns the parameters of the student that draws as R after G do; where it has a reader, as A reads."""
     parts = {"generator": networks["g"], "refiner": networks["r"]}
@@ -120,7 +125,7 @@ def draw_roughly(
 
 
 def read_guide(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
-    """Reads the guides [N, `guide_size`] of photos [N, H, H, 3] in [-1, 1], any H: the student's reader, and a mouth."""
+    """Reads the guides [N, `guide_size`] of photos [N, H, H, 3] in [-1, 1], any H, with the reader and the points."""
     photos = resize(photos, config.data.image_size)
     guides: jax.Array = make_network(config, "s").apply(networks["s"], photos, method="read")
     if config.read.mouth:

@@ -8,7 +8,8 @@ teach: S learns photo -> avatar from two kinds of pairs: (x, R(G(x))) of photos,
 make of them, and (F(y), y) of avatars. Both photos are disturbed as people's are (shadow, light, background, cuts,
 accessories), F(y) is bent too; the target is that of the undisturbed one. Where a reader was trained, S is also told
 the gender, and the colours of skin and hair that the target has: half of the avatars are given those of a photo. A mark
-in the photo says whether the target's mouth is open.
+in the photo says whether the mouth is open, and S learns mouths from the second kind alone: those that were drawn of
+photos are often not the photo's.
 
 Both compare with the target in pixels and in the feature maps of EfficientNet-Lite0, and both have critics on these
 maps: of patches, real avatars against drawn ones, and of gender. So a score of such a run is taken by another network.
@@ -29,14 +30,15 @@ from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.data.disturb import bend, disturb_alike, disturb_photo
 from bitmoji_jax.data.roughen import roughen, sometimes
 from bitmoji_jax.models import efficientnet
-from bitmoji_jax.models.features import load_params
 from bitmoji_jax.models.face_points import measure
-from bitmoji_jax.models.mark_mouth import mark_mouths, mouth_of_avatar
+from bitmoji_jax.models.features import load_params
+from bitmoji_jax.models.mark_mouth import mark_mouths, mouth_of_avatar, mouth_of_photo
 from bitmoji_jax.models.networks import (
     Params,
     avatar_to_photo,
     draw_roughly,
     example_inputs,
+    has_mouth,
     is_guided,
     make_network,
     photo_to_avatar,
@@ -73,6 +75,7 @@ _RECOLOURED_SHARE = 0.5  # of avatars that a guided student learns from have the
 _UNKNOWN_SHARE = 0.1  # of genders are not told
 _WARM_UP, _DECAY = 400, 0.4  # images at the beginning, and share at the end, in which the step size changes
 _CRITIC_RATE = 0.5
+_MOUTH_ROWS, _MOUTH_COLUMNS = (0.62, 0.84), (0.34, 0.66)  # of an avatar, as shares of its side
 _CLEARLY = -1.0  # logit of a class, below which an image is of the other
 
 
@@ -97,6 +100,7 @@ class _Drawn(NamedTuple):
     gender: jax.Array  # int32 [], that the drawn avatar should have
     key: jax.Array
     guide: jax.Array | None = None  # [GLASSES], what a guided student is told
+    known: jax.Array | None = None  # bool [output size, output size, 1]: where to learn from the target
 
 
 def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int, number: int = 1) -> Stage:
@@ -149,8 +153,10 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
                 guides = guides.at[:, GLASSES].set(-1.0)  # they are drawn over what is learned
         target = resize(photo_to_avatar(config, frozen, photo, guides), config.refiner.output_size)[0]
         seen = resize(photo, config.data.image_size)
-        seen = _told_mouth(config, seen, seen[0], target)
-        return seen, placement.apply_to_landmarks(x.landmarks), jnp.clip(target, -1, 1), x.gender
+        if has_mouth(config, "s"):
+            points = measure(seen)
+            seen = mark_mouths(seen, points, mouth_of_photo(points))
+        return seen[0], placement.apply_to_landmarks(x.landmarks), jnp.clip(target, -1, 1), x.gender
 
     def of_avatar(
         frozen: Networks, x: _Row, y: _Row, key: jax.Array
@@ -160,19 +166,23 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
         if is_guided(config):
             x_image = to_float(x.image)
             target = sometimes(_RECOLOURED_SHARE, lambda avatar, _: recolour(avatar, x_image), target, colour_key)
-        photo = _told_mouth(config, avatar_to_photo(config, frozen, target[None]), target, target)
-        return bend(photo, bend_key), landmarks, target, y.gender
+        photo = avatar_to_photo(config, frozen, target[None])
+        if has_mouth(config, "s"):
+            photo = mark_mouths(photo, measure(target[None]), mouth_of_avatar(target)[None])
+        return bend(photo[0], bend_key), landmarks, target, y.gender
 
     def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
         choice_key, pair_key, disturb_key, guide_key, key = jax.random.split(x.key, 5)
+        is_photo = jax.random.bernoulli(choice_key, _PHOTO_SHARE)
         seen, landmarks, target, gender = jax.lax.cond(
-            jax.random.bernoulli(choice_key, _PHOTO_SHARE),
+            is_photo,
             lambda: of_photo(frozen, x, pair_key),
             lambda: of_avatar(frozen, x, y, pair_key),
         )
         real, _ = _placed(config, y, y.key)
         guide = _guide(target, gender, guide_key) if is_guided(config) else None
-        return _Drawn(disturb_photo(seen, landmarks, disturb_key), target, real, gender, key, guide)
+        known = ~(is_photo & _mouth_of(config.refiner.output_size)) if has_mouth(config, "s") else None
+        return _Drawn(disturb_photo(seen, landmarks, disturb_key), target, real, gender, key, guide, known)
 
     def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> Sequence[jax.Array]:
         photos = resize(images["x"], config.data.image_size)
@@ -217,6 +227,7 @@ def _pair_stage(
                 Sample(image, features=[m[0] for m in _features(frozen, image[None], drawn.key[None])])
                 for image in (drawn.target, drawn.real)
             )
+            target = dataclasses.replace(target, known=drawn.known)
             return {"x": seen, "target": target, "y": dataclasses.replace(real, gender=rows[1].gender)}
 
         rows = (_Row(**{n: batch[d][n] for n in _Row._fields[:-1]}, key=keys[:, i]) for i, d in enumerate(DOMAINS))
@@ -230,6 +241,10 @@ def _pair_stage(
         maps = _features(frozen, avatars, seen.key)
         fake = dataclasses.replace(seen, image=avatars, features=maps, condition=None)
         wanted, wanted_maps = target.image, _maps(frozen, target)
+        if target.known is not None:
+            wanted = jnp.where(target.known, wanted, jax.lax.stop_gradient(avatars))
+            wanted_maps = _features(frozen, wanted, seen.key)
+        colours = wanted
         if genders in critics:
             # A target of the other gender teaches colours only.
             right = jax.lax.stop_gradient(_agrees(score(genders, target), *seen.is_female()))
@@ -239,7 +254,7 @@ def _pair_stage(
             )
         terms = [
             Term(f"pixels_{name}", pairs.pixel_weight, absolute_error(avatars, wanted)),
-            Term(f"colours_{name}", pairs.colour_weight, colour_distance(avatars, target.image)),
+            Term(f"colours_{name}", pairs.colour_weight, colour_distance(avatars, colours)),
             Term(f"features_{name}", pairs.feature_weight, feature_distance(maps, wanted_maps)),
         ]
         if patches in critics:
@@ -310,14 +325,11 @@ def _placed(config: ExperimentConfig, y: _Row, key: jax.Array) -> tuple[jax.Arra
     return avatar[0], placement.apply_to_landmarks(y.landmarks)
 
 
-def _told_mouth(config: ExperimentConfig, photo: jax.Array, face: jax.Array, target: jax.Array) -> jax.Array:
-    """Marks in a photo [1, S, S, 3] whether its target's mouth is open, where `face` has its own; returns [S, S, 3].
-
-    Both others are [S, S, 3], any S. Where the target does not show it clearly, the photo stays without a mark.
-    """
-    if not config.read.mouth or not is_guided(config):
-        return photo[0]
-    return mark_mouths(photo, measure(face[None]), mouth_of_avatar(target)[None])[0]
+def _mouth_of(size: int) -> jax.Array:
+    """Returns bool [size, size, 1]: where avatars have a mouth."""
+    places = (jnp.arange(size) + 0.5) / size
+    rows, columns = ((places > first) & (places < last) for first, last in (_MOUTH_ROWS, _MOUTH_COLUMNS))
+    return (rows[:, None] & columns[None, :])[..., None]
 
 
 def _guide(target: jax.Array, gender: jax.Array, key: jax.Array) -> jax.Array:

@@ -1,0 +1,78 @@
+"""What drawing over images takes, as ONNX operators with numbered names.
+
+Maps are [N, 1, size, size], and numbers of each face [N, 1, 1, 1].
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bitmoji_jax.inference.onnx_graph import Graph
+
+
+class Drawing:
+    """Adds operators to a graph, for images [N, 3, size, size]; their names begin with `name`."""
+
+    def __init__(self, graph: Graph, name: str, size: int) -> None:
+        self._graph, self._name, self._size, self._count = graph, name, size, 0
+
+    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        self._count += 1
+        return self._graph.add(operator, *inputs, name=f"{self._name}/{self._count}", **attributes)
+
+    def number(self, value: float) -> str:
+        return self._graph.constant(f"number/{value:.9g}", value)
+
+    def colour(self, levels: Sequence[float]) -> str:
+        """Adds a colour as [1, 3, 1, 1]."""
+        return self._graph.constant(f"colour/{levels}", np.reshape(levels, (1, 3, 1, 1)))
+
+    def plus(self, x: str, value: float) -> str:
+        return self.add("Add", x, self.number(value))
+
+    def times(self, x: str, value: float) -> str:
+        return self.add("Mul", x, self.number(value))
+
+    def part(self, x: str, start: int, axis: int) -> str:
+        bounds = (self._graph.constant(f"[{n}]", [n], np.int64) for n in (start, start + 1, axis))
+        return self.add("Slice", x, *bounds)
+
+    def shaped(self, x: str, shape: list[int]) -> str:
+        return self.add("Reshape", x, self._graph.constant(f"shape/{shape}", shape, np.int64))
+
+    def of_guide(self, guide: str, place: int) -> str:
+        """Adds a number of a guide [N, C] as [N, 1, 1, 1]."""
+        return self.shaped(self.part(guide, place, 1), [-1, 1, 1, 1])
+
+    def point(self, points: str, index: int) -> tuple[str, str]:
+        """Adds x and y of a point of [N, P, 2]."""
+        point = self.part(points, index, 1)
+        x, y = (self.shaped(self.part(point, axis, 2), [-1, 1, 1, 1]) for axis in range(2))
+        return x, y
+
+    def above_0(self, x: str) -> str:
+        return self.add("Max", x, self.number(0.0))
+
+    def hypot(self, x: str, y: str) -> str:
+        return self.add("Sqrt", self.add("Add", self.add("Mul", x, x), self.add("Mul", y, y)))
+
+    def toward(self, images: str, colour: str, share: str) -> str:
+        """Adds images + share (colour - images)."""
+        change = self.add("Sub", colour, images)
+        return self.add("Add", images, self.add("Mul", share, change))
+
+    def turned(self, centre: tuple[str, str], cosine: str, sine: str, length: str) -> tuple[str, str]:
+        """Adds x and y of the pixels in a frame: its origin at `centre`, x along (cosine, sine), in units of `length`.
+
+        `centre` and `length` are fractions of the side.
+        """
+        centres = (np.arange(self._size, dtype=np.float32) + 0.5) / self._size
+        offsets = []
+        for axis, shape in enumerate(([1, 1, 1, -1], [1, 1, -1, 1])):
+            pixels = self._graph.constant(f"pixels/{self._size}/{axis}", centres.reshape(shape))
+            offsets.append(self.add("Div", self.add("Sub", pixels, centre[axis]), length))
+        to_right, down = offsets
+        x = self.add("Add", self.add("Mul", cosine, to_right), self.add("Mul", sine, down))
+        y = self.add("Sub", self.add("Mul", cosine, down), self.add("Mul", sine, to_right))
+        return x, y
