@@ -97,19 +97,20 @@ def _photo_to_avatar(
 
     Where the name of a guide is given, what it says is `wanted` takes the place of what is read, which is an output.
     """
-    photos, size, refiner, guide, of_photos = x, config.data.image_size, config.refiner, None, None
+    photos, size, refiner = x, config.data.image_size, config.refiner
+    guide: str | None = None
     marked = has_mouth(config, networks)
-    if "t" in networks or marked:
-        of_photos = add_measure(graph, photos, size)
+    of_photos = add_measure(graph, photos, size) if marked or "t" in networks else ""
     if "s" in networks:
-        guide = _reader(graph, photos, "s/reader", networks["s"]["reader"]) if is_guided(config) else None
-        if marked:
-            guide = graph.add("Concat", guide, add_mouth_of_photo(graph, of_photos), name="guide/whole", axis=1)
-        if guide is not None and wanted is not None:
-            graph.add("Identity", guide, name=GUIDES_OUTPUT)
-            guide = graph.add("Where", graph.add("IsNaN", wanted, name="as_read"), guide, wanted, name="followed")
-        if marked:
-            x = add_marks(graph, photos, of_photos, guide, size)
+        if is_guided(config):
+            guide = _reader(graph, photos, "s/reader", networks["s"]["reader"])
+            if marked:
+                guide = graph.add("Concat", guide, add_mouth_of_photo(graph, of_photos), name="guide/whole", axis=1)
+            if wanted is not None:
+                graph.add("Identity", guide, name=GUIDES_OUTPUT)
+                guide = graph.add("Where", graph.add("IsNaN", wanted, name="as_read"), guide, wanted, name="followed")
+            if marked:
+                x = add_marks(graph, photos, of_photos, guide, size)
         x = _generator(graph, x, "s/generator", networks["s"]["generator"], config.generator)
         told = guide and _told(graph, guide)
         x = _unet(graph, x, "s/refiner", networks["s"]["refiner"], size, refiner, told)

@@ -242,7 +242,8 @@ def _pair_stage(
         fake = dataclasses.replace(seen, image=avatars, features=maps, condition=None)
         wanted, wanted_maps = target.image, _maps(frozen, target)
         if target.known is not None:
-            wanted = jnp.where(target.known, wanted, jax.lax.stop_gradient(avatars))
+            # Within the range: without a target, and where critics see it clipped, nothing else holds it there.
+            wanted = jnp.where(target.known, wanted, jnp.clip(jax.lax.stop_gradient(avatars), -1, 1))
             wanted_maps = _features(frozen, wanted, seen.key)
         colours = wanted
         if genders in critics:
