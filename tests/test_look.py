@@ -12,7 +12,7 @@ from bitmoji_jax import cli
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.look import Look, colour_text, look_of, parse_colour
 from bitmoji_jax.inference.translator import Translator
-from bitmoji_jax.models.reader import GLASSES, Reader
+from bitmoji_jax.models.reader import GLASSES, MOUTH, Reader
 from bitmoji_jax.ops.batching import resized
 from tests.random_weights import random_weights
 
@@ -36,16 +36,18 @@ def photos(count: int) -> np.ndarray:
 
 def test_a_guide_and_a_look_stand_for_each_other() -> None:
     guide = WANTED.guide()
-    np.testing.assert_array_equal(np.isnan(guide), [False, True, True, True, False, False, False, True])
+    np.testing.assert_array_equal(np.isnan(guide), [False, True, True, True, False, False, False, True, True])
     np.testing.assert_allclose(guide[[0, 4, 5, 6]], [-1, 1, -1, 64 / 127.5 - 1], atol=1e-6)
     assert BARE.guide()[GLASSES] == -1
-    whole = Look("female", (1, 128, 254), (0, 255, 77), glasses=True)
+    assert [Look(mouth=mouth).guide()[MOUTH] for mouth in ("open", "closed")] == [1, -1]
+    whole = Look("female", (1, 128, 254), (0, 255, 77), glasses=True, mouth="closed")
     assert look_of(whole.guide()) == whole
     assert np.isnan(Look().guide()).all()
 
 
-def test_a_guide_without_glasses_is_the_first_part_of_one_with_them() -> None:
-    whole = Look("female", (1, 128, 254), (0, 255, 77), glasses=True)
+def test_a_guide_without_glasses_or_mouth_is_the_first_part_of_one_with_them() -> None:
+    whole = Look("female", (1, 128, 254), (0, 255, 77), glasses=True, mouth="open")
+    assert look_of(whole.guide(MOUTH)) == Look("female", (1, 128, 254), (0, 255, 77), glasses=True)
     np.testing.assert_array_equal(whole.guide(GLASSES), whole.guide()[:GLASSES])
     assert look_of(whole.guide(GLASSES)) == Look("female", (1, 128, 254), (0, 255, 77))
 
@@ -73,6 +75,7 @@ def test_text_that_is_no_colour(text: str) -> None:
     ("values", "message"),
     [
         ({"gender": "other"}, "female or male"),
+        ({"mouth": "wide"}, "open or closed"),
         ({"skin": (0, 0, 256)}, "skin"),
         ({"hair": (1, 2)}, "hair"),
     ],
@@ -108,15 +111,24 @@ def test_glasses_are_put_on_and_taken_off(translator: Translator) -> None:
     assert [portrait.look for portrait in one] == [look and look.but(worn) for look in read]
 
 
-def test_glasses_cannot_be_chosen_with_weights_that_do_not_know_them(earlier: Translator) -> None:
-    assert (earlier.guided, earlier.glasses) == (True, False)
+def test_mouths_are_opened_and_closed(translator: Translator) -> None:
+    images, read = photos(2), translator.read(photos(2))
+    assert translator.mouth
+    one, other = (translator.translate_crops(images, Look(mouth=mouth)) for mouth in ("open", "closed"))
+    assert all(np.any(a.avatar != b.avatar) for a, b in zip(one, other, strict=True))
+    assert [portrait.look for portrait in one] == [look and look.but(Look(mouth="open")) for look in read]
+
+
+def test_glasses_and_mouths_cannot_be_chosen_with_weights_that_do_not_know_them(earlier: Translator) -> None:
+    assert (earlier.guided, earlier.glasses, earlier.mouth) == (True, False, False)
     (look,) = earlier.read(photos(1))
     assert look is not None
-    assert look.glasses is None
+    assert (look.glasses, look.mouth) == (None, None)
     assert earlier.translate_crops(photos(1), WANTED)[0].look == look.but(WANTED)
     for translate in (earlier.x2y, earlier.translate_crops):
-        with pytest.raises(InputError, match="glasses cannot be chosen"):
-            translate(photos(1), BARE)
+        for wanted, message in ((BARE, "glasses cannot be chosen"), (Look(mouth="open"), "mouth cannot be chosen")):
+            with pytest.raises(InputError, match=message):
+                translate(photos(1), wanted)
 
 
 def test_files_are_translated_with_the_look_that_flags_ask_for(
@@ -135,7 +147,7 @@ def test_files_are_translated_with_the_look_that_flags_ask_for(
     for name, flags, look in (
         ("one", ["--gender", "male", "--hair", "#ff0040"], WANTED),
         ("two", ["--no-glasses"], BARE),
-        ("three", ["--glasses"], Look(glasses=True)),
+        ("three", ["--glasses", "--mouth", "closed"], Look(glasses=True, mouth="closed")),
     ):
         assert cli.main([*words, str(tmp_path / name), *flags]) == 0
         drawn = np.asarray(Image.open(tmp_path / name / "me.png"))

@@ -335,7 +335,7 @@ def test_the_look_can_be_changed_until_the_next_photo(browser: "sync_api.Browser
         page = visit.page
 
         def shown() -> list[object]:
-            """Values of gender, colours and glasses, and the colours at the top and in the middle of the avatar."""
+            """Values of gender, colours, glasses and mouth, and the colours at the top and in the middle of the avatar."""
             return page.evaluate(
                 """async () => {
                     const image = document.querySelectorAll(".face img")[1], canvas = document.createElement("canvas");
@@ -343,8 +343,8 @@ def test_the_look_can_be_changed_until_the_next_photo(browser: "sync_api.Browser
                     const context = canvas.getContext("2d", { willReadFrequently: true });
                     context.drawImage(image, 0, 0);
                     const pixels = [2, 16].map((y) => [...context.getImageData(5, y, 1, 1).data.slice(0, 3)]);
-                    const { gender, skin, hair, glasses } = document.getElementById("form").elements;
-                    return [gender.value, skin.value, hair.value, glasses.value, ...pixels];
+                    const { gender, skin, hair, glasses, mouth } = document.getElementById("form").elements;
+                    return [gender.value, skin.value, hair.value, glasses.value + mouth.value, ...pixels];
                 }"""
             )
 
@@ -367,6 +367,11 @@ def test_the_look_can_be_changed_until_the_next_photo(browser: "sync_api.Browser
         page.click("#as-photo")
         page.wait_for_selector("#as-photo[disabled]")
         assert shown() == ["", "#c89678", "#281e14", "", [40, 30, 20], [200, 150, 120]]
+        page.select_option("[name=mouth]", "open")
+        page.wait_for_selector("#as-photo:enabled")
+        assert shown() == ["", "#c89678", "#281e14", "open", [40, 30, 20], [200, 150, 120]]
+        page.click("#as-photo")
+        page.wait_for_selector("#as-photo[disabled]")
         page.check(".choice label:nth-of-type(3) input")  # the third is told the same colours
         assert shown() == ["", "#c89678", "#281e14", "", [40, 30, 20], [200, 150, 120]]
         page.fill("[name=skin]", "#ffffff")

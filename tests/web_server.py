@@ -14,7 +14,7 @@ from aiohttp import web
 from bitmoji_jax.faces.align import FaceError
 from bitmoji_jax.inference.look import Look
 from bitmoji_jax.inference.translator import Guided, Portrait, Translator
-from bitmoji_jax.models.reader import GLASSES, GUIDE
+from bitmoji_jax.models.reader import GLASSES, GUIDE, MOUTH
 from bitmoji_jax.web.server import make_runner
 
 
@@ -27,10 +27,10 @@ def make_guided_translator(*, glasses: bool) -> Translator:
     """As `make_translator`, with a reader to which all are women with skin (200, 150, 120) and hair (40, 30, 20).
 
     The upper half of its avatars has the colour of the hair, the lower half that of the skin. With `glasses` they are
-    read as none; where there are some, the middle is black.
+    read as none, and mouths as closed; where there are some, the middle is black, and an open mouth is white below it.
     """
     size = GUIDE if glasses else GLASSES
-    read = Look("female", (200, 150, 120), (40, 30, 20), glasses=False).guide(size)
+    read = Look("female", (200, 150, 120), (40, 30, 20), glasses=False, mouth="closed").guide(size)
 
     def read_all(photos: np.ndarray) -> np.ndarray:
         return np.tile(read, (len(photos), 1))
@@ -41,6 +41,8 @@ def make_guided_translator(*, glasses: bool) -> Translator:
         avatars = np.broadcast_to(halves.repeat(16, 0)[None, :, None], (len(photos), 32, 32, 3)).copy()
         if glasses and followed[GLASSES] > 0:
             avatars[:, 12:20] = 0
+        if glasses and followed[MOUTH] > 0:
+            avatars[:, 24:28] = 255
         return avatars, read_all(photos)
 
     guided = Guided(draw, read_all, size)

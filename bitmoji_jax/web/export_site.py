@@ -22,7 +22,7 @@ from bitmoji_jax.inference.guard import Guard
 from bitmoji_jax.inference.onnx_faces import face_network_to_onnx
 from bitmoji_jax.inference.weights import Weights
 from bitmoji_jax.models.face_networks import SIZES, WEIGHTS
-from bitmoji_jax.models.networks import has_glasses, has_reader
+from bitmoji_jax.models.networks import has_glasses, has_mouth, has_reader
 from bitmoji_jax.web.page import EXAMPLES, read_file, render_browser_page
 
 RUNTIME = "1.30.0"
@@ -77,9 +77,10 @@ def export_site(weights: Weights, out: Path, runtime: Path, *, pretrained: bool)
     Returns:
       The size of the files in bytes.
     """
-    looks, glasses = (has(weights.config, weights.networks) for has in (has_reader, has_glasses))
+    chosen = {"looks": has_reader, "glasses": has_glasses, "mouth": has_mouth}
+    can_choose = {name: has(weights.config, weights.networks) for name, has in chosen.items()}
     files = {
-        "": render_browser_page(policy=_POLICY, pretrained=pretrained, looks=looks, glasses=glasses).encode(),
+        "": render_browser_page(policy=_POLICY, pretrained=pretrained, **can_choose).encode(),
         "manifest.webmanifest": json.dumps(_manifest(), indent=2).encode(),
         "NOTICE.txt": (_NOTICE + _FACES_NOTICE.read_text(encoding="utf-8")).encode(),
         **{name: read_file(name) for name in ("page.css", "page.js", "words.js", "choice.js", "cut_out.js")},
@@ -89,7 +90,7 @@ def export_site(weights: Weights, out: Path, runtime: Path, *, pretrained: bool)
     # What is large comes when it is used. It is compressed here, since not every host does so.
     large = {name: (runtime / "dist" / source).read_bytes() for name, source in _RUNTIME_FILES.items()}
     large |= {f"models/{name}.onnx.gz": face_network_to_onnx(name) for name in SIZES}
-    large["models/avatar.onnx.gz"] = to_onnx(weights, look=looks)
+    large["models/avatar.onnx.gz"] = to_onnx(weights, look=can_choose["looks"])
     guard = weights.guard if "f" in weights.networks else None
     if guard is not None:
         large["models/cycle.onnx.gz"] = f_to_onnx(weights)
