@@ -335,7 +335,7 @@ def test_the_look_can_be_changed_until_the_next_photo(browser: "sync_api.Browser
         page = visit.page
 
         def shown() -> list[object]:
-            """Values of gender, colours, glasses and mouth, and the colours at the top and in the middle of the avatar."""
+            """Values of gender, colours, glasses and mouth; the avatar's colours at the top and in the middle."""
             return page.evaluate(
                 """async () => {
                     const image = document.querySelectorAll(".face img")[1], canvas = document.createElement("canvas");
