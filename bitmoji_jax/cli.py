@@ -181,6 +181,7 @@ def translate(
     hair: _Colour = None,
     glasses: _Flag = False,
     no_glasses: _Flag = False,
+    mouth: Annotated[Literal["open", "closed"] | None, tyro.conf.arg(help_behavior_hint="")] = None,
     variants: _Flag = False,
 ) -> None:
     """Turn photos into avatars.
@@ -208,6 +209,7 @@ def translate(
         hair: Draw all avatars with hair of this colour.
         glasses: Draw all avatars with glasses.
         no_glasses: Draw all avatars without glasses.
+        mouth: Draw all avatars with an open or a closed mouth, not as the photo says.
         variants: Write three avatars of each face to choose from, me_1.png to me_3.png: of the photo as it is, of the
             mirrored and of the enlarged one.
     """
@@ -216,7 +218,7 @@ def translate(
     if not photos:
         raise InputError("name at least one photo or folder of photos")
     make_folder(out, "--out")  # before the networks are loaded
-    look = _look(gender, skin, hair, glasses, no_glasses)
+    look = _look(gender, skin, hair, glasses, no_glasses, mouth)
     flags = (direction, aligned, all_faces, force, format, transparent, grid, skip_existing)
     options = Options(*flags, _shard(shard), look, variants)
     console = make_console(stderr=True)
@@ -343,6 +345,7 @@ def _look(
     hair: str | None,
     glasses: bool,
     no_glasses: bool,
+    mouth: Literal["open", "closed"] | None,
 ) -> "Look":
     """The look that flags ask for."""
     from bitmoji_jax.inference.look import Look, parse_colour
@@ -353,7 +356,7 @@ def _look(
         raise InputError(str(error)) from None
     if glasses and no_glasses:
         raise InputError("--glasses and --no-glasses cannot both be: give one of them")
-    return Look(gender, skin_colour, hair_colour, glasses=glasses if glasses or no_glasses else None)
+    return Look(gender, skin_colour, hair_colour, glasses if glasses or no_glasses else None, mouth)
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

@@ -66,7 +66,7 @@ def test_the_variants_of_each_crop_are_next_to_each_other() -> None:
     first = translator().translate_crops(list(faces))
     assert [portrait.variant for portrait in first] == [1, 1]
     look = Look("male", hair=(255, 0, 64))
-    drawn = make_guided_translator(glasses=True).translate_crops(list(faces), look, VARIANTS)
+    drawn = make_guided_translator().translate_crops(list(faces), look, VARIANTS)
     assert {portrait.look and portrait.look.hair for portrait in drawn} == {look.hair}
 
 

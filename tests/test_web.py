@@ -133,7 +133,7 @@ def public_port(translator: Translator) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def guided_port() -> Iterator[int]:
-    with running(make_app(make_guided_translator(glasses=True), local=True, pretrained=True)) as number:
+    with running(make_app(make_guided_translator(), local=True, pretrained=True)) as number:
         yield number
 
 
@@ -555,7 +555,7 @@ def test_the_page_is_well_formed_and_labelled_and_loads_nothing_from_elsewhere(
 def test_text_from_outside_the_page_is_escaped() -> None:
     text = "<b>&\"'"
     image = np.zeros((32, 32, 3), np.uint8)
-    page = load_page(local=True, pretrained=True, looks=False, glasses=False)
+    page = load_page(local=True, pretrained=True, looks=False, glasses=False, mouth=False)
     for values in (
         {"error": RequestError(400, "bad_request", text)},
         {"portraits": [Portrait(image, image, confidence=0.0, quality=0.0, warnings=(text,))]},
@@ -683,7 +683,7 @@ def test_the_command_serves_the_weights_of_the_package_until_it_is_interrupted()
         process.communicate()
 
 
-READ = {"gender": "female", "skin": "#c89678", "hair": "#281e14", "glasses": False}
+READ = {"gender": "female", "skin": "#c89678", "hair": "#281e14", "glasses": False, "mouth": "closed"}
 
 
 def test_looks_are_told_and_can_be_chosen(guided_port: int) -> None:
@@ -699,7 +699,7 @@ def test_looks_are_told_and_can_be_chosen(guided_port: int) -> None:
         assert (status, face["look"]) == (200, READ | {"gender": "male", "hair": "#ff0040"})
         avatar = decoded(face["avatar"])
         assert [tuple(avatar[row, 0]) for row in (0, -1)] == [(255, 0, 64), (200, 150, 120)]
-    for query in ("?gender=none", "?skin=brown", "?hair=%23ff004", "?glasses=yes"):
+    for query in ("?gender=none", "?skin=brown", "?hair=%23ff004", "?glasses=yes", "?mouth=1"):
         assert error_of(guided_port, PHOTO, query) == (400, "bad_request")
 
 
@@ -715,6 +715,20 @@ def test_glasses_can_be_chosen(guided_port: int) -> None:
     (face,) = post(guided_port, PHOTO, "?glasses=0")[1]["faces"]
     assert face["look"] == READ
     assert decoded(face["avatar"])[16].min() > 0
+
+
+def test_the_mouth_can_be_chosen(guided_port: int) -> None:
+    body, headers = form([("photo", PHOTO), ("mouth", b"open")])
+    for status, answer in (
+        post(guided_port, PHOTO, "?mouth=open"),
+        post(guided_port, body, "?mouth=closed", **headers),  # the form's counts
+    ):
+        (face,) = answer["faces"]
+        assert (status, face["look"]) == (200, READ | {"mouth": "open"})
+        assert decoded(face["avatar"])[26].min() == 255
+    (face,) = post(guided_port, PHOTO, "?mouth=closed")[1]["faces"]
+    assert face["look"] == READ
+    assert decoded(face["avatar"])[26].max() < 255
 
 
 def test_variants_are_those_of_the_translator_next_to_each_other(port: int, translator: Translator) -> None:
@@ -738,11 +752,14 @@ def test_variants_are_those_of_the_translator_next_to_each_other(port: int, tran
 
 
 def test_what_the_weights_do_not_know_cannot_be_chosen(port: int, guided_port: int) -> None:
-    shown = {b'id="look"', b'name="glasses"'}
-    with running(make_app(make_guided_translator(glasses=False), local=True, pretrained=True)) as earlier:
+    shown = {b'id="look"', b'name="glasses"', b'name="mouth"'}
+    without = ({"glasses": False, "mouth": False}, {"mouth": False})
+    apps = [make_app(make_guided_translator(**known), local=True, pretrained=True) for known in without]
+    with running(apps[0]) as earliest, running(apps[1]) as earlier:
         for number, refused, choices in (
-            (port, ("gender=male", "glasses=1"), set()),
-            (earlier, ("glasses=0",), {b'id="look"'}),
+            (port, ("gender=male", "glasses=1", "mouth=open"), set()),
+            (earliest, ("glasses=0", "mouth=open"), {b'id="look"'}),
+            (earlier, ("mouth=closed",), shown - {b'name="mouth"'}),
             (guided_port, (), shown),
         ):
             for query in refused:
@@ -751,5 +768,5 @@ def test_what_the_weights_do_not_know_cannot_be_chosen(port: int, guided_port: i
                 assert answer["error"]["message"].startswith("With these weights ")
             page = ask(number, "GET", "/")[2]
             assert {choice for choice in shown if choice in page} == choices
-        look = post(earlier, PHOTO)[1]["faces"][0]["look"]
-        assert look == READ | {"glasses": None}
+        for number, unknown in ((earliest, {"glasses": None, "mouth": None}), (earlier, {"mouth": None})):
+            assert post(number, PHOTO)[1]["faces"][0]["look"] == READ | unknown

@@ -328,47 +328,55 @@ def luminance(colour: str) -> float:
 
 
 def test_the_look_can_be_changed_until_the_next_photo(browser: "sync_api.Browser", files: Path) -> None:
-    translator = make_guided_translator(glasses=True)
+    translator = make_guided_translator()
     warm_up(translator)
     with running(make_app(translator, local=True, pretrained=True)) as port:
         visit = Visit(browser, f"http://127.0.0.1:{port}/")
         page = visit.page
 
         def shown() -> list[object]:
-            """Values of gender, colours and glasses, and the colours at the top and in the middle of the avatar."""
+            """Values of gender, colours, glasses and mouth, and the avatar's colours at its top, middle and mouth."""
             return page.evaluate(
                 """async () => {
                     const image = document.querySelectorAll(".face img")[1], canvas = document.createElement("canvas");
                     await image.decode();
                     const context = canvas.getContext("2d", { willReadFrequently: true });
                     context.drawImage(image, 0, 0);
-                    const pixels = [2, 16].map((y) => [...context.getImageData(5, y, 1, 1).data.slice(0, 3)]);
-                    const { gender, skin, hair, glasses } = document.getElementById("form").elements;
-                    return [gender.value, skin.value, hair.value, glasses.value, ...pixels];
+                    const pixels = [2, 16, 26].map((y) => [...context.getImageData(5, y, 1, 1).data.slice(0, 3)]);
+                    const { gender, skin, hair, glasses, mouth } = document.getElementById("form").elements;
+                    return [gender.value, skin.value, hair.value, glasses.value, mouth.value, ...pixels];
                 }"""
             )
 
+        skin = [200, 150, 120]
+        as_read = ["", "#c89678", "#281e14", "", "", [40, 30, 20], skin, skin]
         assert not page.is_visible("#look")
         visit.choose(files / "photo.jpg")
-        assert shown() == ["", "#c89678", "#281e14", "", [40, 30, 20], [200, 150, 120]]
+        assert shown() == as_read
         assert page.is_disabled("#as-photo")
         page.fill("[name=hair]", "#ff0040")
         page.dispatch_event("[name=hair]", "change")
         page.wait_for_selector(RESULT)
         page.select_option("[name=gender]", "male")
         page.wait_for_selector(RESULT)
-        assert shown() == ["male", "#c89678", "#ff0040", "", [255, 0, 64], [200, 150, 120]]
+        assert shown() == ["male", "#c89678", "#ff0040", "", "", [255, 0, 64], skin, skin]
         page.click("#as-photo")
         page.wait_for_selector("#as-photo[disabled]")
-        assert shown() == ["", "#c89678", "#281e14", "", [40, 30, 20], [200, 150, 120]]
+        assert shown() == as_read
         page.select_option("[name=glasses]", "1")
         page.wait_for_selector("#as-photo:enabled")
-        assert shown() == ["", "#c89678", "#281e14", "1", [40, 30, 20], [0, 0, 0]]
+        assert shown() == ["", "#c89678", "#281e14", "1", "", [40, 30, 20], [0, 0, 0], skin]
         page.click("#as-photo")
         page.wait_for_selector("#as-photo[disabled]")
-        assert shown() == ["", "#c89678", "#281e14", "", [40, 30, 20], [200, 150, 120]]
+        assert shown() == as_read
+        page.select_option("[name=mouth]", "open")
+        page.wait_for_selector("#as-photo:enabled")
+        assert shown() == ["", "#c89678", "#281e14", "", "open", [40, 30, 20], skin, [255, 255, 255]]
+        page.click("#as-photo")
+        page.wait_for_selector("#as-photo[disabled]")
+        assert shown() == as_read
         page.check(".choice label:nth-of-type(3) input")  # the third is told the same colours
-        assert shown() == ["", "#c89678", "#281e14", "", [40, 30, 20], [200, 150, 120]]
+        assert shown() == as_read
         page.fill("[name=skin]", "#ffffff")
         page.dispatch_event("[name=skin]", "change")
         page.wait_for_selector("#as-photo:enabled")

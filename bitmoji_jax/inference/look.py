@@ -1,4 +1,4 @@
-"""Gender, colours and glasses of an avatar: as they are read from a photo, or as a person wants them."""
+"""Gender, colours, glasses and mouth of an avatar: as they are read from a photo, or as a person wants them."""
 
 import dataclasses
 import re
@@ -6,9 +6,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from bitmoji_jax.models.reader import GENDER, GLASSES, GUIDE, HAIR_COLOUR, SKIN_COLOUR
+from bitmoji_jax.models.reader import GENDER, GLASSES, GUIDE, HAIR_COLOUR, MOUTH, SKIN_COLOUR
 
 Gender = Literal["female", "male"]
+Mouth = Literal["open", "closed"]
 
 Colour = tuple[int, int, int]
 """sRGB, 0 to 255."""
@@ -24,11 +25,14 @@ class Look:
     skin: Colour | None = None
     hair: Colour | None = None
     glasses: bool | None = None
+    mouth: Mouth | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError for another gender, or numbers that are no colour."""
+        """Raises ValueError for another gender or mouth, or numbers that are no colour."""
         if self.gender is not None and self.gender not in get_args(Gender):
             raise ValueError(f"gender {self.gender!r}: it is female or male")
+        if self.mouth is not None and self.mouth not in get_args(Mouth):
+            raise ValueError(f"mouth {self.mouth!r}: it is open or closed")
         for name in ("skin", "hair"):
             colour = getattr(self, name)
             if colour is not None and not (len(colour) == 3 and all(0 <= level <= 255 for level in colour)):
@@ -46,10 +50,11 @@ class Look:
     def guide(self, size: int = GUIDE) -> np.ndarray:
         """Returns float32 [size] as models/reader.py describes it, NaN where the photo decides.
 
-        `size` is that of the weights: `GUIDE`, or one less, without glasses.
+        `size` is the `guide_size` of the weights: what they do not know is left out.
         """
         guide = np.full(GUIDE, np.nan, np.float32)
-        for place, trait, positive in ((GENDER, self.gender, "female"), (GLASSES, self.glasses, True)):
+        traits = ((GENDER, self.gender, "female"), (GLASSES, self.glasses, True), (MOUTH, self.mouth, "open"))
+        for place, trait, positive in traits:
             if trait is not None:
                 guide[place] = 1 if trait == positive else -1
         for colour, part in ((self.skin, SKIN_COLOUR), (self.hair, HAIR_COLOUR)):
@@ -59,14 +64,15 @@ class Look:
 
 
 def look_of(guide: np.ndarray) -> Look:
-    """Returns the look that a guide without NaN stands for: the likelier gender, and glasses if they are likely.
+    """Returns the look that a guide without NaN stands for: the likelier gender, glasses and mouth.
 
-    Without their number, glasses are None.
+    Without their numbers, glasses and mouth are None.
     """
     colours = (np.rint((guide[part] + 1) * 127.5) for part in (SKIN_COLOUR, HAIR_COLOUR))
     skin, hair = (tuple(int(level) for level in colour) for colour in colours)
-    look = Look("female" if guide[GENDER] > 0 else "male", skin, hair)  # type: ignore[arg-type]
-    return look if len(guide) < GUIDE else dataclasses.replace(look, glasses=bool(guide[GLASSES] > 0))
+    glasses = bool(guide[GLASSES] > 0) if len(guide) > GLASSES else None
+    mouth: Mouth | None = ("open" if guide[MOUTH] > 0 else "closed") if len(guide) > MOUTH else None
+    return Look("female" if guide[GENDER] > 0 else "male", skin, hair, glasses, mouth)  # type: ignore[arg-type]
 
 
 def parse_colour(text: str) -> Colour:

@@ -35,7 +35,7 @@ from bitmoji_jax.models.networks import (
     photo_to_avatar,
     read_guide,
 )
-from bitmoji_jax.models.reader import GUIDE
+from bitmoji_jax.models.reader import GLASSES, MOUTH
 from bitmoji_jax.ops.batching import BATCHES, in_batches, map_images, resized
 from bitmoji_jax.ops.image import check_images, to_float, to_uint8
 from bitmoji_jax.parallel import REPLICATED, SHARDED, make_mesh
@@ -198,7 +198,12 @@ class Translator:
     @property
     def glasses(self) -> bool:
         """Whether the glasses of a `Look` can be chosen."""
-        return self._guided is not None and self._guided.size == GUIDE
+        return self._guided is not None and self._guided.size > GLASSES
+
+    @property
+    def mouth(self) -> bool:
+        """Whether the mouth of a `Look` can be chosen."""
+        return self._guided is not None and self._guided.size > MOUTH
 
     def check_look(self, look: Look) -> Guided:
         """Returns the networks that follow a look; InputError where the weights have none, or not for all of it."""
@@ -206,6 +211,8 @@ class Translator:
             raise InputError("with these weights the look of avatars cannot be chosen: they have no reader")
         if look.glasses is not None and not self.glasses:
             raise InputError("with these weights glasses cannot be chosen: they were trained without them")
+        if look.mouth is not None and not self.mouth:
+            raise InputError("with these weights the mouth cannot be chosen: they were trained without it")
         return self._guided
 
     def read(self, photos: np.ndarray) -> list[Look | None]:

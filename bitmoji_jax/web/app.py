@@ -76,8 +76,13 @@ def make_app(
       public: addresses at which proxies show the page; their paths may be cut off by the proxy or not.
       queue: of this application alone; by default 16 requests may wait.
     """
-    shown = {"local": local and not public, "looks": translator.guided, "glasses": translator.glasses}
-    page = load_page(pretrained=pretrained, **shown)
+    page = load_page(
+        local=local and not public,
+        pretrained=pretrained,
+        looks=translator.guided,
+        glasses=translator.glasses,
+        mouth=translator.mouth,
+    )
     app = web.Application(middlewares=[_answer_errors(page), check_origin(local, public)])
     site = _Site(translator, page, queue or RequestQueue(_WAITING))
     app.on_cleanup.append(lambda _: site.close())
@@ -178,7 +183,7 @@ def _to_json(portraits: Sequence[Portrait], upload: Upload) -> str:
 def _look_to_json(look: Look) -> dict[str, str | bool | None]:
     colours = {"skin": look.skin, "hair": look.hair}
     texts = {name: colour and colour_text(colour) for name, colour in colours.items()}
-    return {"gender": look.gender, **texts, "glasses": look.glasses}
+    return {"gender": look.gender, **texts, "glasses": look.glasses, "mouth": look.mouth}
 
 
 def _answer_errors(page: jinja2.Template) -> Middleware:

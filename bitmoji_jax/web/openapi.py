@@ -28,9 +28,11 @@ _LOOK = {
     "skin": ("Draw skin of this colour, such as #c68642.", _COLOUR),
     "hair": ("Draw hair of this colour.", _COLOUR),
     "glasses": ("Draw glasses (1) or none (0).", {"type": "string", "enum": ["0", "1"]}),
+    "mouth": ("Draw the mouth like this, not as the photo says.", {"type": "string", "enum": ["open", "closed"]}),
 }
 _DRAWN = {name: schema for name, (_, schema) in _LOOK.items()} | {
     "glasses": {"type": ["boolean", "null"]},
+    "mouth": {"enum": ["open", "closed", None]},
 }
 _VARIANTS = {
     "variants": (
