@@ -271,7 +271,8 @@ def test_a_broken_form_is_refused(port: int, body: bytes, headers: dict[str, str
 
 
 def test_options_are_0_or_1(port: int) -> None:
-    assert error_of(port, NO_FACE, "?force=yes") == (400, "bad_request")
+    for option in ("force", "sticker"):
+        assert error_of(port, NO_FACE, f"?{option}=yes") == (400, "bad_request")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -749,6 +750,19 @@ def test_variants_are_those_of_the_translator_next_to_each_other(port: int, tran
     assert [face["variant"] for face in post(port, PHOTO, "?variants=")[1]["faces"]] == [1]
     for query in ("?variants=4", "?variants=1,1,1,1", "?variants=1,", "?variants=all"):
         assert error_of(port, PHOTO, query) == (400, "bad_request")
+
+
+def test_stickers_come_on_request(port: int, translator: Translator) -> None:
+    body, headers = form([("photo", PHOTO), ("sticker", b"1"), ("variants", b"2")])
+    (portrait,) = translator.portraits(ASTRONAUT, variants=(2,))
+    for status, answer in (
+        post(port, PHOTO, "?sticker=1&variants=2"),
+        post(port, body, "?sticker=0", **headers),  # the form's counts
+    ):
+        (face,) = answer["faces"]
+        assert (status, base64.b64decode(face["sticker"], validate=True)) == (200, portrait.sticker())
+        np.testing.assert_array_equal(decoded(face["avatar"]), portrait.avatar)
+    assert post(port, PHOTO, "?sticker=0")[1]["faces"][0]["sticker"] is None
 
 
 def test_what_the_weights_do_not_know_cannot_be_chosen(port: int, guided_port: int) -> None:

@@ -106,6 +106,33 @@ def test_a_photo_goes_in_and_an_avatar_comes_out(visit: Visit, files: Path, tmp_
         assert (image.format, image.size) == ("PNG", (32, 32))
 
 
+def test_the_sticker_is_that_of_the_avatar_that_is_chosen(visit: Visit, files: Path, tmp_path: Path) -> None:
+    page, portraits = visit.page, make_translator().portraits(files / "photo.jpg", variants=(1, 3))
+    visit.choose(files / "photo.jpg")
+    for portrait in portraits:
+        page.check(f".choice label:nth-of-type({portrait.variant}) input")
+        page.focus(".downloads button")
+        with page.expect_download() as download:
+            page.keyboard.press("Enter")
+        assert download.value.suggested_filename == "avatar-sticker.webp"
+        download.value.save_as(tmp_path / "sticker.webp")
+        assert (tmp_path / "sticker.webp").read_bytes() == portrait.sticker()
+        page.wait_for_selector(".downloads button:focus:not([aria-disabled])")
+        assert page.inner_text("#status") == "Done."
+
+
+def test_a_sticker_that_cannot_be_made_leaves_the_avatar_and_says_why(visit: Visit, files: Path) -> None:
+    page = visit.page
+    visit.choose(files / "photo.jpg")
+    page.wait_for_selector(".choice label:nth-of-type(3) input")
+    page.route("**/api/avatar", lambda route: route.abort())
+    page.click(".downloads button")
+    page.wait_for_selector("#status:has-text('The server does not answer')")
+    assert page.is_visible(".avatar")
+    assert page.is_enabled(".downloads button:not([aria-disabled])")
+    visit.console.clear()  # of the request
+
+
 def test_an_avatar_is_chosen_from_three_and_stays_chosen_until_the_next_photo(
     visit: Visit, files: Path, tmp_path: Path
 ) -> None:
@@ -122,13 +149,13 @@ def test_an_avatar_is_chosen_from_three_and_stays_chosen_until_the_next_photo(
     visit.choose(files / "photo.jpg")
     number, first = choice()
     assert number == 1
-    cut_out = page.get_attribute(".downloads a:last-child", "href")
+    cut_out = page.get_attribute(".downloads a + a", "href")
     page.focus(radio.format(1))
     for _ in range(2):
         page.keyboard.press("ArrowRight")
     number, third = choice()
     assert (number, third == first) == (3, False)
-    until(lambda: page.get_attribute(".downloads a:last-child", "href") != cut_out)
+    until(lambda: page.get_attribute(".downloads a + a", "href") != cut_out)
     with page.expect_download() as download:
         page.click("text=Download the avatar")
     download.value.save_as(tmp_path / "avatar.png")

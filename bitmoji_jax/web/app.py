@@ -4,6 +4,7 @@ Nothing is written: a photo stays in memory until its request is answered, and n
 """
 
 import asyncio
+import base64
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -174,6 +175,7 @@ def _to_json(portraits: Sequence[Portrait], upload: Upload) -> str:
             "warnings": portrait.warnings,
             "look": None if portrait.look is None else _look_to_json(portrait.look),
             "variant": portrait.variant,
+            "sticker": base64.b64encode(portrait.sticker()).decode() if upload.sticker else None,
         }
         for portrait in portraits
     ]
