@@ -183,6 +183,7 @@ def translate(
     no_glasses: _Flag = False,
     mouth: Annotated[Literal["open", "closed"] | None, tyro.conf.arg(help_behavior_hint="")] = None,
     variants: _Flag = False,
+    sticker: _Flag = False,
 ) -> None:
     """Turn photos into avatars.
 
@@ -209,9 +210,10 @@ def translate(
         hair: Draw all avatars with hair of this colour.
         glasses: Draw all avatars with glasses.
         no_glasses: Draw all avatars without glasses.
-        mouth: Draw all mouths open or closed.
+        mouth: Draw all avatars with an open or a closed mouth, not as the photo says.
         variants: Write three avatars of each face to choose from, me_1.png to me_3.png: of the photo as it is, of the
             mirrored and of the enlarged one.
+        sticker: Also write an animated sticker beside each avatar, me-sticker.webp: it blinks and smiles.
     """
     from bitmoji_jax.inference.translate_files import Options, translate_files
 
@@ -220,7 +222,7 @@ def translate(
     make_folder(out, "--out")  # before the networks are loaded
     look = _look(gender, skin, hair, glasses, no_glasses, mouth)
     flags = (direction, aligned, all_faces, force, format, transparent, grid, skip_existing)
-    options = Options(*flags, _shard(shard), look, variants)
+    options = Options(*flags, _shard(shard), look, variants, sticker)
     console = make_console(stderr=True)
     console.print("Getting ready: compiling takes up to a minute the first time")
     summary = translate_files(photos, out, _translator(run, checkpoint, weights), options, console)

@@ -1,5 +1,6 @@
 """What a person wants an avatar to look like, from text to the avatar."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,28 @@ from bitmoji_jax import cli
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.look import Look, colour_text, look_of, parse_colour
 from bitmoji_jax.inference.translator import Translator
-from bitmoji_jax.models.reader import GLASSES, MOUTH, Reader
+from bitmoji_jax.models.reader import GENDER, GLASSES, MOUTH, Reader
 from bitmoji_jax.ops.batching import resized
 from tests.random_weights import random_weights
 
 WANTED = Look("male", hair=(255, 0, 64))
+WHOLE = Look("female", (1, 128, 254), (0, 255, 77), glasses=True, mouth="open")
 BARE = Look(glasses=False)
+SHUT = Look(mouth="closed")
 
 
 @pytest.fixture(scope="module")
 def translator() -> Translator:
-    return Translator.from_weights(random_weights(names="sf", guided=True))
+    return Translator.from_weights(random_weights(names="sf", guided=True, mouth=True))
 
 
 @pytest.fixture(scope="module")
 def earlier() -> Translator:
+    return Translator.from_weights(random_weights(names="sf", guided=True))
+
+
+@pytest.fixture(scope="module")
+def earliest() -> Translator:
     return Translator.from_weights(random_weights(names="sf", guided=True, glasses=False))
 
 
@@ -36,20 +44,18 @@ def photos(count: int) -> np.ndarray:
 
 def test_a_guide_and_a_look_stand_for_each_other() -> None:
     guide = WANTED.guide()
-    np.testing.assert_array_equal(np.isnan(guide), [False, True, True, True, False, False, False, True, True])
+    assert np.flatnonzero(~np.isnan(guide)).tolist() == [GENDER, 4, 5, 6]
     np.testing.assert_allclose(guide[[0, 4, 5, 6]], [-1, 1, -1, 64 / 127.5 - 1], atol=1e-6)
-    assert BARE.guide()[GLASSES] == -1
-    assert [Look(mouth=mouth).guide()[MOUTH] for mouth in ("open", "closed")] == [1, -1]
-    whole = Look("female", (1, 128, 254), (0, 255, 77), glasses=True, mouth="closed")
-    assert look_of(whole.guide()) == whole
+    assert BARE.guide()[GLASSES] == SHUT.guide()[MOUTH] == -1
+    for whole in (WHOLE, dataclasses.replace(WHOLE, glasses=False, mouth="closed")):
+        assert look_of(whole.guide()) == whole
     assert np.isnan(Look().guide()).all()
 
 
-def test_a_guide_without_glasses_or_mouth_is_the_first_part_of_one_with_them() -> None:
-    whole = Look("female", (1, 128, 254), (0, 255, 77), glasses=True, mouth="open")
-    assert look_of(whole.guide(MOUTH)) == Look("female", (1, 128, 254), (0, 255, 77), glasses=True)
-    np.testing.assert_array_equal(whole.guide(GLASSES), whole.guide()[:GLASSES])
-    assert look_of(whole.guide(GLASSES)) == Look("female", (1, 128, 254), (0, 255, 77))
+@pytest.mark.parametrize(("size", "known"), [(GLASSES, {"glasses": None, "mouth": None}), (MOUTH, {"mouth": None})])
+def test_a_guide_without_glasses_or_mouth_is_the_first_part_of_one_with_them(size: int, known: Any) -> None:
+    np.testing.assert_array_equal(WHOLE.guide(size), WHOLE.guide()[:size])
+    assert look_of(WHOLE.guide(size)) == dataclasses.replace(WHOLE, **known)
 
 
 def test_what_is_wanted_takes_the_place_of_what_is_read() -> None:
@@ -57,6 +63,7 @@ def test_what_is_wanted_takes_the_place_of_what_is_read() -> None:
     assert read.but(WANTED) == Look("male", (200, 150, 120), (255, 0, 64))
     assert read.but(Look()) == read
     assert Look(glasses=True).but(BARE) == BARE
+    assert Look(mouth="open").but(SHUT) == SHUT
 
 
 @pytest.mark.parametrize("text", ["#c68642", "C68642"])
@@ -75,7 +82,7 @@ def test_text_that_is_no_colour(text: str) -> None:
     ("values", "message"),
     [
         ({"gender": "other"}, "female or male"),
-        ({"mouth": "wide"}, "open or closed"),
+        ({"mouth": "round"}, "open or closed"),
         ({"skin": (0, 0, 256)}, "skin"),
         ({"hair": (1, 2)}, "hair"),
     ],
@@ -114,19 +121,26 @@ def test_glasses_are_put_on_and_taken_off(translator: Translator) -> None:
 def test_mouths_are_opened_and_closed(translator: Translator) -> None:
     images, read = photos(2), translator.read(photos(2))
     assert translator.mouth
-    one, other = (translator.translate_crops(images, Look(mouth=mouth)) for mouth in ("open", "closed"))
+    wide = Look(mouth="open")
+    one, other = (translator.translate_crops(images, look) for look in (wide, SHUT))
     assert all(np.any(a.avatar != b.avatar) for a, b in zip(one, other, strict=True))
-    assert [portrait.look for portrait in one] == [look and look.but(Look(mouth="open")) for look in read]
+    for portraits, wanted in ((one, wide), (other, SHUT)):
+        assert [portrait.look for portrait in portraits] == [look and look.but(wanted) for look in read]
 
 
-def test_glasses_and_mouths_cannot_be_chosen_with_weights_that_do_not_know_them(earlier: Translator) -> None:
-    assert (earlier.guided, earlier.glasses, earlier.mouth) == (True, False, False)
-    (look,) = earlier.read(photos(1))
-    assert look is not None
-    assert (look.glasses, look.mouth) == (None, None)
-    assert earlier.translate_crops(photos(1), WANTED)[0].look == look.but(WANTED)
-    for translate in (earlier.x2y, earlier.translate_crops):
-        for wanted, message in ((BARE, "glasses cannot be chosen"), (Look(mouth="open"), "mouth cannot be chosen")):
+def test_what_the_weights_do_not_know_is_none_and_cannot_be_chosen(earlier: Translator, earliest: Translator) -> None:
+    assert (earlier.guided, earlier.glasses, earlier.mouth) == (True, True, False)
+    assert (earliest.guided, earliest.glasses, earliest.mouth) == (True, False, False)
+    for known, unknown, wanted, message in (
+        (earlier, ["mouth"], SHUT, "the mouth cannot be chosen"),
+        (earliest, ["glasses", "mouth"], BARE, "glasses cannot be chosen"),
+        (earliest, ["glasses", "mouth"], SHUT, "the mouth cannot be chosen"),
+    ):
+        (look,) = known.read(photos(1))
+        assert look is not None
+        assert [name for name, value in vars(look).items() if value is None] == unknown
+        assert known.translate_crops(photos(1), WANTED)[0].look == look.but(WANTED)
+        for translate in (known.x2y, known.translate_crops):
             with pytest.raises(InputError, match=message):
                 translate(photos(1), wanted)
 
@@ -147,7 +161,9 @@ def test_files_are_translated_with_the_look_that_flags_ask_for(
     for name, flags, look in (
         ("one", ["--gender", "male", "--hair", "#ff0040"], WANTED),
         ("two", ["--no-glasses"], BARE),
-        ("three", ["--glasses", "--mouth", "closed"], Look(glasses=True, mouth="closed")),
+        ("three", ["--glasses"], Look(glasses=True)),
+        ("four", ["--mouth", "closed"], SHUT),
+        ("five", ["--mouth", "open"], Look(mouth="open")),
     ):
         assert cli.main([*words, str(tmp_path / name), *flags]) == 0
         drawn = np.asarray(Image.open(tmp_path / name / "me.png"))
@@ -161,8 +177,8 @@ def test_files_are_translated_with_the_look_that_flags_ask_for(
         assert cli.main([*words, str(tmp_path / "none"), *flags]) == 2
         assert message in capsys.readouterr().err
     monkeypatch.setattr(cli, "_translator", lambda *_: earlier)
-    assert cli.main([*words, str(tmp_path / "none"), "--no-glasses"]) == 2
-    assert "glasses cannot be chosen" in capsys.readouterr().err
+    assert cli.main([*words, str(tmp_path / "none"), "--mouth", "open"]) == 2
+    assert "the mouth cannot be chosen" in capsys.readouterr().err
     monkeypatch.setattr(cli, "_translator", lambda *_: Translator({}, size=size, cut_out=False))
     assert cli.main([*words, str(tmp_path / "none"), "--hair", "#ff0040"]) == 2
     assert "they have no reader" in capsys.readouterr().err

@@ -1,4 +1,5 @@
 import collections
+import errno
 import io
 import os
 import stat
@@ -13,7 +14,8 @@ from PIL import Image
 
 from bitmoji_jax import cli
 from bitmoji_jax.config import GeneratorConfig
-from bitmoji_jax.errors import InputError
+from bitmoji_jax.errors import InputError, RunError
+from bitmoji_jax.inference import translate_files as translate_files_module
 from bitmoji_jax.inference.guard import fit_guard
 from bitmoji_jax.inference.translate_files import Options, Summary, translate_files
 from bitmoji_jax.inference.translator import Translator
@@ -101,6 +103,72 @@ def test_photos_whose_avatar_exists_are_left_out_on_request(translator: Translat
     assert "left out 1 whose avatar exists" in str(again)
     nothing, _ = run([photos], out, translator, options)
     assert (nothing.written, nothing.existing, nothing.renamed) == ([], 3, 0)
+
+
+@pytest.fixture
+def stickers(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """The avatars of which stickers are made, which are moving pictures of 8 px."""
+    avatars = []
+
+    def make(avatar: np.ndarray, exif: Image.Exif) -> bytes:
+        avatars.append(avatar)
+        buffer, frames = io.BytesIO(), [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+        frames[0].save(buffer, "webp", save_all=True, append_images=frames[1:], exif=exif)
+        return buffer.getvalue()
+
+    monkeypatch.setattr(translate_files_module, "make_sticker", make)
+    return avatars
+
+
+def test_stickers_are_beside_their_avatars_and_no_photos_the_next_time(
+    translator: Translator, tmp_path: Path, stickers: list[np.ndarray]
+) -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8))
+    for name in ("me.jpg", "deep/me.png", "me-sticker.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture.save(tmp_path / name)
+    options = Options(aligned=True, sticker=True, format="webp")
+    out = tmp_path / "out"
+    for _ in range(2):
+        summary, lines = run([tmp_path], out, translator, options)
+        assert (summary.photos, lines) == (3, [])
+    # An avatar has the name of another one's sticker, which has another one then; and the second run overwrote nothing.
+    avatars = {"me", "me-2", "deep/me", "deep/me-2", "me-sticker", "me-sticker-3"}
+    assert {f"{name}.webp" for name in avatars} < tree(out)
+    assert len(tree(out)) == len(stickers) + 6 == 12
+    for name in ("deep/me-sticker.webp", "deep/me-2-sticker.webp", "me-2-sticker.webp", "me-sticker-sticker.webp"):
+        with Image.open(out / name) as sticker:
+            assert sticker.n_frames == 2
+    with Image.open(out / "deep/me.webp") as avatar:
+        np.testing.assert_array_equal(np.asarray(avatar), stickers[0])
+
+
+def test_a_photo_whose_sticker_was_not_written_is_not_left_out(
+    translator: Translator, tmp_path: Path, stickers: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crop = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+    Image.fromarray(crop).save(tmp_path / "me.png")
+    options = Options(aligned=True, sticker=True, skip_existing=True)
+
+    def full(*_: object, **__: object) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(translate_files_module, "make_sticker", full)
+        with pytest.raises(
+            RunError, match=r"cannot write .*me-sticker.webp: No space left on device; 0 avatars are in"
+        ):
+            run([tmp_path / "me.png"], tmp_path / "out", translator, options)
+    assert tree(tmp_path / "out") == set()
+    for existing in (0, 1):
+        assert run([tmp_path / "me.png"], tmp_path / "out", translator, options)[0].existing == existing
+        assert tree(tmp_path / "out") == {"me.png", "me-sticker.webp"}
+    assert len(stickers) == 1
+
+
+def test_there_are_stickers_of_avatars_only(translator: Translator, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="leave out --sticker or --direction y2x"):
+        run([tmp_path], tmp_path / "out", translator, Options(direction="y2x", sticker=True))
 
 
 def test_folders_keep_their_shape_and_one_bad_file_stops_nothing(

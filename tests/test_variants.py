@@ -66,7 +66,7 @@ def test_the_variants_of_each_crop_are_next_to_each_other() -> None:
     first = translator().translate_crops(list(faces))
     assert [portrait.variant for portrait in first] == [1, 1]
     look = Look("male", hair=(255, 0, 64))
-    drawn = make_guided_translator(glasses=True).translate_crops(list(faces), look, VARIANTS)
+    drawn = make_guided_translator().translate_crops(list(faces), look, VARIANTS)
     assert {portrait.look and portrait.look.hair for portrait in drawn} == {look.hair}
 
 
@@ -98,3 +98,12 @@ def test_each_face_has_three_files_and_those_of_a_photo_are_whole_with_the_last(
 def test_photos_have_no_variants(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="leave out --variants or --direction y2x"):
         run(tmp_path, tmp_path / "out", Options(direction="y2x", variants=True))
+
+
+def test_each_variant_has_a_sticker_of_its_own(tmp_path: Path) -> None:
+    Image.fromarray(crops(1)[0]).save(tmp_path / "me.png")
+    summary = run(tmp_path / "me.png", tmp_path / "out", Options(aligned=True, variants=True, sticker=True))
+    stickers = [path.with_name(f"{path.stem}-sticker.webp") for path in summary.written]
+    assert {*summary.written, *stickers} == set((tmp_path / "out").iterdir())
+    first, second, third = (path.read_bytes() for path in stickers)
+    assert first == second != third  # as their avatars

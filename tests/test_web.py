@@ -133,7 +133,7 @@ def public_port(translator: Translator) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def guided_port() -> Iterator[int]:
-    with running(make_app(make_guided_translator(glasses=True), local=True, pretrained=True)) as number:
+    with running(make_app(make_guided_translator(), local=True, pretrained=True)) as number:
         yield number
 
 
@@ -271,7 +271,8 @@ def test_a_broken_form_is_refused(port: int, body: bytes, headers: dict[str, str
 
 
 def test_options_are_0_or_1(port: int) -> None:
-    assert error_of(port, NO_FACE, "?force=yes") == (400, "bad_request")
+    for option in ("force", "sticker"):
+        assert error_of(port, NO_FACE, f"?{option}=yes") == (400, "bad_request")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -751,12 +752,28 @@ def test_variants_are_those_of_the_translator_next_to_each_other(port: int, tran
         assert error_of(port, PHOTO, query) == (400, "bad_request")
 
 
+def test_stickers_come_on_request(port: int, translator: Translator) -> None:
+    body, headers = form([("photo", PHOTO), ("sticker", b"1"), ("variants", b"2")])
+    (portrait,) = translator.portraits(ASTRONAUT, variants=(2,))
+    for status, answer in (
+        post(port, PHOTO, "?sticker=1&variants=2"),
+        post(port, body, "?sticker=0", **headers),  # the form's counts
+    ):
+        (face,) = answer["faces"]
+        assert (status, base64.b64decode(face["sticker"], validate=True)) == (200, portrait.sticker())
+        np.testing.assert_array_equal(decoded(face["avatar"]), portrait.avatar)
+    assert post(port, PHOTO, "?sticker=0")[1]["faces"][0]["sticker"] is None
+
+
 def test_what_the_weights_do_not_know_cannot_be_chosen(port: int, guided_port: int) -> None:
     shown = {b'id="look"', b'name="glasses"', b'name="mouth"'}
-    with running(make_app(make_guided_translator(glasses=False), local=True, pretrained=True)) as earlier:
+    without = ({"glasses": False, "mouth": False}, {"mouth": False})
+    apps = [make_app(make_guided_translator(**known), local=True, pretrained=True) for known in without]
+    with running(apps[0]) as earliest, running(apps[1]) as earlier:
         for number, refused, choices in (
             (port, ("gender=male", "glasses=1", "mouth=open"), set()),
-            (earlier, ("glasses=0", "mouth=closed"), {b'id="look"'}),
+            (earliest, ("glasses=0", "mouth=open"), {b'id="look"'}),
+            (earlier, ("mouth=closed",), shown - {b'name="mouth"'}),
             (guided_port, (), shown),
         ):
             for query in refused:
@@ -765,5 +782,5 @@ def test_what_the_weights_do_not_know_cannot_be_chosen(port: int, guided_port: i
                 assert answer["error"]["message"].startswith("With these weights ")
             page = ask(number, "GET", "/")[2]
             assert {choice for choice in shown if choice in page} == choices
-        look = post(earlier, PHOTO)[1]["faces"][0]["look"]
-        assert look == READ | {"glasses": None, "mouth": None}
+        for number, unknown in ((earliest, {"glasses": None, "mouth": None}), (earlier, {"mouth": None})):
+            assert post(number, PHOTO)[1]["faces"][0]["look"] == READ | unknown

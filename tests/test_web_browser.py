@@ -106,6 +106,33 @@ def test_a_photo_goes_in_and_an_avatar_comes_out(visit: Visit, files: Path, tmp_
         assert (image.format, image.size) == ("PNG", (32, 32))
 
 
+def test_the_sticker_is_that_of_the_avatar_that_is_chosen(visit: Visit, files: Path, tmp_path: Path) -> None:
+    page, portraits = visit.page, make_translator().portraits(files / "photo.jpg", variants=(1, 3))
+    visit.choose(files / "photo.jpg")
+    for portrait in portraits:
+        page.check(f".choice label:nth-of-type({portrait.variant}) input")
+        page.focus(".downloads button")
+        with page.expect_download() as download:
+            page.keyboard.press("Enter")
+        assert download.value.suggested_filename == "avatar-sticker.webp"
+        download.value.save_as(tmp_path / "sticker.webp")
+        assert (tmp_path / "sticker.webp").read_bytes() == portrait.sticker()
+        page.wait_for_selector(".downloads button:focus:not([aria-disabled])")
+        assert page.inner_text("#status") == "Done."
+
+
+def test_a_sticker_that_cannot_be_made_leaves_the_avatar_and_says_why(visit: Visit, files: Path) -> None:
+    page = visit.page
+    visit.choose(files / "photo.jpg")
+    page.wait_for_selector(".choice label:nth-of-type(3) input")
+    page.route("**/api/avatar", lambda route: route.abort())
+    page.click(".downloads button")
+    page.wait_for_selector("#status:has-text('The server does not answer')")
+    assert page.is_visible(".avatar")
+    assert page.is_enabled(".downloads button:not([aria-disabled])")
+    visit.console.clear()  # of the request
+
+
 def test_an_avatar_is_chosen_from_three_and_stays_chosen_until_the_next_photo(
     visit: Visit, files: Path, tmp_path: Path
 ) -> None:
@@ -122,13 +149,13 @@ def test_an_avatar_is_chosen_from_three_and_stays_chosen_until_the_next_photo(
     visit.choose(files / "photo.jpg")
     number, first = choice()
     assert number == 1
-    cut_out = page.get_attribute(".downloads a:last-child", "href")
+    cut_out = page.get_attribute(".downloads a + a", "href")
     page.focus(radio.format(1))
     for _ in range(2):
         page.keyboard.press("ArrowRight")
     number, third = choice()
     assert (number, third == first) == (3, False)
-    until(lambda: page.get_attribute(".downloads a:last-child", "href") != cut_out)
+    until(lambda: page.get_attribute(".downloads a + a", "href") != cut_out)
     with page.expect_download() as download:
         page.click("text=Download the avatar")
     download.value.save_as(tmp_path / "avatar.png")
@@ -328,52 +355,55 @@ def luminance(colour: str) -> float:
 
 
 def test_the_look_can_be_changed_until_the_next_photo(browser: "sync_api.Browser", files: Path) -> None:
-    translator = make_guided_translator(glasses=True)
+    translator = make_guided_translator()
     warm_up(translator)
     with running(make_app(translator, local=True, pretrained=True)) as port:
         visit = Visit(browser, f"http://127.0.0.1:{port}/")
         page = visit.page
 
         def shown() -> list[object]:
-            """Values of gender, colours, glasses and mouth; the avatar's colours at the top and in the middle."""
+            """Values of gender, colours, glasses and mouth, and the avatar's colours at its top, middle and mouth."""
             return page.evaluate(
                 """async () => {
                     const image = document.querySelectorAll(".face img")[1], canvas = document.createElement("canvas");
                     await image.decode();
                     const context = canvas.getContext("2d", { willReadFrequently: true });
                     context.drawImage(image, 0, 0);
-                    const pixels = [2, 16].map((y) => [...context.getImageData(5, y, 1, 1).data.slice(0, 3)]);
+                    const pixels = [2, 16, 26].map((y) => [...context.getImageData(5, y, 1, 1).data.slice(0, 3)]);
                     const { gender, skin, hair, glasses, mouth } = document.getElementById("form").elements;
-                    return [gender.value, skin.value, hair.value, glasses.value + mouth.value, ...pixels];
+                    return [gender.value, skin.value, hair.value, glasses.value, mouth.value, ...pixels];
                 }"""
             )
 
+        skin = [200, 150, 120]
+        as_read = ["", "#c89678", "#281e14", "", "", [40, 30, 20], skin, skin]
         assert not page.is_visible("#look")
         visit.choose(files / "photo.jpg")
-        assert shown() == ["", "#c89678", "#281e14", "", [40, 30, 20], [200, 150, 120]]
+        assert shown() == as_read
         assert page.is_disabled("#as-photo")
         page.fill("[name=hair]", "#ff0040")
         page.dispatch_event("[name=hair]", "change")
         page.wait_for_selector(RESULT)
         page.select_option("[name=gender]", "male")
         page.wait_for_selector(RESULT)
-        assert shown() == ["male", "#c89678", "#ff0040", "", [255, 0, 64], [200, 150, 120]]
+        assert shown() == ["male", "#c89678", "#ff0040", "", "", [255, 0, 64], skin, skin]
         page.click("#as-photo")
         page.wait_for_selector("#as-photo[disabled]")
-        assert shown() == ["", "#c89678", "#281e14", "", [40, 30, 20], [200, 150, 120]]
+        assert shown() == as_read
         page.select_option("[name=glasses]", "1")
         page.wait_for_selector("#as-photo:enabled")
-        assert shown() == ["", "#c89678", "#281e14", "1", [40, 30, 20], [0, 0, 0]]
+        assert shown() == ["", "#c89678", "#281e14", "1", "", [40, 30, 20], [0, 0, 0], skin]
         page.click("#as-photo")
         page.wait_for_selector("#as-photo[disabled]")
-        assert shown() == ["", "#c89678", "#281e14", "", [40, 30, 20], [200, 150, 120]]
+        assert shown() == as_read
         page.select_option("[name=mouth]", "open")
         page.wait_for_selector("#as-photo:enabled")
-        assert shown() == ["", "#c89678", "#281e14", "open", [40, 30, 20], [200, 150, 120]]
+        assert shown() == ["", "#c89678", "#281e14", "", "open", [40, 30, 20], skin, [255, 255, 255]]
         page.click("#as-photo")
         page.wait_for_selector("#as-photo[disabled]")
+        assert shown() == as_read
         page.check(".choice label:nth-of-type(3) input")  # the third is told the same colours
-        assert shown() == ["", "#c89678", "#281e14", "", [40, 30, 20], [200, 150, 120]]
+        assert shown() == as_read
         page.fill("[name=skin]", "#ffffff")
         page.dispatch_event("[name=skin]", "change")
         page.wait_for_selector("#as-photo:enabled")

@@ -162,6 +162,20 @@ def test_crops_and_avatars_are_those_of_the_translator(page: "sync_api.Page", tr
     check_same(ask(page, photo, variants=[2, 3]), translator, photo, variants=(2, 3))
 
 
+def test_looks_are_those_of_the_translator_and_can_be_chosen(page: "sync_api.Page", translator: Translator) -> None:
+    photo = encoded(Image.fromarray(ASTRONAUT))
+    (portrait,), (face,) = translator.portraits(photo), ask(page, photo)["faces"]
+    assert portrait.look is not None
+    traits = {"gender": ("female", "male"), "glasses": (True, False), "mouth": ("open", "closed")}
+    read = {name: getattr(portrait.look, name) for name in traits}
+    assert {name: face["look"][name] for name in traits} == read
+    other = {name: values[values[0] == read[name]] for name, values in traits.items() if read[name] is not None}
+    wanted = {name: str(int(value)) if name == "glasses" else value for name, value in other.items()}
+    (drawn,) = ask(page, photo, look=wanted | {"hair": "#ff0040"})["faces"]
+    assert drawn["look"] == face["look"] | other | {"hair": "#ff0040"}
+    assert np.abs(decoded(drawn["avatar"]) - decoded(face["avatar"])).mean() > 1
+
+
 def test_odd_photos_get_the_answers_of_the_server(page: "sync_api.Page", translator: Translator) -> None:
     portrait = Image.fromarray(ASTRONAUT)
     lying = Image.Exif()
@@ -218,6 +232,7 @@ def test_the_page_works_offline_and_requests_nothing_once_loaded(
         page.set_input_files("#photo", photo)
         page.wait_for_selector(RESULT)
         assert page.inner_text("#status") == "Done."
+        assert not page.query_selector(".downloads button")  # stickers need a server
     context.close()
 
 

@@ -23,13 +23,14 @@ def make_translator() -> Translator:
     return Translator({"x2y": lambda photos: 255 - photos[:, ::8, ::8]}, size=32, cut_out=True)
 
 
-def make_guided_translator(*, glasses: bool) -> Translator:
+def make_guided_translator(*, glasses: bool = True, mouth: bool = True) -> Translator:
     """As `make_translator`, with a reader to which all are women with skin (200, 150, 120) and hair (40, 30, 20).
 
     The upper half of its avatars has the colour of the hair, the lower half that of the skin. With `glasses` they are
-    read as none, and mouths as closed; where there are some, the middle is black, and an open mouth is white below it.
+    read as none; where there are some, the middle is black. With `mouth`, which needs `glasses`, it is read as closed;
+    where it is open, a part of the lower half is white.
     """
-    size = GUIDE if glasses else GLASSES
+    size = GUIDE if mouth else MOUTH if glasses else GLASSES
     read = Look("female", (200, 150, 120), (40, 30, 20), glasses=False, mouth="closed").guide(size)
 
     def read_all(photos: np.ndarray) -> np.ndarray:
@@ -41,7 +42,7 @@ def make_guided_translator(*, glasses: bool) -> Translator:
         avatars = np.broadcast_to(halves.repeat(16, 0)[None, :, None], (len(photos), 32, 32, 3)).copy()
         if glasses and followed[GLASSES] > 0:
             avatars[:, 12:20] = 0
-        if glasses and followed[MOUTH] > 0:
+        if mouth and followed[MOUTH] > 0:
             avatars[:, 24:28] = 255
         return avatars, read_all(photos)
 

@@ -50,7 +50,7 @@ class Look:
     def guide(self, size: int = GUIDE) -> np.ndarray:
         """Returns float32 [size] as models/reader.py describes it, NaN where the photo decides.
 
-        `size` is that of the weights: `GUIDE`, `MOUTH` (without it) or `GLASSES` (without both).
+        `size` is the `guide_size` of the weights: what they do not know is left out.
         """
         guide = np.full(GUIDE, np.nan, np.float32)
         traits = ((GENDER, self.gender, "female"), (GLASSES, self.glasses, True), (MOUTH, self.mouth, "open"))

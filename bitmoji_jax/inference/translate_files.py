@@ -23,6 +23,7 @@ from bitmoji_jax.files import list_files, make_folder, write_atomic
 from bitmoji_jax.host import available_cores
 from bitmoji_jax.inference.look import Look
 from bitmoji_jax.inference.picture import before_after, transparent
+from bitmoji_jax.inference.sticker import make_sticker
 from bitmoji_jax.inference.translator import Portrait, Translator
 from bitmoji_jax.inference.variants import VARIANTS
 from bitmoji_jax.progress import progress_bar
@@ -51,6 +52,7 @@ class Options:
     """(i, n): the i-th of n parts."""
     look: Look = dataclasses.field(default_factory=Look)
     variants: bool = False
+    sticker: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,9 +93,10 @@ def translate_files(
 ) -> Summary:
     """Translates files, and all files below folders, to avatars in `out`; existing files are never overwritten.
 
-    `me.jpg` becomes `me.png` (or `me-2.png`, where that exists), with variants `me_1.png` to `me_3.png`; a file below a
-    folder keeps its path below it. An image that cannot be used is skipped with a line on `console`. Files are decoded
-    in threads while the device works; memory does not depend on their number.
+    `me.jpg` becomes `me.png` (or `me-2.png`, where that exists), with variants `me_1.png` to `me_3.png`; the sticker of
+    `me.png` is `me-sticker.webp`. A file below a folder keeps its path below it. An image that cannot be used is
+    skipped with a line on `console`. Files are decoded in threads while the device works; memory does not depend on
+    their number.
 
     Args:
       inputs: files and folders; of folders, what this function has written is left out.
@@ -111,6 +114,8 @@ def translate_files(
         translator.check_look(options.look)
     if options.variants and options.direction == "y2x":
         raise InputError("there are variants of avatars only: leave out --variants or --direction y2x")
+    if options.sticker and options.direction == "y2x":
+        raise InputError("there are stickers of avatars only: leave out --sticker or --direction y2x")
     variants = VARIANTS if options.variants else VARIANTS[:1]
     out = Path(os.path.abspath(out))
     if options.shard is not None and (folder := next((each for each in inputs if _is_below(out, each)), None)):
@@ -239,7 +244,7 @@ def _decoded_ahead(
 
 
 class _Writer:
-    """Writes avatars under unused names, and sheets of them."""
+    """Writes avatars under unused names, their stickers, and sheets of them."""
 
     def __init__(self, out: Path, options: Options) -> None:
         self._out, self._options = out, options
@@ -254,14 +259,22 @@ class _Writer:
         left = []
         for file in files:
             counts[file.target] += 1
-            path = self._path(self._named(file.target, VARIANTS[-1]), counts[file.target])  # written last
+            named = self._named(file.target, VARIANTS[-1])  # written last
+            path = self._path(named, counts[file.target], self._options.format)
             if not (path.is_file() and path.stat().st_size):
                 left.append(file)
         return left
 
     def write(self, target: Path, portrait: Portrait) -> Path:
         avatar = transparent(portrait.avatar) if self._options.transparent else portrait.avatar
-        path = self._save(Image.fromarray(avatar), self._named(target, portrait.variant))
+
+        def content(path: Path) -> bytes:
+            if self._options.sticker:  # before the avatar, so that a photo whose avatar is there has its sticker too
+                beside = target.with_name(f"{path.stem}-sticker")
+                self._save(beside, "webp", lambda _: make_sticker(portrait.avatar, exif=_exif()))
+            return self._encoded(Image.fromarray(avatar))
+
+        path = self._save(self._named(target, portrait.variant), self._options.format, content)
         self.written.append(path)
         if self._options.grid:
             self._sheet.append(portrait)
@@ -272,25 +285,28 @@ class _Writer:
     def finish(self) -> None:
         """Writes the portraits that are not on a sheet yet."""
         if self._sheet:
-            self._save(before_after([(portrait.crop, portrait.avatar) for portrait in self._sheet]), Path("grid"))
+            sheet = before_after([(portrait.crop, portrait.avatar) for portrait in self._sheet])
+            self._save(Path("grid"), self._options.format, lambda _: self._encoded(sheet))
             self._sheet = []
 
-    def _save(self, image: Image.Image, target: Path) -> Path:
-        encoded = io.BytesIO()
-        exif = Image.Exif()
-        exif[_SOFTWARE] = _MADE_BY
-        image.save(encoded, self._options.format, exif=exif, **_ENCODERS[self._options.format])
-        path, number, before = self._path(target, 1), 1, False
+    def _encoded(self, image: Image.Image) -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, self._options.format, exif=_exif(), **_ENCODERS[self._options.format])
+        return buffer.getvalue()
+
+    def _save(self, target: Path, suffix: str, content: Callable[[Path], bytes]) -> Path:
+        """Writes `content` of the path that the file gets."""
+        path, number, before = self._path(target, 1, suffix), 1, False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             while not _taken(path):
                 before |= path not in self._names
                 number += 1
-                path = self._path(target, number)
+                path = self._path(target, number, suffix)
             self._names.add(path)
             self.renamed += before
             try:
-                write_atomic(path, encoded.getvalue())
+                write_atomic(path, content(path))
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise
@@ -302,10 +318,16 @@ class _Writer:
     def _named(self, target: Path, variant: int) -> Path:
         return target.with_name(f"{target.name}_{variant}") if self._options.variants else target
 
-    def _path(self, target: Path, number: int) -> Path:
-        """The path of the first, second, ... avatar of a name."""
+    def _path(self, target: Path, number: int, suffix: str) -> Path:
+        """The path of the first, second, ... file of a name."""
         name = target.name if number == 1 else f"{target.name}-{number}"
-        return self._out / target.parent / f"{name}.{self._options.format}"
+        return self._out / target.parent / f"{name}.{suffix}"
+
+
+def _exif() -> Image.Exif:
+    exif = Image.Exif()
+    exif[_SOFTWARE] = _MADE_BY
+    return exif
 
 
 def _taken(path: Path) -> bool:

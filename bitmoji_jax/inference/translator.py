@@ -212,7 +212,7 @@ class Translator:
         if look.glasses is not None and not self.glasses:
             raise InputError("with these weights glasses cannot be chosen: they were trained without them")
         if look.mouth is not None and not self.mouth:
-            raise InputError("with these weights the mouth cannot be chosen: they were trained without that")
+            raise InputError("with these weights the mouth cannot be chosen: they were trained without it")
         return self._guided
 
     def read(self, photos: np.ndarray) -> list[Look | None]:

@@ -4,6 +4,7 @@ Nothing is written: a photo stays in memory until its request is answered, and n
 """
 
 import asyncio
+import base64
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -76,8 +77,13 @@ def make_app(
       public: addresses at which proxies show the page; their paths may be cut off by the proxy or not.
       queue: of this application alone; by default 16 requests may wait.
     """
-    can_choose = {"looks": translator.guided, "glasses": translator.glasses, "mouth": translator.mouth}
-    page = load_page(local=local and not public, pretrained=pretrained, **can_choose)
+    page = load_page(
+        local=local and not public,
+        pretrained=pretrained,
+        looks=translator.guided,
+        glasses=translator.glasses,
+        mouth=translator.mouth,
+    )
     app = web.Application(middlewares=[_answer_errors(page), check_origin(local, public)])
     site = _Site(translator, page, queue or RequestQueue(_WAITING))
     app.on_cleanup.append(lambda _: site.close())
@@ -169,6 +175,7 @@ def _to_json(portraits: Sequence[Portrait], upload: Upload) -> str:
             "warnings": portrait.warnings,
             "look": None if portrait.look is None else _look_to_json(portrait.look),
             "variant": portrait.variant,
+            "sticker": base64.b64encode(portrait.sticker()).decode() if upload.sticker else None,
         }
         for portrait in portraits
     ]

@@ -77,10 +77,10 @@ def export_site(weights: Weights, out: Path, runtime: Path, *, pretrained: bool)
     Returns:
       The size of the files in bytes.
     """
-    chosen = {"looks": has_reader, "glasses": has_glasses, "mouth": has_mouth}
-    can_choose = {name: has(weights.config, weights.networks) for name, has in chosen.items()}
+    looks, glasses = (has(weights.config, weights.networks) for has in (has_reader, has_glasses))
+    choices = {"looks": looks, "glasses": glasses, "mouth": looks and weights.config.read.mouth}
     files = {
-        "": render_browser_page(policy=_POLICY, pretrained=pretrained, **can_choose).encode(),
+        "": render_browser_page(policy=_POLICY, pretrained=pretrained, **choices).encode(),
         "manifest.webmanifest": json.dumps(_manifest(), indent=2).encode(),
         "NOTICE.txt": (_NOTICE + _FACES_NOTICE.read_text(encoding="utf-8")).encode(),
         **{name: read_file(name) for name in ("page.css", "page.js", "words.js", "choice.js", "cut_out.js")},

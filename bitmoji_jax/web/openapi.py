@@ -21,6 +21,7 @@ _OPTIONS = {
     "all_faces": "Return every face, not only the largest.",
     "force": "Also translate faces below the quality limits, and the middle of a photo without a face.",
     "transparent": "Return avatars without their white background, with an alpha channel.",
+    "sticker": "Return an animated sticker of each avatar, too.",
 }
 _COLOUR = {"type": "string", "pattern": "^#?[0-9a-fA-F]{6}$"}
 _LOOK = {
@@ -28,11 +29,11 @@ _LOOK = {
     "skin": ("Draw skin of this colour, such as #c68642.", _COLOUR),
     "hair": ("Draw hair of this colour.", _COLOUR),
     "glasses": ("Draw glasses (1) or none (0).", {"type": "string", "enum": ["0", "1"]}),
-    "mouth": ("Draw the mouth like this.", {"type": "string", "enum": ["open", "closed"]}),
+    "mouth": ("Draw the mouth like this, not as the photo says.", {"type": "string", "enum": ["open", "closed"]}),
 }
 _DRAWN = {name: schema for name, (_, schema) in _LOOK.items()} | {
     "glasses": {"type": ["boolean", "null"]},
-    "mouth": {"type": ["string", "null"], "enum": ["open", "closed", None]},
+    "mouth": {"enum": ["open", "closed", None]},
 }
 _VARIANTS = {
     "variants": (
@@ -46,6 +47,7 @@ _VARIANTS = {
 def describe_api() -> dict[str, Any]:
     """Returns the description of /api/avatar; its address is relative, so that it holds behind any proxy."""
     png = {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"}
+    webp = png | {"contentMediaType": "image/webp"}
     share = {"type": "number", "minimum": 0, "maximum": 1}
     fields = {
         "avatar": png,
@@ -55,6 +57,7 @@ def describe_api() -> dict[str, Any]:
         "warnings": {"type": "array", "items": {"type": "string"}},
         "look": {"anyOf": [_object(_DRAWN), {"type": "null"}]},
         "variant": {"type": "integer", "enum": list(VARIANTS)},
+        "sticker": {"anyOf": [webp, {"type": "null"}]},
     }
     faces = _object({"faces": {"type": "array", "minItems": 1, "items": _object(fields)}})
     error = _object({"error": _object({"code": {"type": "string"}, "message": {"type": "string"}})})

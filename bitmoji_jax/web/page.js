@@ -1,6 +1,6 @@
 // What the page does: photos come from the picker, a drop, the clipboard, the camera or an example, go to the back end, and
 // its faces are shown. The back end is a server, or this browser.
-import { failure, follow, translate } from "./backend.js";
+import { failure, follow, stickers, translate } from "./backend.js";
 import { addChoice, VARIANTS } from "./choice.js";
 import { cutOut } from "./cut_out.js";
 import { grade, Refusal, words } from "./words.js";
@@ -42,8 +42,9 @@ function showError(text) {
   reveal();
 }
 
-/** Shows a portrait of each face; returns the rows in which others can be offered. */
-function showFaces(faces) {
+/** Shows a portrait of each face; returns the rows in which others can be offered. `makeSticker` is given the index of a
+ * face, the variant of its avatar and what tells how it goes, and returns the sticker of that avatar. */
+function showFaces(faces, makeSticker) {
   const list = document.createElement("ul"), rows = [];
   list.className = "faces";
   for (const [i, face] of faces.entries()) {
@@ -59,8 +60,13 @@ function showFaces(faces) {
     };
     list.insertAdjacentHTML("beforeend", element("face").innerHTML.replace(/\$(\w+)/g, (_, name) => fields[name]));
     const item = list.lastElementChild, title = `Choose your avatar${fields.number}`;
-    rows.push(addChoice(item, `variant-${i}`, title, (portrait) => choose(item, i, portrait)));
+    let { variant } = face;
+    rows.push(addChoice(item, `variant-${i}`, title, (portrait) => {
+      variant = portrait.variant;
+      choose(item, i, portrait);
+    }));
     item.querySelector(".pair").after(...face.warnings.map((text) => paragraph("warning", text)));
+    if (stickers) addSticker(item, fields, (say) => makeSticker(i, variant, say));
   }
   show(list);
   chosen = faces.map(({ variant }) => variant);
@@ -68,6 +74,29 @@ function showFaces(faces) {
   showStatus(faces.length === 1 ? "Done." : `Done: ${faces.length} faces.`);
   reveal();
   return rows;
+}
+
+/** Adds a button to the list item of a face that saves what `make` returns. */
+function addSticker(item, { number, file }, make) {
+  const button = document.createElement("button"), format = document.createElement("small");
+  const say = (text) => { if (!result.hasAttribute("aria-busy")) showStatus(text); }; // of the next photo it tells more
+  button.type = "button";
+  format.textContent = "WebP";
+  button.append(`Sticker${number} `, format);
+  button.addEventListener("click", async () => {
+    if (button.ariaDisabled) return;
+    button.ariaDisabled = "true"; // not `disabled`, which would lose the focus
+    say("Making the sticker …");
+    try {
+      const link = document.createElement("a");
+      Object.assign(link, { href: await make(say), download: `${file}-sticker.webp` }).click();
+      say("Done.");
+    } catch (error) {
+      say(error instanceof Refusal ? error.message : failure);
+    }
+    button.ariaDisabled = null;
+  });
+  item.querySelector(".downloads").append(button);
 }
 
 /** Shows another portrait of the face at `i`, whose list item is `item`. */
@@ -119,6 +148,10 @@ async function make(source, name) {
     const portraits = await translate(source, { ...options, variants }, controller.signal, say), count = variants.length;
     return Array.from({ length: portraits.length / count }, (_, i) => portraits.slice(count * i, count * (i + 1)));
   };
+  const makeSticker = async (i, variant, say) => {
+    const drawn = { ...options, variants: [variant], sticker: true };
+    return (await translate(source, drawn, new AbortController().signal, say))[i].sticker;
+  };
   let rows = [];
   last = { source, name };
   result.setAttribute("aria-busy", "true");
@@ -130,7 +163,7 @@ async function make(source, name) {
     const faces = drawn.map((each, i) => each.find(({ variant }) => variant === chosen[i]) ?? each[0]);
     for (const face of faces) face.cutOut = await cutOut(face.avatar);
     if (!controller.signal.aborted) {
-      rows = showFaces(faces);
+      rows = showFaces(faces, makeSticker);
       offer(rows, drawn);
     }
   } catch (error) {

@@ -41,7 +41,7 @@ def load_page(*, local: bool, pretrained: bool, looks: bool, glasses: bool, mout
       pretrained: whether the weights are those of the package, whose terms the page states.
       looks: whether gender and colours can be chosen with them.
       glasses: whether glasses can be, too.
-      mouth: whether the mouth can be.
+      mouth: whether an open or closed mouth can be, too.
 
     Returns:
       A template whose `render` takes `portraits` (`Portrait`s), `error` (a `RequestError`) or nothing.

@@ -66,7 +66,7 @@ def make_runner(app: web.Application) -> web.AppRunner:
 
 def warm_up(translator: Translator) -> None:
     """Translates a picture with a face and one without, so that all is compiled before the first request."""
-    translator.portraits(read_file(f"examples/{next(iter(EXAMPLES))}.jpg"))
+    translator.portraits(read_file(f"examples/{next(iter(EXAMPLES))}.jpg"))[0].sticker()
     translator.portraits(np.full((1500, 2000, 3), 127, np.uint8), force=True)
 
 

@@ -8,8 +8,11 @@ export const failure = "The server does not answer. Is it still running? Then tr
 /** The server makes no avatars of a video. */
 export const follow = null;
 
+/** It makes stickers. */
+export const stickers = true;
+
 /** Makes the avatars of a photo, each face's `variants` next to each other; the queue may be full, then tells by `say` that
- * it waits. */
+ * it waits. With `options.sticker` each has a sticker, too. */
 export async function translate(photo, options, signal, say) {
   const body = new FormData();
   if (photo.example) body.set("example", photo.example.value);
@@ -31,9 +34,10 @@ export async function translate(photo, options, signal, say) {
 async function read(response) {
   const { faces, error } = await response.json();
   if (error) throw new Refusal(error.message, response.status === 422);
-  const inline = (png) => `data:image/png;base64,${png}`;
+  const inline = (file, type = "png") => `data:image/${type};base64,${file}`;
   return faces.map((face) => ({
-    ...face, crop: inline(face.crop), avatar: inline(face.avatar), warnings: face.warnings.map(sentence),
+    ...face, crop: inline(face.crop), avatar: inline(face.avatar), sticker: face.sticker && inline(face.sticker, "webp"),
+    warnings: face.warnings.map(sentence),
   }));
 }
 

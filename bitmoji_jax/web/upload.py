@@ -17,7 +17,7 @@ _SECONDS = 30.0  # for a body to arrive
 _CHUNK = 1 << 18
 _FIELDS = 12  # more than the page's form has
 _FIELD_BYTES = 100
-_OPTIONS = ("all_faces", "force", "transparent")
+_OPTIONS = ("all_faces", "force", "transparent", "sticker")
 _VARIANTS = re.compile("[123](,[123]){0,2}")
 _LOOK = ("gender", "skin", "hair", "glasses", "mouth")
 
@@ -34,6 +34,8 @@ class Upload:
     force: bool
     transparent: bool
     """Whether avatars come without their background."""
+    sticker: bool
+    """Whether each avatar comes with its sticker."""
 
 
 async def read_body(request: web.Request) -> Upload:
@@ -44,7 +46,7 @@ async def read_body(request: web.Request) -> Upload:
     """
     values = {name: request.query.get(name, "0") for name in _OPTIONS}
     if not set(values.values()) <= {"0", "1"}:
-        raise bad_request("The options all_faces, force and transparent are 0 or 1.")
+        raise bad_request("The options all_faces, force, transparent and sticker are 0 or 1.")
     options = {name: value == "1" for name, value in values.items()}
     look, variants = _look(request.query), _variants(request.query.get("variants", ""))
     if request.content_type == "multipart/form-data":

@@ -6,6 +6,9 @@ const FRAME = 480; // longer side of the frames of a video in pixels
 
 export const failure = words.errors.failed;
 
+/** There are no stickers without a server. */
+export const stickers = false;
+
 const waiting = new Map(); // id -> the promise's functions of a request
 const worker = start();
 let count = 0;
