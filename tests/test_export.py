@@ -148,7 +148,7 @@ def test_refiner_and_student_in_onnx_do_what_the_translator_does(
     names: str, size: int, drawn: int, guided: bool, tmp_path: Path
 ) -> None:
     refiner = RefinerConfig(features=8, output_size=drawn)
-    weights = random_weights(names=names, refiner=refiner, size=size, guided=guided)
+    weights = random_weights(names=names, refiner=refiner, size=size, guided=guided, mouth=guided)
     photos, expected = images(2, size), Translator.from_weights(weights)(images(2, size))
     assert expected.shape == (2, drawn, drawn, 3)
     assert np.ptp(expected) > 100
@@ -174,7 +174,9 @@ def test_onnx_with_a_look_reads_and_follows_guides_as_the_translator_does(glasse
 
 @pytest.mark.parametrize(("names", "guided"), [("gfr", False), ("sf", False), ("sft", True)])
 def test_refiner_and_student_in_stablehlo_do_what_the_translator_does(names: str, guided: bool, tmp_path: Path) -> None:
-    weights = random_weights(names=names, refiner=RefinerConfig(features=8, output_size=128), guided=guided)
+    weights = random_weights(
+        names=names, refiner=RefinerConfig(features=8, output_size=128), guided=guided, mouth=guided
+    )
     translator, path = Translator.from_weights(weights), tmp_path / "exported"
     path.write_bytes(serialize("stablehlo", weights))
     exported = Translator.from_file(path)

@@ -94,7 +94,7 @@ def test_a_student_draws_from_the_marked_photo_and_follows_another_mouth(monkeyp
     points = np.repeat(face_points(opening=0.5), 2, axis=0)
     points[1] = face_points()[0]
     monkeypatch.setattr(networks_module, "measure", lambda images: jnp.asarray(points[: len(images)]))
-    weights = random_weights(names="s", guided=True, compute_dtype="float32")
+    weights = random_weights(names="s", guided=True, mouth=True, compute_dtype="float32")
     config, networks = weights.config, weights.networks
     photos = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
     guides = read_guide(config, networks, photos)

@@ -77,8 +77,8 @@ def export_site(weights: Weights, out: Path, runtime: Path, *, pretrained: bool)
     Returns:
       The size of the files in bytes.
     """
-    looks, glasses = (has(weights.config, weights.networks) for has in (has_reader, has_glasses))
-    choices = {"looks": looks, "glasses": glasses, "mouth": looks and weights.config.read.mouth}
+    looks, glasses, mouth = (has(weights.config, weights.networks) for has in (has_reader, has_glasses, has_mouth))
+    choices = {"looks": looks, "glasses": glasses, "mouth": mouth}
     files = {
         "": render_browser_page(policy=_POLICY, pretrained=pretrained, **choices).encode(),
         "manifest.webmanifest": json.dumps(_manifest(), indent=2).encode(),
@@ -90,7 +90,7 @@ def export_site(weights: Weights, out: Path, runtime: Path, *, pretrained: bool)
     # What is large comes when it is used. It is compressed here, since not every host does so.
     large = {name: (runtime / "dist" / source).read_bytes() for name, source in _RUNTIME_FILES.items()}
     large |= {f"models/{name}.onnx.gz": face_network_to_onnx(name) for name in SIZES}
-    large["models/avatar.onnx.gz"] = to_onnx(weights, look=can_choose["looks"])
+    large["models/avatar.onnx.gz"] = to_onnx(weights, look=looks)
     guard = weights.guard if "f" in weights.networks else None
     if guard is not None:
         large["models/cycle.onnx.gz"] = f_to_onnx(weights)
