@@ -237,13 +237,14 @@ def _pair_stage(
         seen, target = drawn["x"], drawn["target"]
         guide = () if seen.condition is None else (seen.condition,)
         avatars = draw_network(params[name], seen.image, *guide)
+        if target.known is not None:  # elsewhere the avatar counts for nothing, for critics too
+            avatars = jnp.where(target.known, avatars, jax.lax.stop_gradient(avatars))
         assert seen.key is not None
         maps = _features(frozen, avatars, seen.key)
         fake = dataclasses.replace(seen, image=avatars, features=maps, condition=None)
         wanted, wanted_maps = target.image, _maps(frozen, target)
         if target.known is not None:
-            # Within the range: without a target, and where critics see it clipped, nothing else holds it there.
-            wanted = jnp.where(target.known, wanted, jnp.clip(jax.lax.stop_gradient(avatars), -1, 1))
+            wanted = jnp.where(target.known, wanted, jax.lax.stop_gradient(avatars))
             wanted_maps = _features(frozen, wanted, seen.key)
         colours = wanted
         if genders in critics:
