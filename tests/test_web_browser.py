@@ -149,13 +149,13 @@ def test_an_avatar_is_chosen_from_three_and_stays_chosen_until_the_next_photo(
     visit.choose(files / "photo.jpg")
     number, first = choice()
     assert number == 1
-    cut_out = page.get_attribute(".downloads a + a", "href")
+    cut_out = page.get_attribute(".downloads a ~ a", "href")
     page.focus(radio.format(1))
     for _ in range(2):
         page.keyboard.press("ArrowRight")
     number, third = choice()
     assert (number, third == first) == (3, False)
-    until(lambda: page.get_attribute(".downloads a + a", "href") != cut_out)
+    until(lambda: page.get_attribute(".downloads a ~ a", "href") != cut_out)
     with page.expect_download() as download:
         page.click("text=Download the avatar")
     download.value.save_as(tmp_path / "avatar.png")

@@ -96,7 +96,7 @@ function addSticker(item, { number, file }, make) {
     }
     button.ariaDisabled = null;
   });
-  item.querySelector(".downloads").append(button);
+  item.querySelector(".downloads a").after(button);
 }
 
 /** Shows another portrait of the face at `i`, whose list item is `item`. */
