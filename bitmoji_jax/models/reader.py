@@ -22,7 +22,7 @@ photo (models/mark_mouth.py)."""
 GUIDE = 9
 """Numbers of a guide; `MOUTH` or `GLASSES` where those from there on are not told."""
 
-MOST_FEMALE = 0.45
+MOST_FEMALE = 0.6
 """The most that a trained student is told of gender. In training it is told 1 of every woman, but knows few avatars of
 women with short or pinned hair, and told 1 it draws theirs with broken eyes."""
 

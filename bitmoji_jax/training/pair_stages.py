@@ -237,15 +237,14 @@ def _pair_stage(
         seen, target = drawn["x"], drawn["target"]
         guide = () if seen.condition is None else (seen.condition,)
         avatars = draw_network(params[name], seen.image, *guide)
-        if target.known is not None:  # elsewhere the avatar counts for nothing, for critics too
-            avatars = jnp.where(target.known, avatars, jax.lax.stop_gradient(avatars))
+        wanted, wanted_maps = target.image, _maps(frozen, target)
         assert seen.key is not None
+        if target.known is not None:  # elsewhere no term changes the avatar, nor a critic's
+            own = jax.lax.stop_gradient(avatars)
+            avatars, wanted = (jnp.where(target.known, images, own) for images in (avatars, wanted))
+            wanted_maps = _features(frozen, wanted, seen.key)
         maps = _features(frozen, avatars, seen.key)
         fake = dataclasses.replace(seen, image=avatars, features=maps, condition=None)
-        wanted, wanted_maps = target.image, _maps(frozen, target)
-        if target.known is not None:
-            wanted = jnp.where(target.known, wanted, jax.lax.stop_gradient(avatars))
-            wanted_maps = _features(frozen, wanted, seen.key)
         colours = wanted
         if genders in critics:
             # A target of the other gender teaches colours only.
