@@ -38,7 +38,7 @@ def mouth_of_photo(points: jax.Array) -> jax.Array:
 def mouth_of_avatar(avatar: jax.Array) -> jax.Array:
     """Tells from the teeth of an avatar [S, S, 3] in [-1, 1] whether its mouth is open: 1, closed -1, unsure 0.
 
-    Of 1,085 real bitmojis of 256 px, 98.6 % are told rightly and none is unsure.
+    Of 1,085 real bitmojis of 256 px, 98.6 % are told as `metrics.mouth` does, and one is unsure.
     """
     size = avatar.shape[0]
     (top, bottom), (left, right) = (
