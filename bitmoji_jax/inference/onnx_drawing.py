@@ -63,10 +63,7 @@ class Drawing:
         return self.add("Add", images, self.add("Mul", share, change))
 
     def turned(self, centre: tuple[str, str], cosine: str, sine: str, length: str) -> tuple[str, str]:
-        """Adds x and y of the pixels in a frame: its origin at `centre`, x along (cosine, sine), in units of `length`.
-
-        `centre` and `length` are fractions of the side.
-        """
+        """Adds `pixels_in_frame` of ops/image.py, whose origin is `centre`."""
         centres = (np.arange(self._size, dtype=np.float32) + 0.5) / self._size
         offsets = []
         for axis, shape in enumerate(([1, 1, 1, -1], [1, 1, -1, 1])):

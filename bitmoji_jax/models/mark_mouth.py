@@ -7,6 +7,8 @@ number. A mark is where the mouth is: an open one is painted white with a dark e
 import jax
 import jax.numpy as jnp
 
+from bitmoji_jax.ops.image import pixels_in_frame
+
 CORNERS, INNER_LIPS = slice(3, 5), slice(5, 7)
 """Of the points of a face (models/face_points.py)."""
 OPEN = 0.07
@@ -61,9 +63,7 @@ def _mark(photo: jax.Array, points: jax.Array, opened: jax.Array) -> jax.Array:
     middle, across = points[CORNERS.start : INNER_LIPS.stop].mean(axis=0), right - left
     width = jnp.maximum(jnp.linalg.norm(across), LEAST_WIDTH)
     cosine, sine = across / width
-    pixels = (jnp.arange(photo.shape[0]) + 0.5) / photo.shape[0]
-    to_right, down = (pixels - middle[0])[None, :] / width, (pixels - middle[1])[:, None] / width
-    x, y = cosine * to_right + sine * down, cosine * down - sine * to_right
+    x, y = pixels_in_frame(photo.shape[0], middle, cosine, sine, width)
 
     def inside(half: tuple[float, float]) -> jax.Array:
         return jax.nn.sigmoid((1 - jnp.hypot(x / half[0], y / half[1])) / SOFTNESS)[..., None]

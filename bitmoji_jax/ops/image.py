@@ -26,3 +26,15 @@ def resize(images: jax.Array, size: int) -> jax.Array:
     if images.shape[1:3] == (size, size):
         return images
     return jax.image.resize(images, (images.shape[0], size, size, 3), "linear", antialias=True)
+
+
+def pixels_in_frame(
+    size: int, origin: jax.Array, cosine: jax.Array, sine: jax.Array, length: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns x and y [size, size] of the pixels in a frame: x along (cosine, sine), in units of `length`.
+
+    `origin` [2] and `length` are fractions of the side.
+    """
+    pixels = (jnp.arange(size) + 0.5) / size
+    right, down = (pixels - origin[0])[None, :] / length, (pixels - origin[1])[:, None] / length
+    return cosine * right + sine * down, cosine * down - sine * right

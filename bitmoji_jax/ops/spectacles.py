@@ -9,6 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bitmoji_jax.ops.image import pixels_in_frame
+
 LEAST_DISTANCE = 0.05
 """The least distance between eyes that is believed, as a share of the side."""
 TEMPLE = 1.1  # where they end at the sides
@@ -29,13 +31,12 @@ def face_frame(eyes: jax.Array, size: int) -> tuple[jax.Array, jax.Array, jax.Ar
 
     `eyes` [2, 2] are x and y as fractions of the side, the image's left one first.
     """
-    pixels = (jnp.arange(size) + 0.5) / size
     centre, across = eyes.mean(0), eyes[1] - eyes[0]
     distance = jnp.linalg.norm(across)
     cosine, sine = jnp.where(distance > 0, across / jnp.maximum(distance, 1e-6), jnp.array([1.0, 0.0]))
     distance = jnp.maximum(distance, LEAST_DISTANCE)
-    right, down = (pixels - centre[0])[None, :] / distance, (pixels - centre[1])[:, None] / distance
-    return cosine * right + sine * down, cosine * down - sine * right, 1 / (size * distance)
+    x, y = pixels_in_frame(size, centre, cosine, sine, distance)
+    return x, y, 1 / (size * distance)
 
 
 def spectacles(x: jax.Array, y: jax.Array, frame: Frame) -> tuple[jax.Array, jax.Array]:

@@ -78,9 +78,9 @@ def export_site(weights: Weights, out: Path, runtime: Path, *, pretrained: bool)
       The size of the files in bytes.
     """
     looks, glasses, mouth = (has(weights.config, weights.networks) for has in (has_reader, has_glasses, has_mouth))
-    choices = {"looks": looks, "glasses": glasses, "mouth": mouth}
+    page = render_browser_page(policy=_POLICY, pretrained=pretrained, looks=looks, glasses=glasses, mouth=mouth)
     files = {
-        "": render_browser_page(policy=_POLICY, pretrained=pretrained, **choices).encode(),
+        "": page.encode(),
         "manifest.webmanifest": json.dumps(_manifest(), indent=2).encode(),
         "NOTICE.txt": (_NOTICE + _FACES_NOTICE.read_text(encoding="utf-8")).encode(),
         **{name: read_file(name) for name in ("page.css", "page.js", "words.js", "choice.js", "cut_out.js")},
