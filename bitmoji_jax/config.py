@@ -90,6 +90,9 @@ class TrainConfig:
     """Adam's decay of the second moment."""
     cycle_weight: float = 10.0
     """Weight of both cycle-consistency losses."""
+    cycle: Literal["pixels", "cells"] = "pixels"
+    """What has to come back: every pixel, or the mean colours of 16 x 16 cells, and that from an image with noise: no
+    code can hide in it, and G need not keep textures."""
     identity_weight: float = 5.0
     """Weight of both identity losses; 0 leaves their computation out."""
     pool_size: int = 50
@@ -138,6 +141,18 @@ class PairConfig:
     """Weight of the gender that a classifier sees in drawn avatars; it learns from real ones. 0 leaves it out."""
     ema_halflife: float = 700.0
     """Pairs after which a weight's share in the exponential moving average has halved."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TeachConfig(PairConfig):
+    """The stage that trains the student on such pairs."""
+
+    learning_rate: float = 3e-4
+    colour_weight: float = 3.0
+    critic_weight: float = 0.04
+    upright: bool = False
+    """Draw everybody upright, as large and where the avatars of the dataset are, wherever the photo has the person. So
+    the first student learns from avatars alone. For avatars that all have one pose; else they stay with the photo."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +208,7 @@ class ExperimentConfig:
     """The stage of the reader A, which learns gender and colours from labelled photos x."""
     refine: PairConfig = PairConfig()
     """The stage of the refiner R, which learns from avatars y alone, as pairs (G(F(y)), y)."""
-    teach: PairConfig = PairConfig(learning_rate=3e-4, colour_weight=3.0, critic_weight=0.04)
+    teach: TeachConfig = TeachConfig()
     """The stage of the student S, which learns from pairs (x, R(G(x))), where x is disturbed and its target is not."""
     log: LogConfig = LogConfig()
 
@@ -219,6 +234,8 @@ class ExperimentConfig:
             "train.beta1 must be from 0 to below 1": 0 <= train.beta1 < 1,
             "train.beta2 must be from 0 to below 1": 0 <= train.beta2 < 1,
             "train.cycle_weight must not be negative": 0 <= train.cycle_weight < math.inf,
+            "train.cycle can be cells if data.image_size is a multiple of 16": train.cycle == "pixels"
+            or data.image_size % 16 == 0,
             "train.identity_weight must not be negative": 0 <= train.identity_weight < math.inf,
             "train.pool_size must not be negative": train.pool_size >= 0,
             "train.ema_halflife must be above 0": 0 < train.ema_halflife < math.inf,
@@ -279,11 +296,11 @@ def to_json(config: ExperimentConfig) -> str:
 
 ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "data": {"cut_out": True, "balance_skin": False},
-    "train": {"init_from": None, "rounds": 1},
+    "train": {"init_from": None, "rounds": 1, "cycle": "pixels"},
     "refiner": dataclasses.asdict(RefinerConfig()),
     "read": dataclasses.asdict(ReadConfig(points=False, glasses=False, mouth=False)),
     "refine": dataclasses.asdict(PairConfig()),
-    "teach": dataclasses.asdict(PairConfig(learning_rate=3e-4, colour_weight=3.0, critic_weight=0.04)),
+    "teach": dataclasses.asdict(TeachConfig()),
     "log": dataclasses.asdict(LogConfig()),
 }
 """For each field added after the first version, by section: what its absence from a file means.

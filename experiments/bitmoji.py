@@ -19,6 +19,7 @@ from bitmoji_jax.config import (
     LogConfig,
     PairConfig,
     ReadConfig,
+    TeachConfig,
     TrainConfig,
 )
 
@@ -32,6 +33,6 @@ def get_experiment() -> ExperimentConfig:
         train=TrainConfig(batch_size=1, constant_epochs=1.5, decay_epochs=1, rounds=2),
         read=ReadConfig(images=80_000),
         refine=PairConfig(images=10_000),
-        teach=PairConfig(images=12_000, learning_rate=3e-4, colour_weight=3.0, critic_weight=0.08, gender_weight=0.4),
+        teach=TeachConfig(images=12_000, critic_weight=0.08, gender_weight=0.4),
         log=LogConfig(samples_every=4000, checkpoint_every=2000, scores_every=4000),
     )

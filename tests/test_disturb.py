@@ -89,6 +89,20 @@ def test_a_tilt_moves_points_with_the_image_and_brings_in_white() -> None:
     assert (dark[:, [0, 0, -1, -1], [0, -1, 0, -1]] > 0.9).any()
 
 
+def test_a_displaced_photo_moves_its_points_with_it_and_goes_on_outside() -> None:
+    x, y = fractions()
+    spot = np.exp(-((x - 0.6) ** 2 + (y - 0.4) ** 2) / 0.03**2)[..., None] * np.ones(3)
+    image, points = jnp.asarray(1 - 2 * spot, jnp.float32), jnp.array([[0.6, 0.4]], jnp.float32)
+    images, moved = jax.jit(jax.vmap(lambda key: disturb.displace(image, points, key)))(KEYS)
+    weight = 1 - np.asarray(images).mean(-1)
+    found = np.stack([(weight * c).sum((1, 2)) / weight.sum((1, 2)) for c in (x, y)], -1)
+    np.testing.assert_allclose(found, moved[:, 0], atol=0.003)
+    assert np.std(found - [0.6, 0.4]) > 0.01
+    assert np.abs(found - [0.6, 0.4]).max() < 0.09
+    grey = jnp.full((SIZE, SIZE, 3), -0.4)
+    np.testing.assert_allclose(each(lambda key: disturb.displace(grey, points, key)[0]), -0.4, atol=1e-6)
+
+
 @pytest.mark.parametrize("shadow", [disturb._shadow, disturb._patch_shadow])
 def test_a_shadow_darkens_a_part_and_brightens_nothing(shadow: Callable[..., Any]) -> None:
     image = cut_out_person()

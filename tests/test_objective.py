@@ -1,5 +1,6 @@
 """The terms of the losses against the paper's formulas in NumPy, as pure functions of images and scores."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 
@@ -60,6 +61,37 @@ def test_generators_minimise_the_terms_of_the_paper(images: Iterator[np.ndarray]
         np.testing.assert_allclose(metrics[name], value, rtol=1e-5, err_msg=name)
     weights = {"adversarial_g": 1, "adversarial_f": 1, "cycle_x": 10, "cycle_y": 10, "identity_x": 5, "identity_y": 5}
     np.testing.assert_allclose(loss, sum(weights[name] * value for name, value in expected.items()), rtol=1e-5)
+
+
+def test_a_cycle_of_cells_compares_their_means(images: Iterator[np.ndarray]) -> None:
+    fours = np.ones((4, 4, 1), np.float32)
+    real, fake = ({d: Sample(jnp.kron(s.image, fours)) for d, s in pair_of(images).items()} for _ in range(2))
+    pattern = jnp.tile(jnp.array([1.0, -1.0]), 16)[:, None]  # of mean 0 in each cell of 2 x 2 pixels
+    rec = {d: Sample(s.image + 0.25 + pattern) for d, s in real.items()}
+    out = Translations(real, fake, rec, None)
+    values = {t.name: t.value for t in generator_terms(out, score, CRITICS, dataclasses.replace(CONFIG, cycle="cells"))}
+    np.testing.assert_allclose([values["cycle_x"], values["cycle_y"]], 0.25, rtol=1e-5)
+
+
+def test_with_noise_what_is_translated_back_differs_and_nothing_else() -> None:
+    def translate(params: float, sample: Sample) -> Sample:
+        return dataclasses.replace(sample, image=sample.image * params)
+
+    keys = jax.random.split(jax.random.key(0), 2)
+    real = {d: Sample(jnp.full((2, 16, 16, 3), value), key=keys) for d, value in (("x", 0.5), ("y", -0.25))}
+    exact, noisy = (
+        translate_all(translate, {"g": 2.0, "f": 3.0}, real, identity=True, noise=noise) for noise in (False, True)
+    )
+    assert exact.idt is not None
+    assert noisy.idt is not None
+    for a, b in ((exact.fake, noisy.fake), (exact.idt, noisy.idt)):
+        for domain in "xy":
+            np.testing.assert_array_equal(a[domain].image, b[domain].image)
+    for domain, factor in (("x", 3.0), ("y", 2.0)):
+        noise = np.asarray(noisy.rec[domain].image - exact.rec[domain].image) / factor
+        assert abs(noise.mean()) < 0.005
+        assert 0.045 < noise.std() < 0.055
+        assert np.abs(noise[0] - noise[1]).max() > 0.1  # each image has its own
 
 
 def test_without_identity_images_there_is_no_identity_term(images: Iterator[np.ndarray]) -> None:

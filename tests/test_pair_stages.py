@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bitmoji_jax.config import ExperimentConfig, ReadConfig
+from bitmoji_jax.config import ExperimentConfig, ReadConfig, TeachConfig
 from bitmoji_jax.data.augment import Placement
 from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.models import efficientnet
@@ -46,7 +46,9 @@ NAMES = ("pixels_r", "colours_r", "features_r")  # of the refiner's losses witho
 
 @pytest.fixture(scope="module")
 def config(tiny_config: ExperimentConfig) -> ExperimentConfig:
-    return dataclasses.replace(tiny_config, refiner=REFINER, refine=PAIRS, teach=PAIRS)
+    return dataclasses.replace(
+        tiny_config, refiner=REFINER, refine=PAIRS, teach=TeachConfig(**dataclasses.asdict(PAIRS))
+    )
 
 
 def of_64_pixels(config: ExperimentConfig) -> ExperimentConfig:
@@ -200,6 +202,27 @@ def test_a_guided_student_is_told_the_gender_and_the_colours_of_its_target(
     monkeypatch.setattr(pair_stages, "_UNKNOWN_SHARE", 1.0)
     told.append(pair_stages._guide(targets[0], jnp.array(male), jax.random.key(0))[0])
     assert told == [-1, 0]
+
+
+@pytest.mark.usefixtures("cheap_features")
+def test_an_upright_student_draws_avatars_where_they_are_of_photos_that_are_displaced(
+    config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(config, teach=dataclasses.replace(config.teach, upright=True))
+    batch = make_batch()
+    monkeypatch.setattr(pair_stages, "disturb_photo", lambda image, landmarks, key: image)  # noqa: ARG005
+    monkeypatch.setattr(pair_stages, "bend", lambda image, key: image)  # noqa: ARG005
+    monkeypatch.setattr(pair_stages, "displace", lambda image, landmarks, key: (image[::-1], landmarks))  # noqa: ARG005
+    # The first learns from avatars alone. A later refiner too restores them where they are.
+    taught = {**networks, "s": student_of(config, networks)}
+    for stage in (teach_stage(config, networks, 12), refine_stage(config, taught, 12, 2)):
+        drawn = draw(stage, batch)
+        targets = np.asarray(drawn["target"].image)
+        for target, avatar in zip(targets, to_float(jnp.asarray(batch["y"]["image"])), strict=True):
+            np.testing.assert_allclose(min(np.abs(target - a).max() for a in (avatar, avatar[:, ::-1])), 0, atol=1e-4)
+        photos = avatar_to_photo(config, networks, drawn["target"].image)
+        if stage.name == "teach":
+            np.testing.assert_allclose(drawn["x"].image, photos[:, ::-1], atol=2e-3)
 
 
 @pytest.mark.usefixtures("cheap_features")

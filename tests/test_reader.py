@@ -13,7 +13,7 @@ from bitmoji_jax.config import ExperimentConfig, ReadConfig
 from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.models.face_points import POINTS
 from bitmoji_jax.models.networks import apply_generator, make_network, photo_to_avatar, student_of
-from bitmoji_jax.models.reader import GLASSES, GUIDE, MOST_FEMALE, MOUTH, Reader, guide_of, told
+from bitmoji_jax.models.reader import GLASSES, GUIDE, MALE_FACTOR, MOUTH, Reader, guide_of, told
 from bitmoji_jax.models.recolour import USUAL_SKIN, repaint
 from bitmoji_jax.ops.image import resize
 from bitmoji_jax.parallel import make_mesh
@@ -49,11 +49,11 @@ def test_a_guide_is_a_gender_from_minus_1_to_1_two_colours_and_perhaps_glasses(g
     np.testing.assert_allclose(guide, expected if glasses else expected[:, :GLASSES], atol=1e-6)
 
 
-def test_a_student_is_told_less_of_a_woman_than_is_read_and_all_of_the_rest() -> None:
+def test_a_student_is_told_more_of_a_man_than_is_read_and_the_rest_as_it_is() -> None:
     guide = np.random.default_rng(0).uniform(-1, 1, (3, GUIDE)).astype(np.float32)
     guide[:, 0] = [1, 0.2, -1]
     expected = guide.copy()
-    expected[0, 0] = MOST_FEMALE
+    expected[2, 0] = -MALE_FACTOR
     np.testing.assert_array_equal(told(jnp.asarray(guide)), expected)
 
 

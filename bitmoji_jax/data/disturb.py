@@ -21,6 +21,7 @@ _FEW_PIXELS_SHARE, _BLUR_SHARE, _NOISE_SHARE, _JPEG_SHARE = 0.2, 0.3, 0.4, 0.3
 
 # How strong they are.
 _ANGLE, _SCALE = (-8.0, 8.0), (0.9, 1.1)  # degrees; errors of the face finder
+_TURNED, _ZOOM, _OFFSET = (-7.0, 7.0), (0.93, 1.07), (-0.05, 0.05)  # what `displace` does; the last of the side
 _DEPTH, _TINT = (0.2, 0.7), (0.0, 0.15)  # light that a shadow takes; how much less of it the blue loses
 _EDGE = (-0.1, 0.35)  # of a shadow, from the centre: a part of the face stays lit, or its colour could not be told
 _GAMMA, _GAIN, _BALANCE = (0.8, 1.25), (0.85, 1.15), (0.95, 1.05)  # the gain of all and of each channel
@@ -56,14 +57,29 @@ def _grid(size: int) -> tuple[jax.Array, jax.Array]:
 def _tilt(photo: tuple[jax.Array, jax.Array], key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Rotates and scales an image and points [P, 2] about the centre; what comes in from outside is white."""
     image, points = photo
-    size = image.shape[0]
-    degrees, scale = draw(key, _ANGLE, _SCALE)
+    places, points = _turn(image.shape[0], points, *draw(key, _ANGLE, _SCALE), jnp.zeros(2))
+    return _sample(image, places), points
+
+
+def displace(image: jax.Array, points: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Turns a photo [S, S, 3] and points [P, 2] by up to 7 degrees, scales them by up to 7 %, shifts them by up to 5 %.
+
+    The photo's border goes on outside.
+    """
+    degrees, scale, right, down = draw(key, _TURNED, _ZOOM, _OFFSET, _OFFSET)
+    places, points = _turn(image.shape[0], points, degrees, scale, jnp.stack([right, down]))
+    return _sample(image, places, "nearest"), points
+
+
+def _turn(
+    size: int, points: jax.Array, degrees: jax.Array, scale: jax.Array, shift: jax.Array
+) -> tuple[list[jax.Array], jax.Array]:
+    """Rotates and scales about the centre, then shifts: rows and columns [S, S] to read, and points [P, 2]."""
     cosine, sine = jnp.cos(jnp.radians(degrees)), jnp.sin(jnp.radians(degrees))
     turn = jnp.stack([jnp.stack([cosine, -sine]), jnp.stack([sine, cosine])])
-    x, y = (fractions - 0.5 for fractions in _grid(size))
+    x, y = (fractions - 0.5 - offset for fractions, offset in zip(_grid(size), shift, strict=True))
     columns, rows = ((a * x + b * y) / scale + 0.5 for a, b in ((cosine, sine), (-sine, cosine)))
-    places = [rows * size - 0.5, columns * size - 0.5]
-    return _sample(image, places), (points - 0.5) @ turn.T * scale + 0.5
+    return [rows * size - 0.5, columns * size - 0.5], (points - 0.5) @ turn.T * scale + 0.5 + shift
 
 
 def _shadow(image: jax.Array, key: jax.Array) -> jax.Array:
@@ -182,9 +198,9 @@ def bend(image: jax.Array, key: jax.Array) -> jax.Array:
     return _sample(image, [pixels[:, None] + size * shift[..., 0], pixels[None, :] + size * shift[..., 1]])
 
 
-def _sample(image: jax.Array, places: list[jax.Array]) -> jax.Array:
-    """Reads an image at rows and columns [S, S] between its pixels; it is white outside."""
-    read = jax.vmap(lambda channel: jax.scipy.ndimage.map_coordinates(channel, places, 1), 2, 2)
+def _sample(image: jax.Array, places: list[jax.Array], outside: str = "constant") -> jax.Array:
+    """Reads an image at rows and columns [S, S] between its pixels; it is white outside, or `outside` says how."""
+    read = jax.vmap(lambda channel: jax.scipy.ndimage.map_coordinates(channel, places, 1, mode=outside), 2, 2)
     return 1 + read(image - 1)
 
 

@@ -8,6 +8,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from bitmoji_jax.config import ExperimentConfig, GeneratorConfig, RefinerConfig
+from bitmoji_jax.inference.onnx_eyes import add_equal_eyes
 from bitmoji_jax.inference.onnx_glasses import add_glasses
 from bitmoji_jax.inference.onnx_graph import Graph, Params
 from bitmoji_jax.inference.onnx_mouth import add_marks, add_mouth_of_photo
@@ -15,7 +16,7 @@ from bitmoji_jax.inference.onnx_points import add_measure, add_reshape
 from bitmoji_jax.inference.onnx_recolour import add_recolour, add_repaint
 from bitmoji_jax.inference.weights import Weights, export_metadata
 from bitmoji_jax.models.networks import avatar_size, guide_size, has_glasses, has_mouth, is_guided
-from bitmoji_jax.models.reader import BRANCH, GLASSES, GLASSES_BIAS, HAIR_COLOUR, MOST_FEMALE, MOUTH, SKIN_COLOUR
+from bitmoji_jax.models.reader import BRANCH, GLASSES, GLASSES_BIAS, HAIR_COLOUR, MALE_FACTOR, MOUTH, SKIN_COLOUR
 from bitmoji_jax.models.unet import GRID
 
 GUIDE_INPUT, GUIDES_OUTPUT = "guide", "guides"
@@ -127,6 +128,8 @@ def _photo_to_avatar(
     avatars, points = avatar_size(config, networks), None
     if "t" in networks:
         x, points = add_reshape(graph, x, of_photos, avatars, networks["t"])
+        if has_reader(config, networks):
+            x = add_equal_eyes(graph, x, points, avatars)
     if guide is not None and has_glasses(config, networks):
         points = add_measure(graph, x, avatars) if points is None else points
         x = add_glasses(graph, x, points, guide, avatars)
@@ -181,8 +184,9 @@ def _upsample(graph: Graph, x: str, name: str, params: Params, kind: str) -> str
 
 def _told(graph: Graph, guide: str) -> str:
     """Adds `told` of a guide [N, C], without glasses."""
-    most = graph.constant("guide/most_female", MOST_FEMALE)
-    gender = graph.add("Min", _part(graph, guide, slice(0, 1)), most, name="guide/gender")
+    gender = _part(graph, guide, slice(0, 1))
+    male = graph.add("Mul", gender, graph.constant("guide/male_factor", MALE_FACTOR), name="guide/male")
+    gender = graph.add("Min", gender, male, name="guide/gender")
     return graph.add("Concat", gender, _part(graph, guide, slice(1, GLASSES)), name="guide/told", axis=1)
 
 

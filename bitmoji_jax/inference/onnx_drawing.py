@@ -4,11 +4,23 @@ Maps are [N, 1, size, size], and numbers of each face [N, 1, 1, 1].
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bitmoji_jax.inference.onnx_graph import Graph
+from bitmoji_jax.ops.spectacles import LEAST_DISTANCE
+
+
+class FaceFrame(NamedTuple):
+    """What `face_frame` of ops/spectacles.py gives, and what it is made of, by the names of values."""
+
+    x: str
+    y: str
+    cosine: str
+    sine: str
+    distance: str
+    """Between the eyes, as a share of the side."""
 
 
 class Drawing:
@@ -61,6 +73,16 @@ class Drawing:
         """Adds images + share (colour - images)."""
         change = self.add("Sub", colour, images)
         return self.add("Add", images, self.add("Mul", share, change))
+
+    def face_frame(self, points: str) -> FaceFrame:
+        """Adds `face_frame` of the eyes, the first two points of [N, P, 2]."""
+        left, right = (self.point(points, eye) for eye in range(2))
+        across_x, across_y = (self.add("Sub", b, a) for a, b in zip(left, right, strict=True))
+        distance = self.add("Max", self.hypot(across_x, across_y), self.number(1e-6))
+        cosine, sine = (self.add("Div", part, distance) for part in (across_x, across_y))
+        distance = self.add("Max", distance, self.number(LEAST_DISTANCE))
+        centre_x, centre_y = (self.times(self.add("Add", a, b), 0.5) for a, b in zip(left, right, strict=True))
+        return FaceFrame(*self.turned((centre_x, centre_y), cosine, sine, distance), cosine, sine, distance)
 
     def turned(self, centre: tuple[str, str], cosine: str, sine: str, length: str) -> tuple[str, str]:
         """Adds `pixels_in_frame` of ops/image.py, whose origin is `centre`."""

@@ -4,30 +4,19 @@ from bitmoji_jax.inference.onnx_drawing import Drawing
 from bitmoji_jax.inference.onnx_graph import Graph
 from bitmoji_jax.models.reader import GLASSES
 from bitmoji_jax.models.wear_glasses import COLOUR, FRAME, LIGHT, LIGHT_WIDTH
-from bitmoji_jax.ops.spectacles import LEAST_DISTANCE, TEMPLE
+from bitmoji_jax.ops.spectacles import TEMPLE
 
 
 def add_glasses(graph: Graph, avatars: str, points: str, guide: str, size: int) -> str:
     """Adds `wear_glasses` to avatars [N, 3, size, size]: at the eyes of points [N, P, 2], as the guide [N, C] says."""
     draw = Drawing(graph, "glasses", size)
-    x, y, pixel = _face_frame(draw, points, size)
-    frame = _frame(draw, x, y)
+    face = draw.face_frame(points)
+    pixel = draw.add("Div", draw.number(1.0), draw.times(face.distance, float(size)))
+    frame = _frame(draw, face.x, face.y)
     drawn = _paint(draw, avatars, COLOUR, frame, pixel)
     middle = draw.plus(frame, (float(FRAME.rim) - LIGHT_WIDTH) / 2)
     drawn = _paint(draw, drawn, LIGHT, middle, pixel)
     return draw.add("Where", draw.add("Greater", draw.of_guide(guide, GLASSES), draw.number(0.0)), drawn, avatars)
-
-
-def _face_frame(draw: Drawing, points: str, size: int) -> tuple[str, str, str]:
-    """Adds `face_frame` of the eyes, the first two points: x, y and a pixel's length."""
-    left, right = (draw.point(points, eye) for eye in range(2))
-    across_x, across_y = (draw.add("Sub", b, a) for a, b in zip(left, right, strict=True))
-    distance = draw.add("Max", draw.hypot(across_x, across_y), draw.number(1e-6))
-    cosine, sine = (draw.add("Div", part, distance) for part in (across_x, across_y))
-    distance = draw.add("Max", distance, draw.number(LEAST_DISTANCE))
-    centre_x, centre_y = (draw.times(draw.add("Add", a, b), 0.5) for a, b in zip(left, right, strict=True))
-    x, y = draw.turned((centre_x, centre_y), cosine, sine, distance)
-    return x, y, draw.add("Div", draw.number(1.0), draw.times(distance, float(size)))
 
 
 def _frame(draw: Drawing, x: str, y: str) -> str:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.models.discriminator import Discriminator
+from bitmoji_jax.models.equal_eyes import equal_eyes
 from bitmoji_jax.models.face_points import POINTS, Transport, measure
 from bitmoji_jax.models.generator import Generator
 from bitmoji_jax.models.mark_mouth import mark_mouths, mouth_of_photo
@@ -144,8 +145,8 @@ def photo_to_avatar(
     """Translates photos by the last network that a run has: S, else R after G, else G.
 
     The avatars of R, and of a student without a guide, are given the colours of the photo's skin and hair. Where
-    `networks` have t, the points of all faces are moved to where it has them for the photo. Where a student's guide
-    says so, the avatar has glasses.
+    `networks` have t, the points of all faces are moved to where it has them for the photo, and those of a student with
+    a reader have equal eyes. Where its guide says so, the avatar has glasses.
 
     Args:
       config: the experiment.
@@ -167,6 +168,8 @@ def photo_to_avatar(
     if "t" in networks:
         # As exported files see them: larger photos have other points by a little, and avatars would differ.
         avatars, points = reshape_faces(avatars, measure(resize(photos, config.data.image_size)), networks["t"])
+        if has_reader(config, networks):
+            avatars = equal_eyes(avatars, points[:, :2])
     if guides is not None and has_glasses(config, networks):
         points = measure(avatars) if points is None else points
         avatars = wear_glasses(avatars, points[:, :2], guides[:, GLASSES])

@@ -5,6 +5,7 @@ configuration. The functions here are pure: of one step's translations, and of s
 its parameters.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,12 +16,15 @@ from bitmoji_jax.config import TrainConfig
 from bitmoji_jax.models.networks import Params
 from bitmoji_jax.ops.platform import on_cpu
 from bitmoji_jax.training.critics import Critic
-from bitmoji_jax.training.losses import absolute_error
+from bitmoji_jax.training.losses import absolute_error, colour_distance
 from bitmoji_jax.training.sample import DOMAINS, Pair, Sample, concatenate
 
 # Images of a pass from which translation and identity are passes of their own, on a CPU: what both take together leaves
 # its caches. Steps are 1 to 12 % faster at batch 4, and would be 7 % slower at batch 1 (benchmarks/NOTES.md).
 _SEPARATE_PASSES = 4
+
+_CYCLE_NOISE = 0.05
+"""Standard deviation, of a range from -1 to 1: more than a code that is read from a cell's mean could have."""
 
 Metrics = dict[str, jax.Array]
 Translate = Callable[[Params, Sample], Sample]
@@ -45,9 +49,12 @@ class Term(NamedTuple):
 
 
 def translate_all(
-    translate: Translate, generators: Mapping[str, Params], real: Pair, *, identity: bool
+    translate: Translate, generators: Mapping[str, Params], real: Pair, *, identity: bool, noise: bool = False
 ) -> Translations:
-    """Translates both domains and back, and, with `identity`, each image by the generator that makes its domain."""
+    """Translates both domains and back, and, with `identity`, each image by the generator that makes its domain.
+
+    With `noise`, what is translated back has noise.
+    """
     g, f, x, y = generators["g"], generators["f"], real["x"], real["y"]
     if identity:
         fake_y, idt_y = _translate_two(translate, g, x, y)
@@ -55,13 +62,18 @@ def translate_all(
         idt = {"x": idt_x, "y": idt_y}
     else:
         fake_y, fake_x, idt = translate(g, x), translate(f, y), None
-    return Translations(real, {"x": fake_x, "y": fake_y}, {"x": translate(f, fake_y), "y": translate(g, fake_x)}, idt)
+    back = {"x": fake_y, "y": fake_x}
+    if noise:
+        back = {domain: _with_noise(sample) for domain, sample in back.items()}
+    rec = {"x": translate(f, back["x"]), "y": translate(g, back["y"])}
+    return Translations(real, {"x": fake_x, "y": fake_y}, rec, idt)
 
 
 def generator_terms(out: Translations, score: Score, critics: Sequence[Critic], config: TrainConfig) -> list[Term]:
     """Returns what G and F minimise together."""
     terms = [Term(c.metric, c.weight, c.generator_loss(score(c, out.fake[c.domain]))) for c in critics]
-    terms += [Term(f"cycle_{d}", config.cycle_weight, _distance(out.rec[d], out.real[d])) for d in DOMAINS]
+    loss = {"pixels": absolute_error, "cells": colour_distance}[config.cycle]
+    terms += [Term(f"cycle_{d}", config.cycle_weight, _distance(out.rec[d], out.real[d], loss)) for d in DOMAINS]
     if out.idt is not None:
         terms += [Term(f"identity_{d}", config.identity_weight, _distance(out.idt[d], out.real[d])) for d in DOMAINS]
     return terms
@@ -92,5 +104,16 @@ def _translate_two(translate: Translate, params: Params, a: Sample, b: Sample) -
     return first, second
 
 
-def _distance(images: Sample, targets: Sample) -> jax.Array:
-    return absolute_error(images.image, targets.image)
+def _distance(
+    images: Sample, targets: Sample, loss: Callable[[jax.Array, jax.Array], jax.Array] = absolute_error
+) -> jax.Array:
+    return loss(images.image, targets.image)
+
+
+def _with_noise(sample: Sample) -> Sample:
+    assert sample.key is not None
+
+    def noise(key: jax.Array, image: jax.Array) -> jax.Array:
+        return _CYCLE_NOISE * jax.random.normal(key, image.shape)
+
+    return dataclasses.replace(sample, image=sample.image + jax.vmap(noise)(sample.key, sample.image))

@@ -25,9 +25,9 @@ import jax
 import jax.numpy as jnp
 
 from bitmoji_jax.config import ExperimentConfig
-from bitmoji_jax.data.augment import place
+from bitmoji_jax.data.augment import Placement, place
 from bitmoji_jax.data.builder import GENDERS
-from bitmoji_jax.data.disturb import bend, disturb_alike, disturb_photo
+from bitmoji_jax.data.disturb import bend, displace, disturb_alike, disturb_photo
 from bitmoji_jax.data.roughen import roughen, sometimes
 from bitmoji_jax.models import efficientnet
 from bitmoji_jax.models.face_points import measure
@@ -108,12 +108,12 @@ def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int
 
     `networks` also hold f, `epoch_images` are the images of an epoch, `number` is that of the round.
     """
-    source = "s" if "s" in networks else "g"
+    source, upright = "s" if "s" in networks else "g", config.teach.upright
 
     def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
         del x
         place_key, bend_key, fault_key, key = jax.random.split(y.key, 4)
-        real, landmarks = _placed(config, y, place_key)
+        real, landmarks = _placed(config, y, place_key, upright=upright and source == "s")
         photo = avatar_to_photo(config, frozen, real[None])[0]
         if source == "g":
             photo = roughen(photo, fault_key)
@@ -140,7 +140,9 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
     It starts as the s that `networks` has, or as r after G. `networks` are s or g, and f and r; `epoch_images` are the
     images of an epoch, `number` is that of the round.
     """
-    source = "s" if "s" in networks else "g"
+    source, upright = "s" if "s" in networks else "g", config.teach.upright
+    # G draws a person where the photo has it, which an upright student must not learn.
+    photo_share = 0.0 if upright and source == "g" else _PHOTO_SHARE
 
     def of_photo(frozen: Networks, x: _Row, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         placement = place(key)
@@ -161,19 +163,22 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
     def of_avatar(
         frozen: Networks, x: _Row, y: _Row, key: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        place_key, bend_key, colour_key = jax.random.split(key, 3)
-        target, landmarks = _placed(config, y, place_key)
+        place_key, bend_key, colour_key, displace_key = jax.random.split(key, 4)
+        target, landmarks = _placed(config, y, place_key, upright=upright)
         if is_guided(config):
             x_image = to_float(x.image)
             target = sometimes(_RECOLOURED_SHARE, lambda avatar, _: recolour(avatar, x_image), target, colour_key)
         photo = avatar_to_photo(config, frozen, target[None])
         if has_mouth(config, "s"):
             photo = mark_mouths(photo, measure(target[None]), mouth_of_avatar(target)[None])
-        return bend(photo[0], bend_key), landmarks, target, y.gender
+        bent = bend(photo[0], bend_key)
+        if upright:
+            bent, landmarks = displace(bent, landmarks, displace_key)
+        return bent, landmarks, target, y.gender
 
     def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
         choice_key, pair_key, disturb_key, guide_key, key = jax.random.split(x.key, 5)
-        is_photo = jax.random.bernoulli(choice_key, _PHOTO_SHARE)
+        is_photo = jax.random.bernoulli(choice_key, photo_share)
         seen, landmarks, target, gender = jax.lax.cond(
             is_photo,
             lambda: of_photo(frozen, x, pair_key),
@@ -319,9 +324,11 @@ def _fitted(networks: Networks) -> tuple[str, ...]:
     return ("t",) if "t" in networks else ()
 
 
-def _placed(config: ExperimentConfig, y: _Row, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """A real avatar as the networks should draw it, placed at random, and its landmarks."""
+def _placed(config: ExperimentConfig, y: _Row, key: jax.Array, *, upright: bool = False) -> tuple[jax.Array, jax.Array]:
+    """A real avatar as the networks should draw it, and its landmarks: placed at random, or only mirrored."""
     placement = place(key)
+    if upright:
+        placement = Placement(placement.mirrored, jnp.ones(()), jnp.zeros(2))
     avatar = resize(placement.apply(to_float(y.image))[None], config.refiner.output_size)
     return avatar[0], placement.apply_to_landmarks(y.landmarks)
 

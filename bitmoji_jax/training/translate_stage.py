@@ -35,7 +35,8 @@ def translate_stage(config: ExperimentConfig, epoch_images: int) -> Stage:
         params: Mapping[str, Params], frozen: Mapping[str, Params], real: Pair, score: Score
     ) -> tuple[list[Term], Pair]:
         del frozen
-        out = translate_all(translate, params, real, identity=train.identity_weight > 0)
+        identity, noise = train.identity_weight > 0, train.cycle == "cells"
+        out = translate_all(translate, params, real, identity=identity, noise=noise)
         return generator_terms(out, score, critics, train), out.fake
 
     image, *condition = inputs
