@@ -24,7 +24,8 @@ from tests.tiny_images import COUNTS, SIZE, tiny_image, tiny_landmarks
 
 # Set before anything starts JAX, as the collection of some files does. Most of the time goes into compiling what then
 # runs for a moment: a tiny step takes 4.1 s instead of 11.8. An empty XLA_FLAGS compiles everything as for users.
-_FLAGS = ["--xla_backend_optimization_level=0"]
+# Programs are not cut into parts, since compiling many parts at once takes more time of the processors in all.
+_FLAGS = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]
 if jax.__version_info__ < (0, 11):  # later versions have this emitter only, and stop at a flag they do not know
     _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))

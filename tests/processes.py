@@ -1,4 +1,4 @@
-"""Runs of launch.py in processes of their own, on tiny images and networks."""
+"""Runs of the launcher in processes of their own, on tiny images and networks."""
 
 import json
 import os
@@ -23,9 +23,19 @@ _WALL_CLOCK = {"images_per_second", "data_wait"}
 
 
 def launch(
-    workdir: Path, data: Path, *flags: str, devices: int = 1, batch_size: int = 2, pool_size: int = 5, epochs: int = 8
+    workdir: Path,
+    data: Path,
+    *flags: str,
+    cheaply: bool = True,
+    devices: int = 1,
+    batch_size: int = 2,
+    pool_size: int = 5,
+    epochs: int = 8,
 ) -> subprocess.Popen[str]:
-    """Starts launch.py on epochs of 12 images, with a checkpoint every 8 images, on virtual CPU devices."""
+    """Starts launch.py on epochs of 12 images, with a checkpoint every 8 images, on virtual CPU devices.
+
+    It is launch.py itself only if not `cheaply`, see launch_cheaply.py.
+    """
     values = {
         "workdir": workdir, "data.dir": data, "data.image_size": 32, "generator.features": 4,
         "generator.res_blocks": 0, "generator.upsample": "nearest", "discriminator.features": 4,
@@ -33,7 +43,8 @@ def launch(
         "train.constant_epochs": epochs - 4, "train.decay_epochs": 4,
         "log.metrics_every": 10, "log.samples_every": 1000, "log.sample_images": 2, "log.checkpoint_every": 8,
     }  # fmt: skip
-    command = [sys.executable, "launch.py", "--exp", "demo", *flags]
+    program = ["-m", "tests.launch_cheaply"] if cheaply else ["launch.py"]
+    command = [sys.executable, *program, "--exp", "demo", *flags]
     command += [word for name, value in values.items() for word in (f"--{name}", str(value))]
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
     return subprocess.Popen(

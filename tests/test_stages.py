@@ -14,11 +14,11 @@ from bitmoji_jax.config import ExperimentConfig, PairConfig, ReadConfig, Refiner
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import run_weights
-from bitmoji_jax.models import efficientnet
+from bitmoji_jax.models import efficientnet, face_points
 from bitmoji_jax.training import devices, train_loop, validation
 from bitmoji_jax.training.stages import stage_folder, stage_names
 from bitmoji_jax.training.train_loop import Interrupted, train
-from tests.cheap_features import pixels_as_maps
+from tests.cheap_features import grid_as_mesh, pixels_as_maps
 from tests.processes import checkpoints, newest_checkpoint, rows
 
 pytestmark = pytest.mark.slow
@@ -28,8 +28,8 @@ STAGES = ["translate", "read", "refine", "teach"]
 
 @pytest.fixture(scope="module")
 def config(tiny_config: ExperimentConfig) -> ExperimentConfig:
-    """6 images in 3 steps of each stage; the last has no critics."""
-    pairs = PairConfig(images=6, ema_halflife=4.0)
+    """6 images of each stage, in 3 steps or in 6; the last has no critics."""
+    pairs = PairConfig(images=6, batch_size=1, ema_halflife=4.0)  # a step of two pairs is twice the program
     return dataclasses.replace(
         tiny_config,
         generator=dataclasses.replace(tiny_config.generator, res_blocks=0),
@@ -46,6 +46,7 @@ def config(tiny_config: ExperimentConfig) -> ExperimentConfig:
 def _cheap_features() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(efficientnet, "feature_maps", pixels_as_maps)
+        patch.setattr(face_points, "mesh", grid_as_mesh)
         patch.setattr(validation, "_IMAGES", 8)  # one batch
         patch.setattr(validation, "load_squeezenet", lambda: lambda images: images.mean(axis=(1, 2), dtype=np.float32))
         yield
@@ -151,7 +152,7 @@ def test_a_run_given_its_later_stages_afterwards_and_interrupted_in_them_is_the_
     (workdir / "refine" / "checkpoints").mkdir(parents=True)
     (workdir / "refine" / "metrics.jsonl").write_text('{"images": 2, "loss_generators": 9.0}\n{"ima')
     with monkeypatch.context() as patch:
-        signal_at(2, patch)
+        signal_at(4, patch)
         with pytest.raises(Interrupted, match=r"saved at 4 images in .*refine; the same command continues"):
             train(config, workdir)
     assert checkpoints(workdir / "refine") == {4}
@@ -187,7 +188,8 @@ def test_a_batch_of_a_later_stage_that_devices_cannot_share_is_refused_at_once(
     config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "make_mesh", lambda: types.SimpleNamespace(size=2))
-    uneven = dataclasses.replace(config, teach=dataclasses.replace(config.teach, batch_size=3))
+    even, odd = (dataclasses.replace(config.teach, batch_size=size) for size in (2, 3))
+    uneven = dataclasses.replace(config, refine=even, teach=odd)
     with pytest.raises(InputError, match=r"teach\.batch_size 3 cannot be shared by 2 devices: make it 4 or"):
         train(uneven, tmp_path / "run")
     assert not (tmp_path / "run").exists()
