@@ -15,7 +15,7 @@ from bitmoji_jax.inference.onnx_mouth import add_marks, add_mouth_of_photo
 from bitmoji_jax.inference.onnx_points import add_measure, add_reshape
 from bitmoji_jax.inference.onnx_recolour import add_recolour, add_repaint
 from bitmoji_jax.inference.weights import Weights, export_metadata
-from bitmoji_jax.models.networks import avatar_size, guide_size, has_glasses, has_mouth, is_guided
+from bitmoji_jax.models.networks import avatar_size, guide_size, has_glasses, has_mouth, has_reader, is_guided
 from bitmoji_jax.models.reader import BRANCH, GLASSES, GLASSES_BIAS, HAIR_COLOUR, MALE_FACTOR, MOUTH, SKIN_COLOUR
 from bitmoji_jax.models.unet import GRID
 
