@@ -40,7 +40,7 @@ def launch(
         "workdir": workdir, "data.dir": data, "data.image_size": 32, "generator.features": 4,
         "generator.res_blocks": 0, "generator.upsample": "nearest", "discriminator.features": 4,
         "train.batch_size": batch_size, "train.pool_size": pool_size,
-        "train.constant_epochs": epochs - 4, "train.decay_epochs": 4,
+        "train.constant_epochs": epochs - 4, "train.decay_epochs": 4, "refine.images": 0, "teach.images": 0,
         "log.metrics_every": 10, "log.samples_every": 1000, "log.sample_images": 2, "log.checkpoint_every": 8,
     }  # fmt: skip
     program = ["-m", "tests.launch_cheaply"] if cheaply else ["launch.py"]

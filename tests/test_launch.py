@@ -74,7 +74,8 @@ def test_flags_override_the_experiment_and_nothing_else() -> None:
         ("--exp res5 --refine.images 300 --refine", 300, TEACH_IMAGES),
         ("--exp res5 --refine.images 300", 300, 0),
         ("--exp res5 --no-refine", 0, 0),
-        ("--exp demo --refine", REFINE_IMAGES, TEACH_IMAGES),
+        ("--exp res3 --refine", REFINE_IMAGES, TEACH_IMAGES),
+        ("--exp demo --teach.images 0", experiment("demo").refine.images, 0),
         ("--exp bitmoji --refine", experiment("bitmoji").refine.images, experiment("bitmoji").teach.images),
     ],
 )

@@ -14,6 +14,7 @@ pytest.importorskip("ipykernel", reason="pip install -e '.[examples]'")
 
 TINY = """PICTURES = 24
 FLAGS = "--exp demo --generator.features 4 --generator.res-blocks 0 --discriminator.features 4"
+FLAGS += " --refine.images 0 --teach.images 0"
 FLAGS += " --train.constant-epochs 1 --train.decay-epochs 1 --log.metrics-every 8"
 """
 

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 
 from bitmoji_jax.ops.spectacles import face_frame
 
-EYE, ABOVE = (0.5, 0.38), 0.04
-"""Half of the width and height of what is mirrored, and how far above the eye its middle is; in distances between the
-eyes."""
+EYE = 0.38, 0.24
+"""Half of the width and height of what is mirrored, in distances between the eyes: less than to hair and brows."""
 SOFTNESS = 0.12  # of its edge, as a share of half of the width
 
 
@@ -27,7 +26,7 @@ def equal_eyes(avatars: jax.Array, eyes: jax.Array) -> jax.Array:
 def _mirror(avatar: jax.Array, eyes: jax.Array) -> jax.Array:
     size, across = avatar.shape[0], eyes[1] - eyes[0]
     x, y, pixel = face_frame(eyes, size)
-    left = jax.nn.sigmoid((1 - jnp.hypot((x + 0.5) / EYE[0], (y + ABOVE) / EYE[1])) / SOFTNESS)
+    left = jax.nn.sigmoid((1 - jnp.hypot((x + 0.5) / EYE[0], y / EYE[1])) / SOFTNESS)
     # The place of each pixel on the other side of the line between the eyes.
     right, down = across / jnp.maximum(jnp.linalg.norm(across), 1e-6)
     step, pixels = 2 * x / pixel, jnp.arange(size)
