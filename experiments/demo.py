@@ -1,4 +1,4 @@
-"""A first result in minutes on a 2-core CPU, from the built-in synthetic faces: a short CycleGAN, then both pair stages.
+"""A first result in minutes on a 2-core CPU, from the built-in synthetic faces: a short CycleGAN, a refiner, a student.
 
 python launch.py --exp demo
 

@@ -57,7 +57,8 @@ def _grid(size: int) -> tuple[jax.Array, jax.Array]:
 def _tilt(photo: tuple[jax.Array, jax.Array], key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Rotates and scales an image and points [P, 2] about the centre; what comes in from outside is white."""
     image, points = photo
-    places, points = _turn(image.shape[0], points, *draw(key, _ANGLE, _SCALE), jnp.zeros(2))
+    degrees, scale = draw(key, _ANGLE, _SCALE)
+    places, points = _turn(image.shape[0], points, degrees, scale, jnp.zeros(2))
     return _sample(image, places), points
 
 
