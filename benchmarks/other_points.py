@@ -27,8 +27,9 @@ from bitmoji_jax.data.pipeline import Dataset, open_dataset
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.evaluation.judges import Judges, load_judges
 from bitmoji_jax.inference.weights import Weights
+from bitmoji_jax.models.equal_eyes import equal_eyes
 from bitmoji_jax.models.face_points import Transport, from_eyes, measure
-from bitmoji_jax.models.networks import has_glasses, photo_to_avatar, read_guide
+from bitmoji_jax.models.networks import has_glasses, has_reader, photo_to_avatar, read_guide
 from bitmoji_jax.models.reader import GLASSES
 from bitmoji_jax.models.reshape_face import reshape_faces
 from bitmoji_jax.ops.batching import resized
@@ -106,7 +107,8 @@ def _drawing(weights: Weights) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
             guides = read_guide(config, networks, seen).at[:, GLASSES].set(-1.0)
         avatar = photo_to_avatar(config, networks, seen, guides)
         of_others = measure(resize(to_float(others), config.data.image_size))
-        return to_uint8(reshape_faces(jnp.repeat(avatar, len(others), axis=0), of_others, transport)[0])
+        avatars, points = reshape_faces(jnp.repeat(avatar, len(others), axis=0), of_others, transport)
+        return to_uint8(equal_eyes(avatars, points[:, :2]) if has_reader(config, networks) else avatars)
 
     return draw
 

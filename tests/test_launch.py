@@ -157,7 +157,7 @@ def test_help_lists_every_flag_with_the_defaults_of_the_experiment(
         for field in dataclasses.fields(options):
             flag = f"--{section.name}.{field.name.replace('_', '-')}"
             assert f"{flag} " in printed.replace(",", " ")
-            help_text = printed[printed.index(flag) :]
+            help_text = printed[printed.replace(",", " ").index(f"{flag} ") :]  # not of a longer flag
             default = help_text[help_text.index("(default: ") :].split(")")[0]
             assert default == f"(default: {getattr(options, field.name)}", flag
 

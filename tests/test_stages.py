@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from bitmoji_jax.config import ExperimentConfig, PairConfig, ReadConfig, RefinerConfig, from_json, to_json
+from bitmoji_jax.config import ExperimentConfig, PairConfig, ReadConfig, RefinerConfig, TeachConfig, from_json, to_json
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import run_weights
@@ -37,7 +37,7 @@ def config(tiny_config: ExperimentConfig) -> ExperimentConfig:
         refiner=RefinerConfig(output_size=64, features=8),
         read=ReadConfig(images=6, batch_size=2),
         refine=pairs,
-        teach=dataclasses.replace(pairs, critic_weight=0.0, gender_weight=0.0),
+        teach=TeachConfig(images=6, batch_size=1, ema_halflife=4.0, critic_weight=0.0, gender_weight=0.0),
         log=dataclasses.replace(tiny_config.log, metrics_every=2, checkpoint_every=4),
     )
 
@@ -147,7 +147,7 @@ def test_a_run_given_its_later_stages_afterwards_and_interrupted_in_them_is_the_
     # The run of one stage that the first stage of the whole run is.
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir, ignore=shutil.ignore_patterns("refine", "teach"))
-    (workdir / "config.json").write_text(to_json(dataclasses.replace(config, refine=PairConfig(), teach=PairConfig())))
+    (workdir / "config.json").write_text(to_json(dataclasses.replace(config, refine=PairConfig(), teach=TeachConfig())))
     # Killed at the border: the stage had begun, and written a row, but no checkpoint yet.
     (workdir / "refine" / "checkpoints").mkdir(parents=True)
     (workdir / "refine" / "metrics.jsonl").write_text('{"images": 2, "loss_generators": 9.0}\n{"ima')
