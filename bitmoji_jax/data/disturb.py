@@ -12,6 +12,7 @@ import numpy as np
 from bitmoji_jax.data.accessories import glasses, hat, held_up
 from bitmoji_jax.data.roughen import add_noise, blur, draw, jpeg, lower_resolution, sometimes
 from bitmoji_jax.ops.batching import map_samples
+from bitmoji_jax.ops.image import read_between
 
 # How often each fault occurs.
 _TILT_SHARE, _GLASSES_SHARE, _HAT_SHARE, _HELD_SHARE = 0.4, 0.05, 0.12, 0.1
@@ -201,8 +202,7 @@ def bend(image: jax.Array, key: jax.Array) -> jax.Array:
 
 def _sample(image: jax.Array, places: list[jax.Array], outside: str = "constant") -> jax.Array:
     """Reads an image at rows and columns [S, S] between its pixels; it is white outside, or `outside` says how."""
-    read = jax.vmap(lambda channel: jax.scipy.ndimage.map_coordinates(channel, places, 1, mode=outside), 2, 2)
-    return 1 + read(image - 1)
+    return 1 + read_between(image - 1, places, outside)
 
 
 def disturb_alike(photos: jax.Array) -> jax.Array:

@@ -17,6 +17,7 @@ from bitmoji_jax.inference.picture import transparent
 from bitmoji_jax.models.face_networks import SIZES, run_network
 from bitmoji_jax.models.face_points import SELECTION
 from bitmoji_jax.ops.batching import map_samples
+from bitmoji_jax.ops.image import read_between
 
 MOST_BYTES = 500_000
 """Size of a file that messengers take."""
@@ -237,8 +238,7 @@ def _sample(picture: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
     """Samples a picture [S, S, 4], 0 to 255, between its pixels; transparent outside. uint8 [S, S, 4]."""
     alpha = picture[..., 3:]
     mixed = jnp.concatenate([picture[..., :3] * alpha / 255, alpha], axis=-1)  # so that transparent colours count not
-    places = [place * len(picture) - 0.5 for place in (y, x)]
-    frame = jax.vmap(lambda c: jax.scipy.ndimage.map_coordinates(c, places, 1, mode="constant"), 2, 2)(mixed)
+    frame = read_between(mixed, [place * len(picture) - 0.5 for place in (y, x)])
     alpha = frame[..., 3:]
     colour = frame[..., :3] * 255 / jnp.maximum(alpha, 1)
     return jnp.clip(jnp.round(jnp.concatenate([colour, alpha], axis=-1)), 0, 255).astype(jnp.uint8)

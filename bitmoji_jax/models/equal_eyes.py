@@ -7,6 +7,7 @@ picture: it knows few such avatars. The other eye is whole, and those of bitmoji
 import jax
 import jax.numpy as jnp
 
+from bitmoji_jax.ops.image import read_between
 from bitmoji_jax.ops.spectacles import face_frame
 
 EYE = 0.38, 0.24
@@ -30,6 +31,5 @@ def _mirror(avatar: jax.Array, eyes: jax.Array) -> jax.Array:
     # The place of each pixel on the other side of the line between the eyes.
     right, down = across / jnp.maximum(jnp.linalg.norm(across), 1e-6)
     step, pixels = 2 * x / pixel, jnp.arange(size)
-    places = [pixels[:, None] - step * down, pixels[None, :] - step * right]
-    mirrored = jax.vmap(lambda c: jax.scipy.ndimage.map_coordinates(c, places, 1, mode="nearest"), 2, 2)(avatar)
+    mirrored = read_between(avatar, (pixels[:, None] - step * down, pixels[None, :] - step * right), "nearest")
     return avatar + left[..., None] * (mirrored - avatar)

@@ -23,8 +23,8 @@ GUIDE = 9
 """Numbers of a guide; `MOUTH` or `GLASSES` where those from there on are not told."""
 
 MALE_FACTOR = 2.0
-"""A trained student is told this much more of a man than of a woman. Men with long hair are few among the avatars that
-it knows, and it drew them as women more often than women with short hair as men."""
+"""A trained student is told this many times as much of a man as is read. Men with long hair are few among the avatars
+that it knows, and it drew them as women more often than women with short hair as men."""
 
 BRANCH = 0.3
 """Weight of what two convolutions add to a map, so that maps do not grow with depth at first."""

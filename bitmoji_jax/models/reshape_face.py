@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from bitmoji_jax.models.face_points import POINTS, Transport, from_eyes, measure
+from bitmoji_jax.ops.image import read_between
 
 REACH = 0.12
 """Standard deviation, as a fraction of the side, of the surroundings that a point takes along."""
@@ -47,7 +48,7 @@ def move(avatar: jax.Array, shifts: jax.Array, places: jax.Array) -> jax.Array:
     field = jnp.einsum("pd,py,px->dyx", shifts, down, across)
     pixels = jnp.arange(size)
     columns, rows = pixels[None, :] - size * field[0], pixels[:, None] - size * field[1]
-    return jax.vmap(lambda c: jax.scipy.ndimage.map_coordinates(c, [rows, columns], 1, mode="nearest"), 2, 2)(avatar)
+    return read_between(avatar, (rows, columns), "nearest")
 
 
 def mixing(places: jax.Array) -> jax.Array:

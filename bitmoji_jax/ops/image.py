@@ -1,5 +1,7 @@
 """Images as arrays: checks, and conversion between the uint8 of files and the float32 of networks."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,15 @@ def resize(images: jax.Array, size: int) -> jax.Array:
     if images.shape[1:3] == (size, size):
         return images
     return jax.image.resize(images, (images.shape[0], size, size, 3), "linear", antialias=True)
+
+
+def read_between(image: jax.Array, places: Sequence[jax.Array], outside: str = "constant") -> jax.Array:
+    """Reads an image [S, S, C] at `places`, rows and columns [S, S] counted in pixels, linearly between its pixels.
+
+    Outside it is 0, or with `outside` "nearest" as its border.
+    """
+    read = jax.vmap(lambda c: jax.scipy.ndimage.map_coordinates(c, places, 1, mode=outside), 2, 2)
+    return read(image)
 
 
 def pixels_in_frame(

@@ -108,12 +108,13 @@ def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int
 
     `networks` also hold f, `epoch_images` are the images of an epoch, `number` is that of the round.
     """
-    source, upright = "s" if "s" in networks else "g", config.teach.upright
+    source = "s" if "s" in networks else "g"
+    upright = config.teach.upright and source == "s"  # G draws a person where the photo has it
 
     def draw_one(frozen: Networks, x: _Row, y: _Row) -> _Drawn:
         del x
         place_key, bend_key, fault_key, key = jax.random.split(y.key, 4)
-        real, landmarks = _placed(config, y, place_key, upright=upright and source == "s")
+        real, landmarks = _placed(config, y, place_key, upright=upright)
         photo = avatar_to_photo(config, frozen, real[None])[0]
         if source == "g":
             photo = roughen(photo, fault_key)
@@ -140,7 +141,8 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
     It starts as the s that `networks` has, or as r after G. `networks` are s or g, and f and r; `epoch_images` are the
     images of an epoch, `number` is that of the round.
     """
-    source, upright = "s" if "s" in networks else "g", config.teach.upright
+    source = "s" if "s" in networks else "g"
+    upright = config.teach.upright
     # G draws a person where the photo has it, which an upright student must not learn.
     photo_share = 0.0 if upright and source == "g" else _PHOTO_SHARE
 
