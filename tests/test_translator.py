@@ -243,6 +243,7 @@ if __name__ == "__main__":
     with multiprocessing.get_context("fork").Pool(1, load) as early:  # before JAX has started
         print(early.map_async(translate, [0]).get(100))
     load()
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # this network may take less than 0.1 s
     translate(0)
     assert jax.config.values["jax_compilation_cache_dir"] == sys.argv[1]
     with multiprocessing.get_context("fork").Pool(1) as pool:
