@@ -29,11 +29,11 @@ from bitmoji_jax.evaluation.judges import Judges, load_judges
 from bitmoji_jax.inference.weights import Weights
 from bitmoji_jax.models.equal_eyes import equal_eyes
 from bitmoji_jax.models.face_points import Transport, from_eyes, measure
-from bitmoji_jax.models.networks import has_glasses, has_reader, photo_to_avatar, read_guide
+from bitmoji_jax.models.networks import as_seen, has_glasses, has_reader, photo_to_avatar, read_guide
 from bitmoji_jax.models.reader import GLASSES
 from bitmoji_jax.models.reshape_face import reshape_faces
 from bitmoji_jax.ops.batching import resized
-from bitmoji_jax.ops.image import resize, to_float, to_uint8
+from bitmoji_jax.ops.image import to_float, to_uint8
 
 _SIZE = 128  # pixels a side of each image of the grid
 _JUDGED = ("nose", "left mouth corner", "right mouth corner")
@@ -106,7 +106,7 @@ def _drawing(weights: Weights) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
         if has_glasses(config, networks):  # they would hide what moves
             guides = read_guide(config, networks, seen).at[:, GLASSES].set(-1.0)
         avatar = photo_to_avatar(config, networks, seen, guides)
-        of_others = measure(resize(to_float(others), config.data.image_size))
+        of_others = measure(as_seen(config, networks, to_float(others)))
         avatars, points = reshape_faces(jnp.repeat(avatar, len(others), axis=0), of_others, transport)
         return to_uint8(equal_eyes(avatars, points[:, :2]) if has_reader(config, networks) else avatars)
 
@@ -119,8 +119,8 @@ def _wanted(weights: Weights) -> Callable[[np.ndarray], jax.Array]:
 
     @jax.jit
     def wanted(photos: jax.Array) -> jax.Array:
-        seen = resize(to_float(photos), config.data.image_size)  # as `photo_to_avatar` measures them
-        return Transport().apply(transport, from_eyes(measure(seen))[0])
+        points = measure(as_seen(config, weights.networks, to_float(photos)))  # as `photo_to_avatar` measures them
+        return Transport().apply(transport, from_eyes(points)[0])
 
     return wanted
 

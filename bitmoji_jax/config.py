@@ -171,6 +171,8 @@ class ReadConfig:
     """Read also whether glasses are worn, and draw them over those avatars."""
     mouth: bool = True
     """Tell also whether the mouth is open, by the points of the face, and mark it in the student's photos."""
+    shadows: bool = True
+    """Learn also to take cast shadows out of photos, before anything else is done with them."""
 
 
 REFINE_IMAGES, TEACH_IMAGES = 20_000, 20_000
@@ -205,7 +207,8 @@ class ExperimentConfig:
     refiner: RefinerConfig = RefinerConfig()
     train: TrainConfig = TrainConfig()
     read: ReadConfig = ReadConfig()
-    """The stage of the reader A, which learns gender and colours from labelled photos x."""
+    """The stage of the reader A, which learns gender and colours from labelled photos x, and of L, which takes shadows
+    out."""
     refine: PairConfig = PairConfig()
     """The stage of the refiner R, which learns from avatars y alone, as pairs (G(F(y)), y)."""
     teach: TeachConfig = TeachConfig()
@@ -254,6 +257,9 @@ class ExperimentConfig:
                 rules[f"{name} must be a power of 2 and at least 32, with a refiner"] = _is_power_of_2(size, 32)
             smallest = min(data.image_size, 64)
             rules[f"refiner.output_size must be at least {smallest}"] = self.refiner.output_size >= smallest
+        elif self.read.images and self.read.shadows:
+            fits = _is_power_of_2(data.image_size, 32)
+            rules["data.image_size must be a power of 2 and at least 32, with read.shadows"] = fits
         rules["refiner.features must be a multiple of 8"] = self.refiner.features >= 8 and not self.refiner.features % 8
         for name, pairs in (("refine", self.refine), ("teach", self.teach)):
             rules |= {f"{name}.{rule}": holds for rule, holds in _pair_rules(pairs).items()}
@@ -298,7 +304,7 @@ ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "data": {"cut_out": True, "balance_skin": False},
     "train": {"init_from": None, "rounds": 1, "cycle": "pixels"},
     "refiner": dataclasses.asdict(RefinerConfig()),
-    "read": dataclasses.asdict(ReadConfig(points=False, glasses=False, mouth=False)),
+    "read": dataclasses.asdict(ReadConfig(points=False, glasses=False, mouth=False, shadows=False)),
     "refine": dataclasses.asdict(PairConfig()),
     "teach": dataclasses.asdict(TeachConfig()),
     "log": dataclasses.asdict(LogConfig()),

@@ -266,7 +266,7 @@ def test_a_teacher_with_a_reader_is_told_the_label_and_its_targets_have_their_po
     config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = dataclasses.replace(of_64_pixels(config), read=ReadConfig(images=32))
-    weights = random_weights(names="frst", refiner=config.refiner, size=64, compute_dtype="float32", guided=True)
+    weights = random_weights(names="frstl", refiner=config.refiner, size=64, compute_dtype="float32", guided=True)
     networks = weights.networks
     female, unknown = (GENDERS.index(name) for name in ("female", "unknown"))
     batch = make_batch(size=64)
@@ -274,7 +274,7 @@ def test_a_teacher_with_a_reader_is_told_the_label_and_its_targets_have_their_po
     monkeypatch.setattr(pair_stages, "_PHOTO_SHARE", 1.0)
     monkeypatch.setattr(pair_stages, "place", stay)
     stage = teach_stage(config, networks, 12)
-    assert stage.passed_on == ("s", "f", "t")
+    assert stage.passed_on == ("s", "f", "t", "l")
     photos = to_float(jnp.asarray(batch["x"]["image"]))
     guides = read_guide(config, networks, photos)
     guides = guides.at[0, 0].set(1.0)  # what the label says; the other is not labelled

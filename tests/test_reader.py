@@ -15,6 +15,7 @@ from bitmoji_jax.models.face_points import POINTS
 from bitmoji_jax.models.networks import apply_generator, make_network, photo_to_avatar, student_of
 from bitmoji_jax.models.reader import GLASSES, GUIDE, MALE_FACTOR, MOUTH, Reader, guide_of, told
 from bitmoji_jax.models.recolour import USUAL_SKIN, repaint
+from bitmoji_jax.models.unshade import Unshade
 from bitmoji_jax.ops.image import resize
 from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training import read_stage as read_stage_module
@@ -33,7 +34,9 @@ FEMALE, MALE, UNKNOWN = (GENDERS.index(name) for name in ("female", "male", "unk
 
 @pytest.fixture(scope="module")
 def config(tiny_config: ExperimentConfig) -> ExperimentConfig:
-    return dataclasses.replace(tiny_config, refiner=REFINER, read=ReadConfig(images=64, batch_size=2, points=False))
+    return dataclasses.replace(
+        tiny_config, refiner=REFINER, read=ReadConfig(images=64, batch_size=2, points=False, shadows=False)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,47 @@ def test_what_is_unknown_counts_for_nothing(
     assert values["colours_a"] == pytest.approx(0.5 / 3, rel=1e-5)
     assert values["wrong_a"] == pytest.approx(1 / 3)
     assert values["glasses_a"] == pytest.approx((2 * np.log1p(np.exp(-2)) + np.log1p(np.exp(2))) / 3, rel=1e-5)
+
+
+def test_light_is_missing_where_a_shadow_was_cast_and_what_is_left_of_it_is_what_the_reader_sees(
+    config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(config, read=dataclasses.replace(config.read, shadows=True))
+    lit = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
+    shaded = (lit + 1) * np.linspace(0.5, 1, 32, dtype=np.float32)[:, None] - 1
+    logs = np.full(lit.shape, 0.1, np.float32)
+    monkeypatch.setattr(Unshade, "missing", lambda self, photos: jnp.asarray(logs))  # noqa: ARG005
+    stage = read_stage(config, networks, 12, dict)
+    state, _ = create_train_state(stage, make_mesh(jax.devices()[:1]))
+    assert stage.passed_on == ("g", "f", "a", "l")
+    drawn: Pair = {
+        "x": Sample(jnp.asarray(shaded), gender=jnp.zeros(2, jnp.int32), condition=jnp.zeros((2, 7))),
+        "shaded": Sample(jnp.asarray(shaded)),
+        "lit": Sample(jnp.asarray(lit)),
+    }
+    params = {name: jax.device_get(state.generators[name]) for name in ("a", "l")}
+    terms, _ = stage.generator_terms(params, {}, drawn, lambda *_: None)
+    values = {term.name: float(term.value) for term in terms}
+    expected = np.log((lit + 1.05) / (shaded + 1.05))
+    assert values["shadows_l"] == pytest.approx(np.square(logs - expected).mean(), rel=1e-4)
+    found = make_network(config, "a").apply(params["a"], np.minimum((shaded + 1) * np.exp(0.1) - 1, 1))
+    assert values["colours_a"] == pytest.approx(np.abs(found[:, 1:7]).mean(), rel=1e-4)
+
+
+def test_a_photo_is_shown_with_a_shadow_and_without(
+    config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(config, read=dataclasses.replace(config.read, shadows=True))
+    monkeypatch.setattr(read_stage_module, "place", stay)
+    monkeypatch.setattr(read_stage_module, "cast_shadows", lambda photo, key: (0.5 * photo - 0.5, photo))  # noqa: ARG005
+    stage = read_stage(config, networks, 12, dict)
+    photos = np.stack([face(64, USUAL_SKIN, HAIR)] * 2)
+    drawn = stage.draw(stage.frozen, batch(photos, (FEMALE, MALE)), jax.random.split(jax.random.key(0), (2, 2)))
+    lit = drawn["lit"].image
+    assert lit.shape == (2, 32, 32, 3)
+    np.testing.assert_allclose(drawn["shaded"].image, 0.5 * lit - 0.5, atol=1e-6)
+    # The glasses that the reader may see on top hide no light.
+    np.testing.assert_allclose(lit[:, 24:], resize(jnp.asarray(photos), 32)[:, 24:], atol=0.02)
 
 
 def test_the_step_size_grows_for_a_tenth_and_then_falls_to_0(config: ExperimentConfig, networks: Any) -> None:

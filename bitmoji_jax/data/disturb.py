@@ -110,6 +110,20 @@ def _darken(image: jax.Array, shadow: jax.Array, depth: jax.Array, tint: jax.Arr
     return (image + 1) * (1 - shadow[..., None] * taken) - 1
 
 
+def cast_shadows(photo: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Casts shadows on the person of a photo [S, S, 3], or none; white surroundings stay white.
+
+    Returns the photo with the shadows, and without; in both, the light has changed alike.
+    """
+    keys = jax.random.split(key, 3)
+    shaded = sometimes(_SHADOW_SHARE, _shadow, photo, keys[0])
+    shaded = sometimes(_PATCH_SHADOW_SHARE, _patch_shadow, shaded, keys[1])
+    around = _soften(_white_around(photo))
+    both = sometimes(_LIGHT_SHARE, _light, jnp.concatenate([shaded, photo]), keys[2])
+    shaded, lit = (photo + (1 - around) * (each - photo) for each in jnp.split(both, 2))
+    return shaded, lit
+
+
 def _light(image: jax.Array, key: jax.Array) -> jax.Array:
     """Changes exposure, contrast and white balance: a gain for all and for each channel, then gamma; clipped."""
     gamma, gain, *balance = draw(key, _GAMMA, _GAIN, *[_BALANCE] * 3)

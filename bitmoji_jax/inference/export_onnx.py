@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from bitmoji_jax.config import ExperimentConfig, GeneratorConfig, RefinerConfig
+from bitmoji_jax.config import ExperimentConfig, GeneratorConfig
 from bitmoji_jax.inference.onnx_eyes import add_equal_eyes
 from bitmoji_jax.inference.onnx_glasses import add_glasses
 from bitmoji_jax.inference.onnx_graph import Graph, Params
@@ -15,6 +15,7 @@ from bitmoji_jax.inference.onnx_mouth import add_marks, add_mouth_of_photo
 from bitmoji_jax.inference.onnx_points import add_measure, add_reshape
 from bitmoji_jax.inference.onnx_recolour import add_recolour, add_repaint
 from bitmoji_jax.inference.weights import Weights, export_metadata
+from bitmoji_jax.models import unshade
 from bitmoji_jax.models.networks import avatar_size, guide_size, has_glasses, has_mouth, has_reader, is_guided
 from bitmoji_jax.models.reader import BRANCH, GLASSES, GLASSES_BIAS, HAIR_COLOUR, MALE_FACTOR, MOUTH, SKIN_COLOUR
 from bitmoji_jax.models.unet import GRID
@@ -98,7 +99,10 @@ def _photo_to_avatar(
 
     Where the name of a guide is given, what it says is `wanted` takes the place of what is read, which is an output.
     """
-    photos, size, refiner = x, config.data.image_size, config.refiner
+    size, refiner = config.data.image_size, config.refiner
+    if "l" in networks:
+        x = _unshade(graph, x, networks["l"]["unet"], size)
+    photos = x
     guide: str | None = None
     marked = has_mouth(config, networks)
     of_photos = add_measure(graph, photos, size) if marked or "t" in networks else ""
@@ -114,7 +118,7 @@ def _photo_to_avatar(
                 x = add_marks(graph, photos, of_photos, guide, size)
         x = _generator(graph, x, "s/generator", networks["s"]["generator"], config.generator)
         told = guide and _told(graph, guide)
-        x = _unet(graph, x, "s/refiner", networks["s"]["refiner"], size, refiner, told)
+        x = _unet(graph, x, "s/refiner", networks["s"]["refiner"], (size, refiner.output_size), guide=told)
         if guide is not None:
             skin, hair = (_colour(graph, guide, part) for part in (SKIN_COLOUR, HAIR_COLOUR))
             x = add_repaint(graph, x, skin, hair, refiner.output_size)
@@ -122,7 +126,7 @@ def _photo_to_avatar(
         x = _generator(graph, x, "g", networks["g"], config.generator)
     if "r" in networks:
         x = graph.resize(x, avatar_size(config, networks.keys() - {"r"}), size, "r/input")
-        x = _unet(graph, x, "r", networks["r"], size, refiner)
+        x = _unet(graph, x, "r", networks["r"], (size, refiner.output_size))
     if "r" in networks or ("s" in networks and not is_guided(config)):
         x = add_recolour(graph, x, photos, refiner.output_size, size)
     avatars, points = avatar_size(config, networks), None
@@ -227,17 +231,29 @@ def _reader(graph: Graph, x: str, network: str, params: Params) -> str:
     return graph.add("Concat", female, colours, *glasses, name=f"{network}/guide", axis=1)
 
 
+def _unshade(graph: Graph, photos: str, params: Params, size: int) -> str:
+    """Adds models/unshade.py: photos [N, 3, size, size] in [-1, 1] -> the same without cast shadows."""
+    x = _unet(graph, photos, "l/unet", params, (size, size), grid=unshade.GRID)
+    x = graph.add("Sub", x, photos, name="l/missing")
+    bounds = (graph.constant(f"l/{value}", value) for value in (0.0, float(-np.log(unshade.LEAST_LIGHT))))
+    x = graph.add("Exp", graph.add("Clip", x, *bounds, name="l/clipped"), name="l/light")
+    x = graph.add("Mul", graph.add("Add", photos, "1", name="l/from_black"), x, name="l/lighter")
+    return graph.add("Min", graph.add("Sub", x, "1", name="l/centred"), "1", name="l/photos")
+
+
 def _unet(
     graph: Graph,
     x: str,
     network: str,
     params: Params,
-    input_size: int,
-    config: RefinerConfig,
+    sizes: tuple[int, int],
+    *,
+    grid: int = GRID,
     guide: str | None = None,
 ) -> str:
-    """Adds models/unet.py: from [N, 3, input_size, input_size] to [N, 3, output_size, output_size]."""
-    images, size = x, min(input_size, GRID)
+    """Adds models/unet.py: from [N, 3, S, S] to [N, 3, T, T], where `sizes` are S and T."""
+    images, (input_size, output_size) = x, sizes
+    size = min(input_size, grid)
     # Flax numbers layers of a kind in the order they are called.
     blocks, ups, guided_maps = itertools.count(), itertools.count(), itertools.count()
 
@@ -288,10 +304,10 @@ def _unet(
     x = block(up_and_add(x, middle))
     x = block(guided(block(up_and_add(x, fine))))
 
-    while 2 * size < config.output_size:
+    while 2 * size < output_size:
         x, size = block(up(x)), 2 * size
     x = relu_conv(x, "Conv_4")
-    if size < config.output_size:
+    if size < output_size:
         x = graph.depth_to_space(x, f"{network}/depth_to_space")
-    images = graph.resize(images, input_size, config.output_size, f"{network}/residual")
+    images = graph.resize(images, input_size, output_size, f"{network}/residual")
     return graph.add("Add", x, images, name=f"{network}/add")

@@ -106,7 +106,7 @@ def load_weights(path: Path) -> Weights:
             flax.traverse_util.unflatten_dict({n: a.astype(np.float32) for n, a in named.items()}, sep="/")
             for named in (arrays, of_critics)
         )
-        known = networks.keys() <= {"g", "f", "r", "a", "s", "t"} and networks.keys() & {"g", "s"}
+        known = networks.keys() <= {"g", "f", "r", "a", "s", "t", "l"} and networks.keys() & {"g", "s"}
         expected = array_shapes({name: network_shapes(config, name) for name in networks}) if known else {}
     except OSError:
         raise
@@ -205,14 +205,15 @@ def array_shapes(networks: Mapping[str, Params]) -> dict[str, tuple[int, ...]]:
 def _passed_on(config: ExperimentConfig, folder: Path) -> tuple[str, str]:
     """The networks that weights hold of those that the stage of a folder trains, and of those that it has frozen."""
     match = _later_stage(folder)
-    points = "t" if config.read.images and config.read.points else ""
+    read = config.read
+    helpers = ("t" if read.points else "") + ("l" if read.shadows else "") if read.images else ""
     if match is None:
         return "gf", ""
     if match[1] == "read":
-        return "a" + points, "gf"
+        return "a" + helpers, "gf"
     if match[1] == "teach":
-        return "s", "f" + points
-    return "r", ("sf" if match[2] else "gf") + points
+        return "s", "f" + helpers
+    return "r", ("sf" if match[2] else "gf") + helpers
 
 
 def _restore(config: ExperimentConfig, folder: Path) -> Weights:

@@ -2,7 +2,8 @@
 
 By name: g: X -> Y and f: Y -> X (one module); r: rough avatars to clean ones (the refiner); a: photos to attributes of
 a person (the reader); s: photos to avatars (the student), a network like R after G whose parts learn together, guided
-by what A reads; t: points of a face in a photo to where its avatar should have them. D_X and D_Y share another module.
+by what A reads; t: points of a face in a photo to where its avatar should have them; l: photos to the same photos
+without cast shadows. D_X and D_Y share another module.
 """
 
 from collections.abc import Container, Mapping
@@ -24,6 +25,7 @@ from bitmoji_jax.models.recolour import recolour, repaint
 from bitmoji_jax.models.reshape_face import reshape_faces
 from bitmoji_jax.models.student import Student
 from bitmoji_jax.models.unet import UNet
+from bitmoji_jax.models.unshade import GRID, Unshade
 from bitmoji_jax.models.wear_glasses import wear_glasses
 from bitmoji_jax.ops.image import resize
 from bitmoji_jax.ops.platform import on_cpu
@@ -33,13 +35,15 @@ Params = Any
 
 
 def make_network(config: ExperimentConfig, name: str) -> nn.Module:
-    """Returns the module of the network g, f, r, a, s or t."""
+    """Returns the module of the network g, f, r, a, s, t or l."""
     dtype = compute_dtype(config)
     generator = Generator(config.generator, dtype)
     refiner = UNet(config.refiner.features, config.refiner.output_size, dtype)
     reader = Reader(config.refiner.features // 2, config.read.glasses, dtype)
     student = Student(generator, refiner, reader if is_guided(config) else None)
-    return {"g": generator, "f": generator, "r": refiner, "a": reader, "s": student, "t": Transport()}[name]
+    unshade = Unshade(UNet(config.refiner.features // 2, config.data.image_size, dtype, grid=GRID))
+    modules = {"g": generator, "f": generator, "r": refiner, "a": reader, "s": student, "t": Transport(), "l": unshade}
+    return modules[name]
 
 
 def is_guided(config: ExperimentConfig) -> bool:
@@ -105,21 +109,34 @@ def apply_generator(
     return make_network(config, name).apply(params, images, condition)
 
 
+def as_seen(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
+    """Returns photos [N, H, H, 3] in [-1, 1], any H, as the networks see them: of `data.image_size`; shadows are taken
+    out where `networks` have l."""
+    photos = resize(photos, config.data.image_size)
+    return make_network(config, "l").apply(networks["l"], photos) if "l" in networks else photos
+
+
 def draw_roughly(
     config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array, guides: jax.Array | None = None
 ) -> jax.Array:
     """Draws avatars that are not refined: by the student where `networks` has one, else by G.
 
-    `photos` are float32 [N, H, H, 3] in [-1, 1], any H, resized to what the network takes; the result is the network's.
-    A student with a reader follows `guides` [N, `guide_size`], by default what is read from the photos.
+    `photos` are float32 [N, H, H, 3] in [-1, 1], any H; the result is the network's. A student with a reader follows
+    `guides` [N, `guide_size`], by default what is read from the photos.
     """
-    photos = resize(photos, config.data.image_size)
+    return _draw(config, networks, as_seen(config, networks, photos), guides)
+
+
+def _draw(
+    config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array, guides: jax.Array | None
+) -> jax.Array:
+    """As `draw_roughly`, from what `as_seen` returns."""
     if "s" not in networks:
         return apply_generator(config, networks["g"], photos)
     if not is_guided(config):
         return apply_generator(config, networks["s"], photos, name="s")
     if guides is None:
-        guides = read_guide(config, networks, photos)
+        guides = _read(config, networks, photos)
     seen = mark_mouths(photos, measure(photos), guides[:, MOUTH]) if config.read.mouth else photos
     avatars = apply_generator(config, networks["s"], seen, told(guides), name="s")
     return jax.vmap(repaint)(avatars, guides[:, SKIN_COLOUR], guides[:, HAIR_COLOUR])
@@ -127,7 +144,11 @@ def draw_roughly(
 
 def read_guide(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
     """Reads the guides [N, `guide_size`] of photos [N, H, H, 3] in [-1, 1], any H, with the reader and the points."""
-    photos = resize(photos, config.data.image_size)
+    return _read(config, networks, as_seen(config, networks, photos))
+
+
+def _read(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
+    """As `read_guide`, from what `as_seen` returns."""
     guides: jax.Array = make_network(config, "s").apply(networks["s"], photos, method="read")
     if config.read.mouth:
         guides = jnp.concatenate([guides, mouth_of_photo(measure(photos))[:, None]], axis=1)
@@ -157,17 +178,17 @@ def photo_to_avatar(
     Returns:
       float32 [N, S, S, 3], mostly in [-1, 1]; S is `avatar_size`.
     """
+    photos = as_seen(config, networks, photos)
     if guides is None and has_reader(config, networks):
-        guides = read_guide(config, networks, photos)
-    avatars = draw_roughly(config, networks, photos, guides)
+        guides = _read(config, networks, photos)
+    avatars = _draw(config, networks, photos, guides)
     if "r" in networks:
         avatars = refine(config, networks["r"], avatars)
     if "r" in networks or ("s" in networks and not is_guided(config)):
         avatars = jax.vmap(recolour)(avatars, photos)
     points = None
     if "t" in networks:
-        # As exported files see them: larger photos have other points by a little, and avatars would differ.
-        avatars, points = reshape_faces(avatars, measure(resize(photos, config.data.image_size)), networks["t"])
+        avatars, points = reshape_faces(avatars, measure(photos), networks["t"])
         if has_reader(config, networks):
             avatars = equal_eyes(avatars, points[:, :2])
     if guides is not None and has_glasses(config, networks):
@@ -187,7 +208,7 @@ def avatar_size(config: ExperimentConfig, networks: Container[str]) -> int:
 
 
 def network_shapes(config: ExperimentConfig, name: str) -> Any:
-    """Returns shapes and types of the parameters of the network g, f, r, a, s or t; nothing is computed."""
+    """Returns shapes and types of the parameters of the network g, f, r, a, s, t or l; nothing is computed."""
     network = make_network(config, name)
     return jax.eval_shape(lambda key: network.init(key, *example_inputs(config, name)), jax.random.key(0))
 

@@ -1,4 +1,4 @@
-"""The U-Net of the refiner and the student: it draws an avatar from a rough avatar or from a photo."""
+"""The U-Net of the refiner and the student, which draws an avatar, and of the network that takes shadows out."""
 
 from typing import Any
 
@@ -58,11 +58,12 @@ class UNet(nn.Module):
     features: int
     output_size: int
     dtype: Any = jnp.float32
+    grid: int = GRID
 
     @nn.compact
     def __call__(self, images: jax.Array, guide: jax.Array | None = None) -> jax.Array:
         k, (n, size) = self.features, images.shape[:2]
-        grid = min(size, GRID)
+        grid = min(size, self.grid)
 
         def conv(x: jax.Array, features: int, **how: Any) -> jax.Array:
             return Conv(features, 3, self.dtype, padding=1, **{"kernel_init": _he_init, **how})(x)

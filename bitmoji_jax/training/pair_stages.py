@@ -130,7 +130,7 @@ def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int
         return images["x"], fake_y, refined, images["y"], rough_y, restored
 
     names = ("real_x", "fake_y", "refined_y", "real_y", "rough_y", "restored_y")
-    frozen = {name: networks[name] for name in (source, "f", *_fitted(networks))}
+    frozen = {name: networks[name] for name in (source, "f", *_helpers(networks))}
     start = {"r": networks["r"]} if "r" in networks else {}
     return _pair_stage(config, "r", frozen, start, (source, "f", "r"), epoch_images, number, draw_one, names, columns)
 
@@ -195,11 +195,11 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
         photos = resize(images["x"], config.data.image_size)
         disturbed = disturb_alike(photos)
         taught, fake_y = (photo_to_avatar(config, networks, photos) for networks in (frozen, trained))
-        fake_of_disturbed = photo_to_avatar(config, trained, disturbed)
-        return photos, taught, fake_y, disturbed, fake_of_disturbed, images["y"]
+        fake_then = photo_to_avatar(config, trained, disturbed)
+        return photos, taught, fake_y, disturbed, fake_then, images["y"]
 
-    names = ("real_x", "taught_y", "fake_y", "disturbed_x", "fake_of_disturbed", "real_y")
-    frozen = {name: networks[name] for name in (source, "f", "r", *_fitted(networks))}
+    names = ("real_x", "taught_y", "fake_y", "disturbed_x", "fake_then", "real_y")
+    frozen = {name: networks[name] for name in (source, "f", "r", *_helpers(networks))}
     start = {"s": networks["s"] if "s" in networks else student_of(config, networks)}
     return _pair_stage(config, "s", frozen, start, ("s", "f"), epoch_images, number, draw_one, names, columns)
 
@@ -317,13 +317,13 @@ def _pair_stage(
         discriminator_terms=discriminator_terms,
         column_names=column_names,
         columns=columns,
-        passed_on=(*passed_on, *_fitted(networks)),
+        passed_on=(*passed_on, *_helpers(networks)),
     )
 
 
-def _fitted(networks: Networks) -> tuple[str, ...]:
-    """The names of networks that a stage uses and passes on where there are any: t, which the reader's stage fits."""
-    return ("t",) if "t" in networks else ()
+def _helpers(networks: Networks) -> tuple[str, ...]:
+    """The names of networks that a stage uses and passes on where there are any: those of the reader's stage."""
+    return tuple(name for name in ("t", "l") if name in networks)
 
 
 def _placed(config: ExperimentConfig, y: _Row, key: jax.Array, *, upright: bool = False) -> tuple[jax.Array, jax.Array]:

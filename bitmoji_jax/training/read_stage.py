@@ -4,6 +4,9 @@ The photos are disturbed as people's are; gender is that of the label, colours a
 shadow, a coloured light or a hat changes what A reads little, and the student that it guides likewise. Glasses are
 drawn over some photos; the others have them where the label says so.
 
+L learns to take cast shadows out of photos, from photos with drawn ones: it is told how much light is missing where. A
+sees what L leaves of a disturbed photo, as it will in use.
+
 The points of the face need no training: a network that comes with the package finds them, and T, a linear map fitted to
 those of photos and avatars, says where the avatar of a photo should have them (training/transport.py).
 """
@@ -20,8 +23,8 @@ import optax
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.accessories import glasses as draw_glasses
 from bitmoji_jax.data.augment import place
-from bitmoji_jax.data.disturb import disturb_alike, disturb_photo, eyes_of
-from bitmoji_jax.models.networks import Params, example_inputs, make_network
+from bitmoji_jax.data.disturb import cast_shadows, disturb_alike, disturb_photo, eyes_of
+from bitmoji_jax.models.networks import Params, as_seen, example_inputs, make_network
 from bitmoji_jax.models.reader import GENDER, GLASSES, HAIR_COLOUR, SKIN_COLOUR, guide_of
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, LUMA, SIZE, colour_in, likely_skin
 from bitmoji_jax.ops.batching import map_samples
@@ -41,6 +44,7 @@ _LIKELY_SHARE = 0.8  # of the way from the photo's skin to the likeliest of a bi
 # from skin whose luma is farther from the usual one, by this factor, and lower.
 _CONTRAST, _DARKER = 1.2, 0.05
 _USUAL_LUMA = 0.41
+_BLACK = 0.05  # added to levels from 0 to 2: in black hair the share of the light that is missing cannot be told
 _SKIN_AXIS = np.array([1.234, 0.928, 0.756], np.float32)
 """Change of a skin's red, green and blue for a change of its luma: it gets lighter and darker with its own hue."""
 
@@ -51,21 +55,22 @@ def read_stage(
     epoch_images: int,
     fit_transport: Callable[[], Params],
 ) -> Stage:
-    """Returns the stage that trains a; `networks` hold g and f, which it passes on.
+    """Returns the stage that trains a, with `read.shadows` also l; `networks` hold g and f, which it passes on.
 
     With `read.points` it also passes on the t that `fit_transport` gives when the stage begins. No loss changes it.
     """
-    read, network = config.read, make_network(config, "a")
-    names = ("a", "t") if read.points else ("a",)
+    read = config.read
+    names = ("a", *(("t",) if read.points else ()), *(("l",) if read.shadows else ()))
     total = math.ceil(read.images / read.batch_size) * read.batch_size
-    apply = jax.jit(network.apply)
+    apply = jax.jit(make_network(config, "a").apply)
+    missing = jax.jit(functools.partial(make_network(config, "l").apply, method="missing"))
 
     def draw(frozen: Mapping[str, Params], batch: Batch, keys: jax.Array) -> Pair:
         del frozen
 
         def draw_one(row: tuple[dict[str, jax.Array], jax.Array]) -> Pair:
             x, key = row
-            place_key, choice_key, fault_key, glasses_key = jax.random.split(key, 4)
+            place_key, choice_key, fault_key, glasses_key, shadow_key = jax.random.split(key, 5)
             photo, placement = to_float(x["image"]), place(place_key)
             seen = resize(placement.apply(photo)[None], config.data.image_size)[0]
             landmarks = placement.apply_to_landmarks(x["landmarks"])
@@ -77,8 +82,12 @@ def read_stage(
                 worn = 2 * jnp.maximum(drawn, jnp.nan_to_num(x["glasses"])) - 1
                 wanted = jnp.append(wanted, worn)
             disturbed = disturb_photo(seen, landmarks, fault_key, with_glasses=not read.glasses)
-            seen = jnp.where(jax.random.bernoulli(choice_key, _DISTURBED_SHARE), disturbed, seen)
-            return {"x": Sample(seen, gender=x["gender"], condition=wanted)}
+            clean, seen = seen, jnp.where(jax.random.bernoulli(choice_key, _DISTURBED_SHARE), disturbed, seen)
+            result = {"x": Sample(seen, gender=x["gender"], condition=wanted)}
+            if read.shadows:
+                shaded, lit = cast_shadows(clean, shadow_key)
+                result |= {"shaded": Sample(shaded), "lit": Sample(lit)}
+            return result
 
         return map_samples(draw_one, (batch["x"], keys[:, 0]))
 
@@ -87,7 +96,8 @@ def read_stage(
     ) -> tuple[list[Term], Pair]:
         del frozen, score
         x = drawn["x"]
-        found = apply(params["a"], x.image)
+        seen = jax.lax.stop_gradient(as_seen(config, {n: params[n] for n in names if n == "l"}, x.image))
+        found = apply(params["a"], seen)
         female, known = x.is_female()
         right = (found[:, GENDER] > 0) == female
         assert x.condition is not None
@@ -101,6 +111,10 @@ def read_stage(
         if read.glasses:
             loss = optax.sigmoid_binary_cross_entropy(found[:, GLASSES], wanted[:, GLASSES] > 0)
             result.append(Term("glasses_a", 1.0, jnp.mean(loss)))
+        if read.shadows:
+            shaded, lit = (drawn[name].image + 1 + _BLACK for name in ("shaded", "lit"))
+            error = missing(params["l"], drawn["shaded"].image) - jnp.log(lit / shaded)
+            result.append(Term("shadows_l", 1.0, jnp.mean(jnp.square(error))))
         return result, {}
 
     return Stage(
@@ -128,7 +142,7 @@ def read_stage(
         draw=draw,
         generator_terms=terms,
         discriminator_terms=lambda *_: [],
-        column_names=("real_x", "skin", "hair", "disturbed_x", "skin_then", "hair_then"),
+        column_names=("real_x", "skin", "hair", "disturbed_x", "seen_x", "skin_then", "hair_then"),
         columns=functools.partial(_columns, config),
         passed_on=("g", "f", *names),
     )
@@ -156,12 +170,12 @@ def _columns(
 ) -> Sequence[jax.Array]:
     del frozen
     photos = resize(images["x"], config.data.image_size)
-    columns = []
-    for seen in (photos, disturb_alike(photos)):
+
+    def read(seen: jax.Array) -> list[jax.Array]:
         guide = guide_of(make_network(config, "a").apply(trained["a"], seen))
-        plain = (
-            jnp.broadcast_to(colour[:, None, None], photos.shape)
-            for colour in (guide[:, SKIN_COLOUR], guide[:, HAIR_COLOUR])
-        )
-        columns += [seen, *plain]
-    return columns
+        colours = (guide[:, part, None, None] for part in (SKIN_COLOUR, HAIR_COLOUR))
+        return [jnp.broadcast_to(jnp.moveaxis(colour, 1, -1), photos.shape) for colour in colours]
+
+    disturbed = disturb_alike(photos)
+    seen = as_seen(config, trained, disturbed)
+    return [photos, *read(as_seen(config, trained, photos)), disturbed, seen, *read(seen)]

@@ -67,8 +67,9 @@ def _init_state(stage: Stage) -> Callable[[Mapping[str, Params]], TrainState]:
     optimizer = make_optimizer(stage.schedule)
 
     def init(frozen: Mapping[str, Params]) -> TrainState:
-        *network_keys, d_x_key, d_y_key, key = jax.random.split(stage.key, 5)
+        first_key, second_key, d_x_key, d_y_key, key = jax.random.split(stage.key, 5)
         init_network = {module: jax.jit(module.init) for module, _ in stage.networks.values()}
+        network_keys = [first_key, second_key, *(jax.random.fold_in(first_key, i) for i in range(len(stage.networks)))]
         keyed = zip(network_keys, stage.networks.items(), strict=False)
         generators = {name: init_network[module](key, *inputs) for key, (name, (module, inputs)) in keyed}
         # Those of the paper have keys of their own; a critic added later leaves them and G and F as they would be.
