@@ -182,6 +182,8 @@ def translate(
     glasses: _Flag = False,
     no_glasses: _Flag = False,
     mouth: Annotated[Literal["open", "closed"] | None, tyro.conf.arg(help_behavior_hint="")] = None,
+    hat: _Flag = False,
+    no_hat: _Flag = False,
     variants: _Flag = False,
     sticker: _Flag = False,
 ) -> None:
@@ -211,6 +213,8 @@ def translate(
         glasses: Draw all avatars with glasses.
         no_glasses: Draw all avatars without glasses.
         mouth: Draw all avatars with an open or a closed mouth, not as the photo says.
+        hat: Draw all avatars with a hat.
+        no_hat: Draw all avatars without a hat.
         variants: Write three avatars of each face to choose from, me_1.png to me_3.png: of the photo as it is, of the
             mirrored and of the enlarged one.
         sticker: Also write an animated sticker beside each avatar, me-sticker.webp: it blinks and smiles.
@@ -220,7 +224,8 @@ def translate(
     if not photos:
         raise InputError("name at least one photo or folder of photos")
     make_folder(out, "--out")  # before the networks are loaded
-    look = _look(gender, skin, hair, glasses, no_glasses, mouth)
+    worn = _chosen("glasses", glasses, no_glasses), _chosen("hat", hat, no_hat)
+    look = _look(gender, skin, hair, mouth, *worn)
     flags = (direction, aligned, all_faces, force, format, transparent, grid, skip_existing)
     options = Options(*flags, _shard(shard), look, variants, sticker)
     console = make_console(stderr=True)
@@ -345,9 +350,9 @@ def _look(
     gender: Literal["female", "male"] | None,
     skin: str | None,
     hair: str | None,
-    glasses: bool,
-    no_glasses: bool,
     mouth: Literal["open", "closed"] | None,
+    glasses: bool | None,
+    hat: bool | None,
 ) -> "Look":
     """The look that flags ask for."""
     from bitmoji_jax.inference.look import Look, parse_colour
@@ -356,9 +361,14 @@ def _look(
         skin_colour, hair_colour = (None if text is None else parse_colour(text) for text in (skin, hair))
     except ValueError as error:
         raise InputError(str(error)) from None
-    if glasses and no_glasses:
-        raise InputError("--glasses and --no-glasses cannot both be: give one of them")
-    return Look(gender, skin_colour, hair_colour, glasses if glasses or no_glasses else None, mouth)
+    return Look(gender, skin_colour, hair_colour, glasses, mouth, hat)
+
+
+def _chosen(name: str, on: bool, off: bool) -> bool | None:
+    """What a flag and its opposite say together, None for neither; InputError for both."""
+    if on and off:
+        raise InputError(f"--{name} and --no-{name} cannot both be: give one of them")
+    return on if on or off else None
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

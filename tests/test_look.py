@@ -13,18 +13,24 @@ from bitmoji_jax import cli
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.look import Look, colour_text, look_of, parse_colour
 from bitmoji_jax.inference.translator import Translator
-from bitmoji_jax.models.reader import GENDER, GLASSES, MOUTH, Reader
+from bitmoji_jax.models.reader import GENDER, GLASSES, HAT, MOUTH, Reader
 from bitmoji_jax.ops.batching import resized
 from tests.random_weights import random_weights
 
 WANTED = Look("male", hair=(255, 0, 64))
-WHOLE = Look("female", (1, 128, 254), (0, 255, 77), glasses=True, mouth="open")
+WHOLE = Look("female", (1, 128, 254), (0, 255, 77), glasses=True, mouth="open", hat=True)
 BARE = Look(glasses=False)
 SHUT = Look(mouth="closed")
+BAREHEADED = Look(hat=False)
 
 
 @pytest.fixture(scope="module")
 def translator() -> Translator:
+    return Translator.from_weights(random_weights(names="sf", guided=True, mouth=True, hat=True))
+
+
+@pytest.fixture(scope="module")
+def early() -> Translator:
     return Translator.from_weights(random_weights(names="sf", guided=True, mouth=True))
 
 
@@ -46,16 +52,18 @@ def test_a_guide_and_a_look_stand_for_each_other() -> None:
     guide = WANTED.guide()
     assert np.flatnonzero(~np.isnan(guide)).tolist() == [GENDER, 4, 5, 6]
     np.testing.assert_allclose(guide[[0, 4, 5, 6]], [-1, 1, -1, 64 / 127.5 - 1], atol=1e-6)
-    assert BARE.guide()[GLASSES] == SHUT.guide()[MOUTH] == -1
-    for whole in (WHOLE, dataclasses.replace(WHOLE, glasses=False, mouth="closed")):
+    assert BARE.guide()[GLASSES] == SHUT.guide()[MOUTH] == BAREHEADED.guide()[HAT] == -1
+    for whole in (WHOLE, dataclasses.replace(WHOLE, glasses=False, mouth="closed", hat=False)):
         assert look_of(whole.guide()) == whole
     assert np.isnan(Look().guide()).all()
 
 
-@pytest.mark.parametrize(("size", "known"), [(GLASSES, {"glasses": None, "mouth": None}), (MOUTH, {"mouth": None})])
-def test_a_guide_without_glasses_or_mouth_is_the_first_part_of_one_with_them(size: int, known: Any) -> None:
+@pytest.mark.parametrize(
+    ("size", "unknown"), [(GLASSES, ["glasses", "mouth", "hat"]), (MOUTH, ["mouth", "hat"]), (HAT, ["hat"])]
+)
+def test_a_guide_without_glasses_mouth_or_hat_is_the_first_part_of_one_with_them(size: int, unknown: Any) -> None:
     np.testing.assert_array_equal(WHOLE.guide(size), WHOLE.guide()[:size])
-    assert look_of(WHOLE.guide(size)) == dataclasses.replace(WHOLE, **known)
+    assert look_of(WHOLE.guide(size)) == dataclasses.replace(WHOLE, **dict.fromkeys(unknown))
 
 
 def test_what_is_wanted_takes_the_place_of_what_is_read() -> None:
@@ -64,6 +72,7 @@ def test_what_is_wanted_takes_the_place_of_what_is_read() -> None:
     assert read.but(Look()) == read
     assert Look(glasses=True).but(BARE) == BARE
     assert Look(mouth="open").but(SHUT) == SHUT
+    assert Look(hat=True).but(BAREHEADED) == BAREHEADED
 
 
 @pytest.mark.parametrize("text", ["#c68642", "C68642"])
@@ -109,11 +118,12 @@ def test_an_avatar_follows_the_look_and_is_otherwise_as_the_photo_says(translato
     assert [portrait.look for portrait in portraits] == [look and look.but(WANTED) for look in read]
 
 
-def test_glasses_are_put_on_and_taken_off(translator: Translator) -> None:
+@pytest.mark.parametrize(("worn", "bare"), [(Look(glasses=True), BARE), (Look(hat=True), BAREHEADED)])
+def test_glasses_and_hats_are_put_on_and_taken_off(translator: Translator, worn: Look, bare: Look) -> None:
     images, read = photos(2), translator.read(photos(2))
     assert translator.glasses
-    worn = Look(glasses=True)
-    one, other = (translator.translate_crops(images, look) for look in (worn, BARE))
+    assert translator.hat
+    one, other = (translator.translate_crops(images, look) for look in (worn, bare))
     assert all(np.any(a.avatar != b.avatar) for a, b in zip(one, other, strict=True))
     assert [portrait.look for portrait in one] == [look and look.but(worn) for look in read]
 
@@ -128,13 +138,17 @@ def test_mouths_are_opened_and_closed(translator: Translator) -> None:
         assert [portrait.look for portrait in portraits] == [look and look.but(wanted) for look in read]
 
 
-def test_what_the_weights_do_not_know_is_none_and_cannot_be_chosen(earlier: Translator, earliest: Translator) -> None:
-    assert (earlier.guided, earlier.glasses, earlier.mouth) == (True, True, False)
-    assert (earliest.guided, earliest.glasses, earliest.mouth) == (True, False, False)
+def test_what_the_weights_do_not_know_is_none_and_cannot_be_chosen(
+    early: Translator, earlier: Translator, earliest: Translator
+) -> None:
+    for known, told in ((early, [True, True, False]), (earlier, [True, False, False]), (earliest, [False] * 3)):
+        assert known.guided
+        assert [known.glasses, known.mouth, known.hat] == told
     for known, unknown, wanted, message in (
-        (earlier, ["mouth"], SHUT, "the mouth cannot be chosen"),
-        (earliest, ["glasses", "mouth"], BARE, "glasses cannot be chosen"),
-        (earliest, ["glasses", "mouth"], SHUT, "the mouth cannot be chosen"),
+        (early, ["hat"], BAREHEADED, "a hat cannot be chosen"),
+        (earlier, ["mouth", "hat"], SHUT, "the mouth cannot be chosen"),
+        (earliest, ["glasses", "mouth", "hat"], BARE, "glasses cannot be chosen"),
+        (earliest, ["glasses", "mouth", "hat"], SHUT, "the mouth cannot be chosen"),
     ):
         (look,) = known.read(photos(1))
         assert look is not None
@@ -164,6 +178,8 @@ def test_files_are_translated_with_the_look_that_flags_ask_for(
         ("three", ["--glasses"], Look(glasses=True)),
         ("four", ["--mouth", "closed"], SHUT),
         ("five", ["--mouth", "open"], Look(mouth="open")),
+        ("six", ["--hat"], Look(hat=True)),
+        ("seven", ["--no-hat"], BAREHEADED),
     ):
         assert cli.main([*words, str(tmp_path / name), *flags]) == 0
         drawn = np.asarray(Image.open(tmp_path / name / "me.png"))
@@ -173,6 +189,7 @@ def test_files_are_translated_with_the_look_that_flags_ask_for(
         (["--skin", "brown"], "'brown' is no colour"),
         (["--gender", "male", "--direction", "y2x"], "for avatars of photos only"),
         (["--glasses", "--no-glasses"], "give one of them"),
+        (["--hat", "--no-hat"], "give one of them"),
     ):
         assert cli.main([*words, str(tmp_path / "none"), *flags]) == 2
         assert message in capsys.readouterr().err

@@ -684,7 +684,7 @@ def test_the_command_serves_the_weights_of_the_package_until_it_is_interrupted()
         process.communicate()
 
 
-READ = {"gender": "female", "skin": "#c89678", "hair": "#281e14", "glasses": False, "mouth": "closed"}
+READ = {"gender": "female", "skin": "#c89678", "hair": "#281e14", "glasses": False, "mouth": "closed", "hat": False}
 
 
 def test_looks_are_told_and_can_be_chosen(guided_port: int) -> None:
@@ -700,15 +700,19 @@ def test_looks_are_told_and_can_be_chosen(guided_port: int) -> None:
         assert (status, face["look"]) == (200, READ | {"gender": "male", "hair": "#ff0040"})
         avatar = decoded(face["avatar"])
         assert [tuple(avatar[row, 0]) for row in (0, -1)] == [(255, 0, 64), (200, 150, 120)]
-    for query in ("?gender=none", "?skin=brown", "?hair=%23ff004", "?glasses=yes", "?mouth=1"):
+    for query in ("?gender=none", "?skin=brown", "?hair=%23ff004", "?glasses=yes", "?mouth=1", "?hat=2"):
         assert error_of(guided_port, PHOTO, query) == (400, "bad_request")
 
 
 @pytest.mark.parametrize(
     ("name", "wanted", "other", "drawn", "row", "level"),
-    [("glasses", "1", "0", True, 16, 0), ("mouth", "open", "closed", "open", 26, 255)],
+    [
+        ("glasses", "1", "0", True, 16, 0),
+        ("mouth", "open", "closed", "open", 26, 255),
+        ("hat", "1", "0", True, 6, 128),
+    ],
 )
-def test_glasses_and_the_mouth_can_be_chosen(
+def test_glasses_the_mouth_and_a_hat_can_be_chosen(
     guided_port: int, name: str, wanted: str, other: str, drawn: object, row: int, level: int
 ) -> None:
     body, headers = form([("photo", PHOTO), (name, wanted.encode())])
@@ -758,14 +762,18 @@ def test_stickers_come_on_request(port: int, translator: Translator) -> None:
 
 
 def test_what_the_weights_do_not_know_cannot_be_chosen(port: int, guided_port: int) -> None:
-    shown = {b'id="look"', b'name="glasses"', b'name="mouth"'}
-    without = ({"glasses": False, "mouth": False}, {"mouth": False})
-    apps = [make_app(make_guided_translator(**known), local=True, pretrained=True) for known in without]
-    with running(apps[0]) as earliest, running(apps[1]) as earlier:
+    shown = {b'id="look"', b'name="glasses"', b'name="mouth"', b'name="hat"'}
+    without = [("glasses", "mouth", "hat"), ("mouth", "hat"), ("hat",)]
+    apps = [
+        make_app(make_guided_translator(**dict.fromkeys(unknown, False)), local=True, pretrained=True)
+        for unknown in without
+    ]
+    with running(apps[0]) as earliest, running(apps[1]) as earlier, running(apps[2]) as early:
         for number, refused, choices in (
-            (port, ("gender=male", "glasses=1", "mouth=open"), set()),
-            (earliest, ("glasses=0", "mouth=open"), {b'id="look"'}),
-            (earlier, ("mouth=closed",), shown - {b'name="mouth"'}),
+            (port, ("gender=male", "glasses=1", "mouth=open", "hat=1"), set()),
+            (earliest, ("glasses=0", "mouth=open", "hat=0"), {b'id="look"'}),
+            (earlier, ("mouth=closed", "hat=1"), shown - {b'name="mouth"', b'name="hat"'}),
+            (early, ("hat=0",), shown - {b'name="hat"'}),
             (guided_port, (), shown),
         ):
             for query in refused:
@@ -774,5 +782,5 @@ def test_what_the_weights_do_not_know_cannot_be_chosen(port: int, guided_port: i
                 assert answer["error"]["message"].startswith("With these weights ")
             page = ask(number, "GET", "/")[2]
             assert {choice for choice in shown if choice in page} == choices
-        for number, unknown in ((earliest, {"glasses": None, "mouth": None}), (earlier, {"mouth": None})):
-            assert post(number, PHOTO)[1]["faces"][0]["look"] == READ | unknown
+        for number, unknown in zip((earliest, earlier, early), without, strict=True):
+            assert post(number, PHOTO)[1]["faces"][0]["look"] == READ | dict.fromkeys(unknown)

@@ -362,21 +362,22 @@ def test_the_look_can_be_changed_until_the_next_photo(browser: "sync_api.Browser
         page = visit.page
 
         def shown() -> list[object]:
-            """Values of gender, colours, glasses and mouth, and the avatar's colours at its top, middle and mouth."""
+            """The values of the choices, and the avatar's colours at its top, hat, middle and mouth."""
             return page.evaluate(
                 """async () => {
                     const image = document.querySelectorAll(".face img")[1], canvas = document.createElement("canvas");
                     await image.decode();
                     const context = canvas.getContext("2d", { willReadFrequently: true });
                     context.drawImage(image, 0, 0);
-                    const pixels = [2, 16, 26].map((y) => [...context.getImageData(5, y, 1, 1).data.slice(0, 3)]);
-                    const { gender, skin, hair, glasses, mouth } = document.getElementById("form").elements;
-                    return [gender.value, skin.value, hair.value, glasses.value, mouth.value, ...pixels];
+                    const pixels = [2, 6, 16, 26].map((y) => [...context.getImageData(5, y, 1, 1).data.slice(0, 3)]);
+                    const elements = document.getElementById("form").elements;
+                    const names = ["gender", "skin", "hair", "glasses", "mouth", "hat"];
+                    return [...names.map((name) => elements[name].value), ...pixels];
                 }"""
             )
 
-        skin = [200, 150, 120]
-        as_read = ["", "#c89678", "#281e14", "", "", [40, 30, 20], skin, skin]
+        skin, hair = [200, 150, 120], [40, 30, 20]
+        as_read = ["", "#c89678", "#281e14", "", "", "", hair, hair, skin, skin]
         assert not page.is_visible("#look")
         visit.choose(files / "photo.jpg")
         assert shown() == as_read
@@ -386,19 +387,20 @@ def test_the_look_can_be_changed_until_the_next_photo(browser: "sync_api.Browser
         page.wait_for_selector(RESULT)
         page.select_option("[name=gender]", "male")
         page.wait_for_selector(RESULT)
-        assert shown() == ["male", "#c89678", "#ff0040", "", "", [255, 0, 64], skin, skin]
-        page.click("#as-photo")
-        page.wait_for_selector("#as-photo[disabled]")
-        assert shown() == as_read
-        page.select_option("[name=glasses]", "1")
-        page.wait_for_selector("#as-photo:enabled")
-        assert shown() == ["", "#c89678", "#281e14", "1", "", [40, 30, 20], [0, 0, 0], skin]
-        page.click("#as-photo")
-        page.wait_for_selector("#as-photo[disabled]")
-        assert shown() == as_read
-        page.select_option("[name=mouth]", "open")
-        page.wait_for_selector("#as-photo:enabled")
-        assert shown() == ["", "#c89678", "#281e14", "", "open", [40, 30, 20], skin, [255, 255, 255]]
+        assert shown() == ["male", "#c89678", "#ff0040", "", "", "", [255, 0, 64], [255, 0, 64], skin, skin]
+        for name, value, place, pixel, level in (
+            ("glasses", "1", 3, 8, 0),
+            ("mouth", "open", 4, 9, 255),
+            ("hat", "1", 5, 7, 128),
+        ):
+            page.click("#as-photo")
+            page.wait_for_selector("#as-photo[disabled]")
+            assert shown() == as_read
+            page.select_option(f"[name={name}]", value)
+            page.wait_for_selector("#as-photo:enabled")
+            expected = list(as_read)
+            expected[place], expected[pixel] = value, [level] * 3
+            assert shown() == expected
         page.click("#as-photo")
         page.wait_for_selector("#as-photo[disabled]")
         assert shown() == as_read

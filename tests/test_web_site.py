@@ -167,10 +167,11 @@ def test_looks_are_those_of_the_translator_and_can_be_chosen(page: "sync_api.Pag
     (portrait,), (face,) = translator.portraits(photo), ask(page, photo)["faces"]
     assert portrait.look is not None
     traits = {"gender": ("female", "male"), "glasses": (True, False), "mouth": ("open", "closed")}
+    traits["hat"] = True, False
     read = {name: getattr(portrait.look, name) for name in traits}
     assert {name: face["look"][name] for name in traits} == read
     other = {name: values[values[0] == read[name]] for name, values in traits.items() if read[name] is not None}
-    wanted = {name: str(int(value)) if name == "glasses" else value for name, value in other.items()}
+    wanted = {name: str(int(value)) if isinstance(value, bool) else value for name, value in other.items()}
     (drawn,) = ask(page, photo, look=wanted | {"hair": "#ff0040"})["faces"]
     assert drawn["look"] == face["look"] | other | {"hair": "#ff0040"}
     assert np.abs(decoded(drawn["avatar"]) - decoded(face["avatar"])).mean() > 1

@@ -1,4 +1,4 @@
-"""Gender, colours, glasses and mouth of an avatar: as they are read from a photo, or as a person wants them."""
+"""Gender, colours, glasses, mouth and hat of an avatar: as they are read from a photo, or as a person wants them."""
 
 import dataclasses
 import re
@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from bitmoji_jax.models.reader import GENDER, GLASSES, GUIDE, HAIR_COLOUR, MOUTH, SKIN_COLOUR
+from bitmoji_jax.models.reader import GENDER, GLASSES, GUIDE, HAIR_COLOUR, HAT, MOUTH, SKIN_COLOUR
 
 Gender = Literal["female", "male"]
 Mouth = Literal["open", "closed"]
@@ -26,6 +26,7 @@ class Look:
     hair: Colour | None = None
     glasses: bool | None = None
     mouth: Mouth | None = None
+    hat: bool | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for another gender or mouth, or numbers that are no colour."""
@@ -53,7 +54,12 @@ class Look:
         `size` is the `guide_size` of the weights: what they do not know is left out.
         """
         guide = np.full(GUIDE, np.nan, np.float32)
-        traits = ((GENDER, self.gender, "female"), (GLASSES, self.glasses, True), (MOUTH, self.mouth, "open"))
+        traits = (
+            (GENDER, self.gender, "female"),
+            (GLASSES, self.glasses, True),
+            (MOUTH, self.mouth, "open"),
+            (HAT, self.hat, True),
+        )
         for place, trait, positive in traits:
             if trait is not None:
                 guide[place] = 1 if trait == positive else -1
@@ -64,15 +70,16 @@ class Look:
 
 
 def look_of(guide: np.ndarray) -> Look:
-    """Returns the look that a guide without NaN stands for: the likelier gender, glasses and mouth.
+    """Returns the look that a guide without NaN stands for: the likelier gender, glasses, mouth and hat.
 
-    Without their numbers, glasses and mouth are None.
+    Without their numbers, the last three are None.
     """
     colours = (np.rint((guide[part] + 1) * 127.5) for part in (SKIN_COLOUR, HAIR_COLOUR))
     skin, hair = (tuple(int(level) for level in colour) for colour in colours)
     glasses = bool(guide[GLASSES] > 0) if len(guide) > GLASSES else None
     mouth: Mouth | None = ("open" if guide[MOUTH] > 0 else "closed") if len(guide) > MOUTH else None
-    return Look("female" if guide[GENDER] > 0 else "male", skin, hair, glasses, mouth)  # type: ignore[arg-type]
+    hat = bool(guide[HAT] > 0) if len(guide) > HAT else None
+    return Look("female" if guide[GENDER] > 0 else "male", skin, hair, glasses, mouth, hat)  # type: ignore[arg-type]
 
 
 def parse_colour(text: str) -> Colour:

@@ -74,6 +74,21 @@ class Drawing:
         change = self.add("Sub", colour, images)
         return self.add("Add", images, self.add("Mul", share, change))
 
+    def paint(self, images: str, colour: str, distance: str, pixel: str) -> str:
+        """Adds `paint` of ops/spectacles.py, opaque; the colour is [N or 1, 3 or 1, 1, 1]."""
+        cover = self.add("Sub", self.number(0.5), self.add("Div", distance, pixel))
+        return self.toward(images, colour, self.add("Clip", cover, self.number(0.0), self.number(1.0)))
+
+    def rounded(self, across: str, down: str, corner: float) -> str:
+        """Adds the distance to a box with round corners, from the distances to its sides moved in by `corner`."""
+        outside = self.hypot(self.above_0(across), self.above_0(down))
+        inside = self.add("Min", self.add("Max", across, down), self.number(0.0))
+        return self.plus(self.add("Add", outside, inside), -corner)
+
+    def pixel(self, face: FaceFrame) -> str:
+        """Adds a pixel's length in the frame of a face."""
+        return self.add("Div", self.number(1.0), self.times(face.distance, float(self._size)))
+
     def face_frame(self, points: str) -> FaceFrame:
         """Adds `face_frame` of the eyes, the first two points of [N, P, 2]."""
         left, right = (self.point(points, eye) for eye in range(2))

@@ -11,11 +11,11 @@ def add_glasses(graph: Graph, avatars: str, points: str, guide: str, size: int) 
     """Adds `wear_glasses` to avatars [N, 3, size, size]: at the eyes of points [N, P, 2], as the guide [N, C] says."""
     draw = Drawing(graph, "glasses", size)
     face = draw.face_frame(points)
-    pixel = draw.add("Div", draw.number(1.0), draw.times(face.distance, float(size)))
+    pixel = draw.pixel(face)
     frame = _frame(draw, face.x, face.y)
-    drawn = _paint(draw, avatars, COLOUR, frame, pixel)
+    drawn = draw.paint(avatars, draw.number(COLOUR), frame, pixel)
     middle = draw.plus(frame, (float(FRAME.rim) - LIGHT_WIDTH) / 2)
-    drawn = _paint(draw, drawn, LIGHT, middle, pixel)
+    drawn = draw.paint(drawn, draw.number(LIGHT), middle, pixel)
     return draw.add("Where", draw.add("Greater", draw.of_guide(guide, GLASSES), draw.number(0.0)), drawn, avatars)
 
 
@@ -25,18 +25,10 @@ def _frame(draw: Drawing, x: str, y: str) -> str:
     side = draw.add("Abs", x)
     across = draw.plus(draw.add("Abs", draw.plus(side, -0.5)), corner - width)
     down = draw.plus(draw.add("Abs", draw.plus(y, -drop)), corner - height)
-    outside = draw.hypot(draw.above_0(across), draw.above_0(down))
-    inside = draw.add("Min", draw.add("Max", across, down), draw.number(0.0))
-    lens = draw.plus(draw.add("Add", outside, inside), -corner)
+    lens = draw.rounded(across, down, corner)
     bridge = draw.hypot(draw.above_0(draw.plus(side, width - 0.5)), draw.plus(y, height / 4 - drop))
     before = draw.add("Sub", draw.number(0.5 + width), side)
     beyond = draw.add("Max", before, draw.plus(side, -TEMPLE))
     temple = draw.hypot(draw.above_0(beyond), draw.plus(y, height / 3 - drop))
     nearest = draw.add("Min", draw.add("Abs", lens), bridge, temple)
     return draw.plus(nearest, -rim / 2)
-
-
-def _paint(draw: Drawing, images: str, grey: float, distance: str, pixel: str) -> str:
-    """Adds `paint` with a grey level in [-1, 1]."""
-    cover = draw.add("Sub", draw.number(0.5), draw.add("Div", distance, pixel))
-    return draw.toward(images, draw.number(grey), draw.add("Clip", cover, draw.number(0.0), draw.number(1.0)))

@@ -35,7 +35,7 @@ from bitmoji_jax.models.networks import (
     photo_to_avatar,
     read_guide,
 )
-from bitmoji_jax.models.reader import GLASSES, MOUTH
+from bitmoji_jax.models.reader import GLASSES, HAT, MOUTH
 from bitmoji_jax.ops.batching import BATCHES, in_batches, map_images, resized
 from bitmoji_jax.ops.image import check_images, to_float, to_uint8
 from bitmoji_jax.parallel import REPLICATED, SHARDED, make_mesh
@@ -205,6 +205,11 @@ class Translator:
         """Whether the mouth of a `Look` can be chosen."""
         return self._guided is not None and self._guided.size > MOUTH
 
+    @property
+    def hat(self) -> bool:
+        """Whether the hat of a `Look` can be chosen."""
+        return self._guided is not None and self._guided.size > HAT
+
     def check_look(self, look: Look) -> Guided:
         """Returns the networks that follow a look; InputError where the weights have none, or not for all of it."""
         if self._guided is None:
@@ -213,6 +218,8 @@ class Translator:
             raise InputError("with these weights glasses cannot be chosen: they were trained without them")
         if look.mouth is not None and not self.mouth:
             raise InputError("with these weights the mouth cannot be chosen: they were trained without it")
+        if look.hat is not None and not self.hat:
+            raise InputError("with these weights a hat cannot be chosen: they were trained without it")
         return self._guided
 
     def read(self, photos: np.ndarray) -> list[Look | None]:

@@ -20,13 +20,14 @@ from bitmoji_jax.models.equal_eyes import equal_eyes
 from bitmoji_jax.models.face_points import POINTS, Transport, measure
 from bitmoji_jax.models.generator import Generator
 from bitmoji_jax.models.mark_mouth import mark_mouths, mouth_of_photo
-from bitmoji_jax.models.reader import GLASSES, GUIDE, HAIR_COLOUR, MOUTH, SKIN_COLOUR, Reader, told
+from bitmoji_jax.models.reader import GLASSES, GUIDE, HAIR_COLOUR, HAT, MOUTH, SKIN_COLOUR, Reader, told
 from bitmoji_jax.models.recolour import recolour, repaint
 from bitmoji_jax.models.reshape_face import reshape_faces
 from bitmoji_jax.models.student import Student
 from bitmoji_jax.models.unet import UNet
 from bitmoji_jax.models.unshade import GRID, Unshade
 from bitmoji_jax.models.wear_glasses import wear_glasses
+from bitmoji_jax.models.wear_hat import hat_colour, wear_hats
 from bitmoji_jax.ops.image import resize
 from bitmoji_jax.ops.platform import on_cpu
 
@@ -39,7 +40,7 @@ def make_network(config: ExperimentConfig, name: str) -> nn.Module:
     dtype = compute_dtype(config)
     generator = Generator(config.generator, dtype)
     refiner = UNet(config.refiner.features, config.refiner.output_size, dtype)
-    reader = Reader(config.refiner.features // 2, config.read.glasses, dtype)
+    reader = Reader(config.refiner.features // 2, config.read.glasses, config.read.hat, dtype)
     student = Student(generator, refiner, reader if is_guided(config) else None)
     unshade = Unshade(UNet(config.refiner.features // 2, config.data.image_size, dtype, grid=GRID))
     modules = {"g": generator, "f": generator, "r": refiner, "a": reader, "s": student, "t": Transport(), "l": unshade}
@@ -58,14 +59,18 @@ def has_reader(config: ExperimentConfig, networks: Container[str]) -> bool:
 
 def guide_size(config: ExperimentConfig) -> int:
     """How many numbers a guide has."""
-    if config.read.mouth:
-        return GUIDE
-    return MOUTH if config.read.glasses else GLASSES
+    read = config.read
+    return GUIDE if read.hat else HAT if read.mouth else MOUTH if read.glasses else GLASSES
 
 
 def has_glasses(config: ExperimentConfig, networks: Container[str]) -> bool:
     """Whether avatars of persons with glasses have glasses: those of a student whose reader tells them."""
     return has_reader(config, networks) and config.read.glasses
+
+
+def has_hat(config: ExperimentConfig, networks: Container[str]) -> bool:
+    """Whether avatars of persons with a hat have a hat: those of a student whose reader tells it."""
+    return has_reader(config, networks) and config.read.hat
 
 
 def has_mouth(config: ExperimentConfig, networks: Container[str]) -> bool:
@@ -151,7 +156,7 @@ def _read(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.
     """As `read_guide`, from what `as_seen` returns."""
     guides: jax.Array = make_network(config, "s").apply(networks["s"], photos, method="read")
     if config.read.mouth:
-        guides = jnp.concatenate([guides, mouth_of_photo(measure(photos))[:, None]], axis=1)
+        guides = jnp.insert(guides, MOUTH, mouth_of_photo(measure(photos)), axis=1)
     return guides
 
 
@@ -167,7 +172,7 @@ def photo_to_avatar(
 
     The avatars of R, and of a student without a guide, are given the colours of the photo's skin and hair. Where
     `networks` have t, the points of all faces are moved to where it has them for the photo, and those of a student with
-    a reader have equal eyes. Where its guide says so, the avatar has glasses.
+    a reader have equal eyes. Where its guide says so, the avatar has glasses, and a hat.
 
     Args:
       config: the experiment.
@@ -194,6 +199,9 @@ def photo_to_avatar(
     if guides is not None and has_glasses(config, networks):
         points = measure(avatars) if points is None else points
         avatars = wear_glasses(avatars, points[:, :2], guides[:, GLASSES])
+        if has_hat(config, networks):
+            colours = jax.vmap(hat_colour)(photos, guides[:, HAIR_COLOUR])
+            avatars = wear_hats(avatars, points[:, :2], guides[:, HAT], colours)
     return avatars
 
 

@@ -83,6 +83,7 @@ def make_app(
         looks=translator.guided,
         glasses=translator.glasses,
         mouth=translator.mouth,
+        hat=translator.hat,
     )
     app = web.Application(middlewares=[_answer_errors(page), check_origin(local, public)])
     site = _Site(translator, page, queue or RequestQueue(_WAITING))
@@ -185,7 +186,7 @@ def _to_json(portraits: Sequence[Portrait], upload: Upload) -> str:
 def _look_to_json(look: Look) -> dict[str, str | bool | None]:
     colours = {"skin": look.skin, "hair": look.hair}
     texts = {name: colour and colour_text(colour) for name, colour in colours.items()}
-    return {"gender": look.gender, **texts, "glasses": look.glasses, "mouth": look.mouth}
+    return {"gender": look.gender, **texts, "glasses": look.glasses, "mouth": look.mouth, "hat": look.hat}
 
 
 def _answer_errors(page: jinja2.Template) -> Middleware:

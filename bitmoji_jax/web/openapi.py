@@ -30,10 +30,12 @@ _LOOK = {
     "hair": ("Draw hair of this colour.", _COLOUR),
     "glasses": ("Draw glasses (1) or none (0).", {"type": "string", "enum": ["0", "1"]}),
     "mouth": ("Draw the mouth like this, not as the photo says.", {"type": "string", "enum": ["open", "closed"]}),
+    "hat": ("Draw a hat (1) or none (0).", {"type": "string", "enum": ["0", "1"]}),
 }
 _DRAWN = {name: schema for name, (_, schema) in _LOOK.items()} | {
     "glasses": {"type": ["boolean", "null"]},
     "mouth": {"enum": ["open", "closed", None]},
+    "hat": {"type": ["boolean", "null"]},
 }
 _VARIANTS = {
     "variants": (

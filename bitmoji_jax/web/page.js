@@ -12,7 +12,7 @@ const viewfinder = element("viewfinder"), video = viewfinder.querySelector("vide
 
 const choices = element("look"); // null where no look can be chosen
 let last = null; // the photo or drawing before, made again when an option changes
-let look = {}; // what was chosen for it: gender, skin, hair, glasses, mouth
+let look = {}; // what was chosen for it: gender, skin, hair, glasses, mouth, hat
 let chosen = []; // the variant of each of its faces
 let current = null; // AbortController of the photo at work, or of that before
 

@@ -15,11 +15,11 @@ from bitmoji_jax.web.page import EXAMPLES, read_file
 
 _SECONDS = 30.0  # for a body to arrive
 _CHUNK = 1 << 18
-_FIELDS = 12  # more than the page's form has
+_FIELDS = 16  # more than the page's form has
 _FIELD_BYTES = 100
 _OPTIONS = ("all_faces", "force", "transparent", "sticker")
 _VARIANTS = re.compile("[123](,[123]){0,2}")
-_LOOK = ("gender", "skin", "hair", "glasses", "mouth")
+_LOOK = ("gender", "skin", "hair", "glasses", "mouth", "hat")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,18 +97,21 @@ def _variants(text: str) -> Sequence[int]:
 
 def _look(values: Mapping[str, str]) -> Look:
     """The look that fields ask for; one that is empty or absent is as the photo says."""
-    gender, *colours, glasses, mouth = (values.get(name) or None for name in _LOOK)
+    gender, *colours, glasses, mouth, hat = (values.get(name) or None for name in _LOOK)
     if gender not in (None, "female", "male"):
         raise bad_request("The gender is female or male.")
-    if glasses not in (None, "0", "1"):
-        raise bad_request("The option glasses is 0 or 1.")
+    worn = {"glasses": glasses, "hat": hat}
+    for name, text in worn.items():
+        if text not in (None, "0", "1"):
+            raise bad_request(f"The option {name} is 0 or 1.")
     if mouth not in (None, "open", "closed"):
         raise bad_request("The mouth is open or closed.")
     try:
         skin, hair = (None if text is None else parse_colour(text) for text in colours)
     except ValueError:
         raise bad_request("A colour is written as in #c68642.") from None
-    return Look(gender, skin, hair, None if glasses is None else glasses == "1", mouth)  # type: ignore[arg-type]
+    chosen = {name: text and text == "1" for name, text in worn.items()}
+    return Look(gender, skin, hair, mouth=mouth, **chosen)  # type: ignore[arg-type]
 
 
 @contextlib.asynccontextmanager

@@ -13,14 +13,14 @@ export async function avatarOf(crop, look = {}) {
   return { avatar: picture, look: guide && lookOf(guide.map((read, i) => (Number.isNaN(wanted[i]) ? read : wanted[i]))) };
 }
 
-/** A look, with glasses as the form has them, as a guide of models/reader.py; NaN where the photo decides. */
-function guideOf({ gender, skin, hair, glasses, mouth }) {
+/** A look, with glasses and hat as the form has them, as a guide of models/reader.py; NaN where the photo decides. */
+function guideOf({ gender, skin, hair, glasses, mouth, hat }) {
   const colour = (text) => (text ? channels(text).map((level) => level / 127.5 - 1) : [NaN, NaN, NaN]);
   const sign = (value) => ({ female: 1, male: -1, 1: 1, 0: -1, open: 1, closed: -1 })[value] ?? NaN;
-  return [sign(gender), ...colour(skin), ...colour(hair), sign(glasses), sign(mouth)];
+  return [sign(gender), ...colour(skin), ...colour(hair), sign(glasses), sign(mouth), sign(hat)];
 }
 
-/** The look of a guide; glasses and mouth are null where it does not say. */
+/** The look of a guide; glasses, mouth and hat are null where it does not say. */
 function lookOf(guide) {
   const colour = (first) => {
     const levels = guide.slice(first, first + 3).map((value) => Math.round((value + 1) * 127.5));
@@ -29,7 +29,7 @@ function lookOf(guide) {
   const trait = (place, above, below) => (place >= guide.length ? null : guide[place] > 0 ? above : below);
   return {
     gender: trait(0, "female", "male"), skin: colour(1), hair: colour(4),
-    glasses: trait(7, true, false), mouth: trait(8, "open", "closed"),
+    glasses: trait(7, true, false), mouth: trait(8, "open", "closed"), hat: trait(9, true, false),
   };
 }
 
