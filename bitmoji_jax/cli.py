@@ -183,7 +183,6 @@ def translate(
     no_glasses: _Flag = False,
     mouth: Annotated[Literal["open", "closed"] | None, tyro.conf.arg(help_behavior_hint="")] = None,
     hat: _Flag = False,
-    no_hat: _Flag = False,
     variants: _Flag = False,
     sticker: _Flag = False,
 ) -> None:
@@ -213,8 +212,7 @@ def translate(
         glasses: Draw all avatars with glasses.
         no_glasses: Draw all avatars without glasses.
         mouth: Draw all avatars with an open or a closed mouth, not as the photo says.
-        hat: Draw all avatars with a hat.
-        no_hat: Draw all avatars without a hat.
+        hat: Draw all avatars with a knitted hat.
         variants: Write three avatars of each face to choose from, me_1.png to me_3.png: of the photo as it is, of the
             mirrored and of the enlarged one.
         sticker: Also write an animated sticker beside each avatar, me-sticker.webp: it blinks and smiles.
@@ -224,8 +222,9 @@ def translate(
     if not photos:
         raise InputError("name at least one photo or folder of photos")
     make_folder(out, "--out")  # before the networks are loaded
-    worn = _chosen("glasses", glasses, no_glasses), _chosen("hat", hat, no_hat)
-    look = _look(gender, skin, hair, mouth, *worn)
+    if glasses and no_glasses:
+        raise InputError("--glasses and --no-glasses cannot both be: give one of them")
+    look = _look(gender, skin, hair, glasses if glasses or no_glasses else None, mouth, hat or None)
     flags = (direction, aligned, all_faces, force, format, transparent, grid, skip_existing)
     options = Options(*flags, _shard(shard), look, variants, sticker)
     console = make_console(stderr=True)
@@ -350,8 +349,8 @@ def _look(
     gender: Literal["female", "male"] | None,
     skin: str | None,
     hair: str | None,
-    mouth: Literal["open", "closed"] | None,
     glasses: bool | None,
+    mouth: Literal["open", "closed"] | None,
     hat: bool | None,
 ) -> "Look":
     """The look that flags ask for."""
@@ -362,13 +361,6 @@ def _look(
     except ValueError as error:
         raise InputError(str(error)) from None
     return Look(gender, skin_colour, hair_colour, glasses, mouth, hat)
-
-
-def _chosen(name: str, on: bool, off: bool) -> bool | None:
-    """What a flag and its opposite say together, None for neither; InputError for both."""
-    if on and off:
-        raise InputError(f"--{name} and --no-{name} cannot both be: give one of them")
-    return on if on or off else None
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

@@ -169,8 +169,6 @@ class ReadConfig:
     """Read also where the points of the face should be, and move those of the student's avatars there."""
     glasses: bool = True
     """Read also whether glasses are worn, and draw them over those avatars."""
-    hat: bool = True
-    """Read also whether a hat is worn, and draw one over those avatars; needs `mouth`."""
     mouth: bool = True
     """Tell also whether the mouth is open, by the points of the face, and mark it in the student's photos."""
     shadows: bool = True
@@ -267,7 +265,6 @@ class ExperimentConfig:
             rules |= {f"{name}.{rule}": holds for rule, holds in _pair_rules(pairs).items()}
         rules |= {f"read.{rule}": holds for rule, holds in _stage_rules(self.read).items()}
         rules["read.mouth needs read.glasses"] = self.read.glasses or not self.read.mouth
-        rules["read.hat needs read.mouth"] = self.read.mouth or not self.read.hat
         rules["teach needs refine: set refine.images"] = self.refine.images > 0 or self.teach.images == 0
         if problems := [rule for rule, holds in rules.items() if not holds]:
             raise ValueError("; ".join(problems))
@@ -307,7 +304,7 @@ ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "data": {"cut_out": True, "balance_skin": False},
     "train": {"init_from": None, "rounds": 1, "cycle": "pixels"},
     "refiner": dataclasses.asdict(RefinerConfig()),
-    "read": dataclasses.asdict(ReadConfig(points=False, glasses=False, hat=False, mouth=False, shadows=False)),
+    "read": dataclasses.asdict(ReadConfig(points=False, glasses=False, mouth=False, shadows=False)),
     "refine": dataclasses.asdict(PairConfig()),
     "teach": dataclasses.asdict(TeachConfig()),
     "log": dataclasses.asdict(LogConfig()),

@@ -23,7 +23,6 @@ def random_weights(
     guided: bool = False,
     glasses: bool = True,
     mouth: bool = False,
-    hat: bool = False,
 ) -> Weights:
     """Draws kernels and biases so large that outputs fill the range; by default of the smallest generator.
 
@@ -37,14 +36,13 @@ def random_weights(
       guided: whether the student has a reader.
       glasses: whether the reader tells them.
       mouth: whether the student is told whether it is open, which needs `glasses`.
-      hat: whether the reader tells of hats, which needs `mouth`.
     """
     config = ExperimentConfig(
         data=DataConfig(dir=folder, image_size=size),
         generator=generator or GeneratorConfig(features=4, res_blocks=1),
         train=TrainConfig(compute_dtype=compute_dtype),  # type: ignore[arg-type]
         refiner=refiner or RefinerConfig(features=8, output_size=64),
-        read=ReadConfig(images=32 if guided else 0, glasses=glasses, mouth=mouth, hat=hat),
+        read=ReadConfig(images=32 if guided else 0, glasses=glasses, mouth=mouth),
     )
     rng = np.random.default_rng(0)
 

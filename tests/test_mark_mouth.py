@@ -9,7 +9,7 @@ from bitmoji_jax.models import networks as networks_module
 from bitmoji_jax.models.face_points import POINTS
 from bitmoji_jax.models.mark_mouth import OPACITY, OPEN, WHITE, mark_mouths, mouth_of_avatar, mouth_of_photo
 from bitmoji_jax.models.networks import apply_generator, draw_roughly, photo_to_avatar, read_guide
-from bitmoji_jax.models.reader import MOUTH, told
+from bitmoji_jax.models.reader import HAT, MOUTH, told
 from bitmoji_jax.models.recolour import repaint
 from tests.random_weights import random_weights
 
@@ -99,6 +99,7 @@ def test_a_student_draws_from_the_marked_photo_and_follows_another_mouth(monkeyp
     photos = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
     guides = read_guide(config, networks, photos)
     np.testing.assert_allclose(guides[:, MOUTH], [1, -1], atol=1e-5)
+    np.testing.assert_array_equal(guides[:, HAT], [-1, -1])
     marked = mark_mouths(photos, points, jnp.array([1.0, -1.0]))
     drawn = apply_generator(config, networks["s"], marked, told(guides), name="s")
     expected = jax.vmap(repaint)(drawn, guides[:, 1:4], guides[:, 4:7])

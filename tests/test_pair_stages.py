@@ -25,7 +25,7 @@ from bitmoji_jax.models.networks import (
     read_guide,
     student_of,
 )
-from bitmoji_jax.models.reader import GLASSES, HAT
+from bitmoji_jax.models.reader import GLASSES
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, colour_in
 from bitmoji_jax.ops.image import resize, to_float
 from bitmoji_jax.parallel import make_mesh
@@ -75,7 +75,7 @@ def make_batch(size: int = 32, genders: tuple[int, int] = (0, 1)) -> Batch:
             "image": np.stack([tiny_image(split, i, size) for i in (1, 2)]),
             "landmarks": np.full((2, 5, 2), tiny_landmarks(2), np.float32),
             "gender": np.array(genders, np.int32),
-            **dict.fromkeys(("glasses", "hat"), np.full(2, np.nan, np.float32)),
+            "glasses": np.full(2, np.nan, np.float32),
         }
         for domain, split in (("x", "trainA"), ("y", "trainB"))
     }
@@ -265,10 +265,8 @@ def no_gender(critic: Any, sample: Any) -> Any:
 def test_a_teacher_with_a_reader_is_told_the_label_and_its_targets_have_their_points_moved(
     config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = dataclasses.replace(of_64_pixels(config), read=ReadConfig(images=32, hat=True))
-    weights = random_weights(
-        names="frstl", refiner=config.refiner, size=64, compute_dtype="float32", guided=True, mouth=True, hat=True
-    )
+    config = dataclasses.replace(of_64_pixels(config), read=ReadConfig(images=32))
+    weights = random_weights(names="frstl", refiner=config.refiner, size=64, compute_dtype="float32", guided=True)
     networks = weights.networks
     female, unknown = (GENDERS.index(name) for name in ("female", "unknown"))
     batch = make_batch(size=64)
@@ -280,7 +278,7 @@ def test_a_teacher_with_a_reader_is_told_the_label_and_its_targets_have_their_po
     photos = to_float(jnp.asarray(batch["x"]["image"]))
     guides = read_guide(config, networks, photos)
     guides = guides.at[0, 0].set(1.0)  # what the label says; the other is not labelled
-    guides = guides.at[:, jnp.array([GLASSES, HAT])].set(-1.0)
+    guides = guides.at[:, GLASSES].set(-1.0)
     expected = jnp.clip(photo_to_avatar(config, networks, photos, guides), -1, 1)
     np.testing.assert_allclose(draw(stage, batch)["target"].image, expected, atol=2e-3)
     unmoved = {name: params for name, params in networks.items() if name != "t"}

@@ -13,7 +13,7 @@ from bitmoji_jax.config import ExperimentConfig, ReadConfig
 from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.models.face_points import POINTS
 from bitmoji_jax.models.networks import apply_generator, make_network, photo_to_avatar, student_of
-from bitmoji_jax.models.reader import GLASSES, GLASSES_BIAS, GUIDE, HAT_BIAS, MALE_FACTOR, Reader, guide_of, told
+from bitmoji_jax.models.reader import GLASSES, GUIDE, MALE_FACTOR, MOUTH, Reader, guide_of, told
 from bitmoji_jax.models.recolour import USUAL_SKIN, repaint
 from bitmoji_jax.models.unshade import Unshade
 from bitmoji_jax.ops.image import resize
@@ -35,7 +35,7 @@ FEMALE, MALE, UNKNOWN = (GENDERS.index(name) for name in ("female", "male", "unk
 @pytest.fixture(scope="module")
 def config(tiny_config: ExperimentConfig) -> ExperimentConfig:
     return dataclasses.replace(
-        tiny_config, refiner=REFINER, read=ReadConfig(images=64, batch_size=2, points=False, hat=False, shadows=False)
+        tiny_config, refiner=REFINER, read=ReadConfig(images=64, batch_size=2, points=False, shadows=False)
     )
 
 
@@ -44,13 +44,12 @@ def networks() -> Any:
     return random_weights(names="gfra", refiner=REFINER, compute_dtype="float32").networks
 
 
-@pytest.mark.parametrize("worn", [2, 1, 0])
-def test_a_guide_is_a_gender_from_minus_1_to_1_two_colours_and_perhaps_what_is_worn(worn: int) -> None:
-    read = np.array([[20.0, -2, -1, -0.5, 0, 0.5, 3, -20, 20], [-0.5, 0, 0, 0, 0, 0, 0, -1.5, 0.2]], np.float32)
-    guide = np.asarray(guide_of(jnp.asarray(read[:, : GLASSES + worn])))
-    second = [np.tanh(-0.5), 0, 0, 0, 0, 0, 0, np.tanh(GLASSES_BIAS - 1.5), np.tanh(HAT_BIAS + 0.2)]
-    expected = np.array([[1, -1, -1, -0.5, 0, 0.5, 1, -1, 1], second])
-    np.testing.assert_allclose(guide, expected[:, : GLASSES + worn], atol=1e-6)
+@pytest.mark.parametrize("glasses", [True, False])
+def test_a_guide_is_a_gender_from_minus_1_to_1_two_colours_and_perhaps_glasses(glasses: bool) -> None:
+    read = np.array([[20.0, -2, -1, -0.5, 0, 0.5, 3, -20], [-0.5, 0, 0, 0, 0, 0, 0, -1.5]], np.float32)
+    guide = np.asarray(guide_of(jnp.asarray(read if glasses else read[:, :GLASSES])))
+    expected = np.array([[1, -1, -1, -0.5, 0, 0.5, 1, -1], [np.tanh(-0.5), 0, 0, 0, 0, 0, 0, np.tanh(0.5)]])
+    np.testing.assert_allclose(guide, expected if glasses else expected[:, :GLASSES], atol=1e-6)
 
 
 def test_a_student_is_told_more_of_a_man_than_is_read_and_the_rest_as_it_is() -> None:
@@ -66,7 +65,7 @@ def test_a_person_s_place_in_the_photo_does_not_count_for_colours_alone() -> Non
     network = Reader(8)
     params = network.init(jax.random.key(0), photo)
     found = network.apply(params, photo)
-    assert (found.shape, found.dtype) == ((1, GLASSES + 2), jnp.float32)
+    assert (found.shape, found.dtype) == ((1, MOUTH), jnp.float32)
     # No norm: a photo with twice the contrast reads as twice as much, but for biases, which start at 0.
     np.testing.assert_allclose(network.apply(params, 2 * photo), 2 * found, rtol=1e-4)
 
@@ -74,8 +73,7 @@ def test_a_person_s_place_in_the_photo_does_not_count_for_colours_alone() -> Non
 def batch(photos: np.ndarray, genders: tuple[int, ...]) -> Any:
     levels = np.rint(127.5 * (photos + 1)).astype(np.uint8)
     n = len(photos)
-    unknown = {"landmarks": np.full((n, 5, 2), np.nan, np.float32)}
-    unknown |= dict.fromkeys(("glasses", "hat"), np.full(n, np.nan, np.float32))
+    unknown = {"landmarks": np.full((n, 5, 2), np.nan, np.float32), "glasses": np.full(n, np.nan, np.float32)}
     return {"x": {"image": levels, "gender": np.array(genders), **unknown}}
 
 
@@ -201,7 +199,7 @@ def test_a_student_begins_as_r_after_g_whatever_its_guide_says_and_reads_as_a(
     student = student_of(config, networks)
     photos = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
     guides = np.random.default_rng(1).uniform(-1, 1, (2, GUIDE)).astype(np.float32)
-    plain = dataclasses.replace(config, read=ReadConfig())  # without a stage read
+    plain = dataclasses.replace(config, read=ReadConfig())
     refined = make_network(plain, "s").apply(student_of(plain, networks), photos)
     for guide in (None, guides):
         drawn = apply_generator(config, student, photos, guide, name="s")
@@ -228,27 +226,19 @@ def test_a_guide_changes_what_is_drawn_and_without_one_it_is_read_from_the_photo
     assert np.abs(other[1] - drawn[1]).max() > 0.01
 
 
-@pytest.mark.parametrize("worn", ["glasses", "hat"])
 @pytest.mark.parametrize("drawn", [True, False])
-def test_what_is_worn_is_learned_where_it_is_drawn_and_where_a_label_says_so(
-    config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch, drawn: bool, worn: str
+def test_glasses_are_learned_where_they_are_drawn_and_where_a_label_says_so(
+    config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch, drawn: bool
 ) -> None:
-    config = dataclasses.replace(config, read=dataclasses.replace(config.read, hat=True))
     monkeypatch.setattr(read_stage_module, "_DISTURBED_SHARE", 0.0)
-    for name in ("glasses", "hat"):
-        monkeypatch.setattr(read_stage_module, f"_{name.upper()}_SHARE", float(drawn and name == worn))
+    monkeypatch.setattr(read_stage_module, "_DRAWN_SHARE", float(drawn))
     monkeypatch.setattr(read_stage_module, "place", stay)
     stage = read_stage(config, networks, 12, dict)
     photos = np.stack([face(64, USUAL_SKIN, HAIR)] * 3)
     faces = batch(photos, (FEMALE, MALE, UNKNOWN))
-    faces["x"][worn] = np.array([1, 0, np.nan], np.float32)
+    faces["x"]["glasses"] = np.array([1, 0, np.nan], np.float32)
     found = stage.draw(stage.frozen, faces, jax.random.split(jax.random.key(0), (3, 2)))["x"]
     assert found.condition is not None
-    assert found.condition.shape == (3, 8)
-    of_worn, other = found.condition[:, 6 + (worn == "hat")], found.condition[:, 7 - (worn == "hat")]
-    np.testing.assert_array_equal(of_worn, [1, 1, 1] if drawn else [1, -1, -1])
-    np.testing.assert_array_equal(other, [-1, -1, -1])
-    # The hair of a photo with a hat is not seen.
-    np.testing.assert_array_equal(np.isnan(found.condition[:, 3:6]).all(axis=1), [worn == "hat", False, False])
+    np.testing.assert_array_equal(found.condition[:, -1], [1, 1, 1] if drawn else [1, -1, -1])
     changed = np.abs(found.image - resize(jnp.asarray(photos), 32)).max(axis=(1, 2, 3))
     assert (changed > 0.2).all() if drawn else (changed < 0.01).all()

@@ -763,17 +763,16 @@ def test_stickers_come_on_request(port: int, translator: Translator) -> None:
 
 def test_what_the_weights_do_not_know_cannot_be_chosen(port: int, guided_port: int) -> None:
     shown = {b'id="look"', b'name="glasses"', b'name="mouth"', b'name="hat"'}
-    without = [("glasses", "mouth", "hat"), ("mouth", "hat"), ("hat",)]
+    without = [("glasses", "mouth", "hat"), ("mouth", "hat")]
     apps = [
-        make_app(make_guided_translator(**dict.fromkeys(unknown, False)), local=True, pretrained=True)
+        make_app(make_guided_translator(**dict.fromkeys(unknown[:-1], False)), local=True, pretrained=True)
         for unknown in without
     ]
-    with running(apps[0]) as earliest, running(apps[1]) as earlier, running(apps[2]) as early:
+    with running(apps[0]) as earliest, running(apps[1]) as earlier:
         for number, refused, choices in (
             (port, ("gender=male", "glasses=1", "mouth=open", "hat=1"), set()),
             (earliest, ("glasses=0", "mouth=open", "hat=0"), {b'id="look"'}),
             (earlier, ("mouth=closed", "hat=1"), shown - {b'name="mouth"', b'name="hat"'}),
-            (early, ("hat=0",), shown - {b'name="hat"'}),
             (guided_port, (), shown),
         ):
             for query in refused:
@@ -782,5 +781,5 @@ def test_what_the_weights_do_not_know_cannot_be_chosen(port: int, guided_port: i
                 assert answer["error"]["message"].startswith("With these weights ")
             page = ask(number, "GET", "/")[2]
             assert {choice for choice in shown if choice in page} == choices
-        for number, unknown in zip((earliest, earlier, early), without, strict=True):
+        for number, unknown in zip((earliest, earlier), without, strict=True):
             assert post(number, PHOTO)[1]["faces"][0]["look"] == READ | dict.fromkeys(unknown)

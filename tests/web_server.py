@@ -23,15 +23,14 @@ def make_translator() -> Translator:
     return Translator({"x2y": lambda photos: 255 - photos[:, ::8, ::8]}, size=32, cut_out=True)
 
 
-def make_guided_translator(*, glasses: bool = True, mouth: bool = True, hat: bool = True) -> Translator:
+def make_guided_translator(*, glasses: bool = True, mouth: bool = True) -> Translator:
     """As `make_translator`, with a reader to which all are women with skin (200, 150, 120) and hair (40, 30, 20).
 
     The upper half of its avatars has the colour of the hair, the lower half that of the skin. With `glasses` they are
     read as none; where there are some, the middle is black. With `mouth`, which needs `glasses`, it is read as closed;
-    where it is open, a part of the lower half is white. With `hat`, which needs `mouth`, none is read; where there is
-    one, a part of the upper half is grey.
+    where it is open, a part of the lower half is white; where there is a hat, a part of the upper half is grey.
     """
-    size = GUIDE if hat else HAT if mouth else MOUTH if glasses else GLASSES
+    size = GUIDE if mouth else MOUTH if glasses else GLASSES
     read = Look("female", (200, 150, 120), (40, 30, 20), glasses=False, mouth="closed", hat=False).guide(size)
 
     def read_all(photos: np.ndarray) -> np.ndarray:
@@ -45,7 +44,7 @@ def make_guided_translator(*, glasses: bool = True, mouth: bool = True, hat: boo
             avatars[:, 12:20] = 0
         if mouth and followed[MOUTH] > 0:
             avatars[:, 24:28] = 255
-        if hat and followed[HAT] > 0:
+        if mouth and followed[HAT] > 0:
             avatars[:, 4:8] = 128
         return avatars, read_all(photos)
 

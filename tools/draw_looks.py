@@ -18,6 +18,7 @@ _LOOKS = (
     Look("female"),
     Look("female", mouth="closed"),
     Look("female", mouth="closed", glasses=True),
+    Look("female", hat=True),
     Look("female", hair=(190, 70, 40)),
     Look("female", skin=(120, 78, 52), hair=(40, 30, 28)),
     Look("male"),

@@ -226,9 +226,7 @@ def disturb_alike(photos: jax.Array) -> jax.Array:
     return map_samples(lambda row: disturb_photo(*row), (photos, unknown, keys))
 
 
-def disturb_photo(
-    image: jax.Array, landmarks: jax.Array, key: jax.Array, *, with_glasses: bool = True, with_hat: bool = True
-) -> jax.Array:
+def disturb_photo(image: jax.Array, landmarks: jax.Array, key: jax.Array, *, with_glasses: bool = True) -> jax.Array:
     """Puts faults into a photo of a person, cut out on white or not; each with a probability of its own.
 
     Accessories come first, so that shadow and light fall on them; the person's light leaves white surroundings white.
@@ -239,7 +237,6 @@ def disturb_photo(
       landmarks: float32 [5, 2], x and y as fractions, the eyes first; NaN where unknown.
       key: random key.
       with_glasses: whether glasses are among the accessories.
-      with_hat: whether hats are.
 
     Returns:
       float32 [S, S, 3] in [-1, 1].
@@ -251,7 +248,7 @@ def disturb_photo(
     for share, accessory in (
         (_HELD_SHARE, held_up),
         (_GLASSES_SHARE if with_glasses else 0.0, glasses),
-        (_HAT_SHARE if with_hat else 0.0, hat),
+        (_HAT_SHARE, hat),
     ):
         image = sometimes(share, partial(accessory, eyes=eyes), image, next(keys))
 

@@ -147,7 +147,7 @@ def read_pair(dataset: Dataset, indices: tuple[int, int]) -> dict[str, dict[str,
     """Reads what the train step takes of a photo and an avatar; the only place that defines what is in a batch.
 
     Of each domain: image uint8 [S, S, 3], landmarks float32 [5, 2], gender int32 [], an index into `GENDERS`, and
-    glasses and hat float32 []: 1 or 0, NaN where unknown.
+    glasses float32 []: 1 or 0, NaN where unknown.
     """
     rows = {"x": dataset.read("trainA", indices[0]), "y": dataset.read("trainB", indices[1])}
     return {
@@ -155,7 +155,7 @@ def read_pair(dataset: Dataset, indices: tuple[int, int]) -> dict[str, dict[str,
             "image": row["image"],
             "landmarks": row["landmarks"],
             "gender": np.array(GENDERS.index(row["gender"]), np.int32),
-            **{n: np.array(_number(row["attributes"].get(n)), np.float32) for n in ("glasses", "hat")},
+            "glasses": np.array(_number(row["attributes"].get("glasses")), np.float32),
         }
         for domain, row in rows.items()
     }

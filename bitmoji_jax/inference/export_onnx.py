@@ -17,17 +17,8 @@ from bitmoji_jax.inference.onnx_points import add_measure, add_reshape
 from bitmoji_jax.inference.onnx_recolour import add_hat_colour, add_recolour, add_repaint
 from bitmoji_jax.inference.weights import Weights, export_metadata
 from bitmoji_jax.models import unshade
-from bitmoji_jax.models.networks import avatar_size, guide_size, has_glasses, has_hat, has_mouth, has_reader, is_guided
-from bitmoji_jax.models.reader import (
-    BRANCH,
-    GLASSES,
-    GLASSES_BIAS,
-    HAIR_COLOUR,
-    HAT_BIAS,
-    MALE_FACTOR,
-    MOUTH,
-    SKIN_COLOUR,
-)
+from bitmoji_jax.models.networks import avatar_size, guide_size, has_glasses, has_mouth, has_reader, is_guided
+from bitmoji_jax.models.reader import BRANCH, GLASSES, GLASSES_BIAS, HAIR_COLOUR, MALE_FACTOR, MOUTH, SKIN_COLOUR
 from bitmoji_jax.models.unet import GRID
 
 GUIDE_INPUT, GUIDES_OUTPUT = "guide", "guides"
@@ -120,10 +111,9 @@ def _photo_to_avatar(
         if is_guided(config):
             guide = _reader(graph, photos, "s/reader", networks["s"]["reader"])
             if marked:
-                parts = [_part(graph, guide, slice(0, MOUTH)), add_mouth_of_photo(graph, of_photos)]
-                if config.read.hat:
-                    parts.append(_part(graph, guide, slice(MOUTH, MOUTH + 1)))
-                guide = graph.add("Concat", *parts, name="guide/whole", axis=1)
+                mouth = add_mouth_of_photo(graph, of_photos)
+                hat = graph.add("Sub", graph.add("Sub", mouth, mouth, name="guide/zero"), "1", name="guide/hat")
+                guide = graph.add("Concat", guide, mouth, hat, name="guide/whole", axis=1)
             if wanted is not None:
                 graph.add("Identity", guide, name=GUIDES_OUTPUT)
                 guide = graph.add("Where", graph.add("IsNaN", wanted, name="as_read"), guide, wanted, name="followed")
@@ -150,9 +140,8 @@ def _photo_to_avatar(
     if guide is not None and has_glasses(config, networks):
         points = add_measure(graph, x, avatars) if points is None else points
         x = add_glasses(graph, x, points, guide, avatars)
-        if has_hat(config, networks):
-            colours = add_hat_colour(graph, photos, hair, size)
-            x = add_hats(graph, x, points, guide, colours, avatars)
+        if marked:
+            x = add_hats(graph, x, points, guide, add_hat_colour(graph, photos, hair, size), avatars)
     return x
 
 
@@ -235,17 +224,16 @@ def _reader(graph: Graph, x: str, network: str, params: Params) -> str:
             x = graph.add("Add", x, y, name=f"{network}/{last}/add")
     x = graph.add("ReduceMean", x, name=f"{network}/mean", axes=[2, 3], keepdims=0)
     x = graph.dense(x, f"{network}/Dense_0", params["Dense_0"])
-    numbers = len(params["Dense_0"]["bias"])
-    female, colours, *worn = (
+    female, colours, *glasses = (
         graph.add("Slice", x, *(graph.constant(f"[{n}]", [n], np.int64) for n in (*part, 1)), name=f"{network}/{part}")
-        for part in ((0, 1), (1, GLASSES), (GLASSES, numbers))
-        if part[0] < numbers
+        for part in ((0, 1), (1, GLASSES), (GLASSES, MOUTH))
+        if part[0] < len(params["Dense_0"]["bias"])
     )
-    bias = graph.constant("worn/bias", [GLASSES_BIAS, HAT_BIAS][: numbers - GLASSES])
-    worn = [graph.add("Add", logits, bias, name=f"{logits}/biased") for logits in worn]
-    female, *worn = (graph.add("Tanh", logits, name=f"{logits}/tanh") for logits in (female, *worn))
+    bias = graph.constant("glasses/bias", GLASSES_BIAS)
+    glasses = [graph.add("Add", logit, bias, name=f"{logit}/biased") for logit in glasses]
+    female, *glasses = (graph.add("Tanh", logit, name=f"{logit}/tanh") for logit in (female, *glasses))
     colours = graph.add("Clip", colours, graph.constant("-1", -1.0), graph.constant("1", 1.0), name=f"{network}/clip")
-    return graph.add("Concat", female, colours, *worn, name=f"{network}/guide", axis=1)
+    return graph.add("Concat", female, colours, *glasses, name=f"{network}/guide", axis=1)
 
 
 def _unshade(graph: Graph, photos: str, params: Params, size: int) -> str:

@@ -219,7 +219,7 @@ class Translator:
         if look.mouth is not None and not self.mouth:
             raise InputError("with these weights the mouth cannot be chosen: they were trained without it")
         if look.hat is not None and not self.hat:
-            raise InputError("with these weights a hat cannot be chosen: they were trained without it")
+            raise InputError("with these weights a hat cannot be chosen: they are of an earlier version")
         return self._guided
 
     def read(self, photos: np.ndarray) -> list[Look | None]:

@@ -40,7 +40,7 @@ def make_network(config: ExperimentConfig, name: str) -> nn.Module:
     dtype = compute_dtype(config)
     generator = Generator(config.generator, dtype)
     refiner = UNet(config.refiner.features, config.refiner.output_size, dtype)
-    reader = Reader(config.refiner.features // 2, config.read.glasses, config.read.hat, dtype)
+    reader = Reader(config.refiner.features // 2, config.read.glasses, dtype)
     student = Student(generator, refiner, reader if is_guided(config) else None)
     unshade = Unshade(UNet(config.refiner.features // 2, config.data.image_size, dtype, grid=GRID))
     modules = {"g": generator, "f": generator, "r": refiner, "a": reader, "s": student, "t": Transport(), "l": unshade}
@@ -59,8 +59,9 @@ def has_reader(config: ExperimentConfig, networks: Container[str]) -> bool:
 
 def guide_size(config: ExperimentConfig) -> int:
     """How many numbers a guide has."""
-    read = config.read
-    return GUIDE if read.hat else HAT if read.mouth else MOUTH if read.glasses else GLASSES
+    if config.read.mouth:
+        return GUIDE
+    return MOUTH if config.read.glasses else GLASSES
 
 
 def has_glasses(config: ExperimentConfig, networks: Container[str]) -> bool:
@@ -68,13 +69,8 @@ def has_glasses(config: ExperimentConfig, networks: Container[str]) -> bool:
     return has_reader(config, networks) and config.read.glasses
 
 
-def has_hat(config: ExperimentConfig, networks: Container[str]) -> bool:
-    """Whether avatars of persons with a hat have a hat: those of a student whose reader tells it."""
-    return has_reader(config, networks) and config.read.hat
-
-
 def has_mouth(config: ExperimentConfig, networks: Container[str]) -> bool:
-    """Whether a student is told by a mark in the photo that the mouth is open or closed."""
+    """Whether a student is told by a mark in the photo that the mouth is open or closed. Hats go with it."""
     return has_reader(config, networks) and config.read.mouth
 
 
@@ -156,7 +152,8 @@ def _read(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.
     """As `read_guide`, from what `as_seen` returns."""
     guides: jax.Array = make_network(config, "s").apply(networks["s"], photos, method="read")
     if config.read.mouth:
-        guides = jnp.insert(guides, MOUTH, mouth_of_photo(measure(photos)), axis=1)
+        mouths = mouth_of_photo(measure(photos))
+        guides = jnp.concatenate([guides, jnp.stack([mouths, jnp.full_like(mouths, -1.0)], axis=1)], axis=1)
     return guides
 
 
@@ -199,7 +196,7 @@ def photo_to_avatar(
     if guides is not None and has_glasses(config, networks):
         points = measure(avatars) if points is None else points
         avatars = wear_glasses(avatars, points[:, :2], guides[:, GLASSES])
-        if has_hat(config, networks):
+        if has_mouth(config, networks):
             colours = jax.vmap(hat_colour)(photos, guides[:, HAIR_COLOUR])
             avatars = wear_hats(avatars, points[:, :2], guides[:, HAT], colours)
     return avatars

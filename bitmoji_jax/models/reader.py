@@ -20,11 +20,9 @@ MOUTH = 8
 """From -1 (closed) to 1 (open); not of the reader, but of the points of the face. A student is told by a mark in its
 photo (models/mark_mouth.py)."""
 HAT = 9
-"""From -1 (none) to 1. A student is not told: it is drawn over its avatar (models/wear_hat.py)."""
-HAT_BIAS = 0.0
-"""Added to its logit."""
+"""From -1 (none) to 1; never read, but a person may want one. It is drawn over the avatar (models/wear_hat.py)."""
 GUIDE = 10
-"""Numbers of a guide; `HAT`, `MOUTH` or `GLASSES` where those from there on are not told."""
+"""Numbers of a guide; `MOUTH` or `GLASSES` where those from there on are not told."""
 
 MALE_FACTOR = 2.0
 """A trained student is told this many times as much of a man as is read. Men with long hair are few among the avatars
@@ -37,9 +35,7 @@ _he_init = nn.initializers.he_normal()
 
 
 class Reader(nn.Module):
-    """Photos float32 [N, S, S, 3] in [-1, 1], any S from 16 -> float32 [N, C], for `guide_of`.
-
-    The numbers are those of a guide without that of the mouth: C is `GLASSES`, and one each for glasses and hat.
+    """Photos float32 [N, S, S, 3] in [-1, 1], any S from 16 -> float32 [N, MOUTH or GLASSES], for `guide_of`.
 
     Four halvings, each but the first with two 3x3 convolutions around it, then the mean over the picture. There is no
     normalisation: the colours have to come through.
@@ -47,8 +43,7 @@ class Reader(nn.Module):
 
     features: int
     glasses: bool = True
-    hat: bool = True
-    """Whether it tells these."""
+    """Whether it tells them."""
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -60,14 +55,13 @@ class Reader(nn.Module):
             if i:
                 y = nn.relu(Conv(features, 3, self.dtype, padding=1, kernel_init=_he_init)(x))
                 x = x + BRANCH * Conv(features, 3, self.dtype, padding=1, kernel_init=_he_init)(nn.relu(y))
-        return nn.Dense(GLASSES + self.glasses + self.hat)(jnp.mean(x.astype(jnp.float32), axis=(1, 2)))
+        return nn.Dense(MOUTH if self.glasses else GLASSES)(jnp.mean(x.astype(jnp.float32), axis=(1, 2)))
 
 
 def guide_of(read: jax.Array) -> jax.Array:
     """Returns the guide that a reader's output stands for, both [N, C]: logits become numbers from -1 to 1."""
-    female, colours, worn = jnp.split(read, (1, GLASSES), axis=1)
-    worn += jnp.array([GLASSES_BIAS, HAT_BIAS])[: worn.shape[1]]
-    return jnp.concatenate([jnp.tanh(female), jnp.clip(colours, -1, 1), jnp.tanh(worn)], axis=1)
+    female, colours, glasses = jnp.split(read, (1, GLASSES), axis=1)
+    return jnp.concatenate([jnp.tanh(female), jnp.clip(colours, -1, 1), jnp.tanh(glasses + GLASSES_BIAS)], axis=1)
 
 
 def told(guide: jax.Array) -> jax.Array:

@@ -1,7 +1,6 @@
-"""The last step from photo to avatar: a knitted hat, drawn over the hair where the person wears a hat or a cap.
+"""The last step from photo to avatar: a knitted hat, drawn over the hair where a person wants one.
 
-Bitmojis with hats are few and each has another, so a student draws hair of the hat's shape or colour instead. Drawn, a
-hat is always one, in the colour of the photo's, and can be put on and taken off.
+Bitmojis with hats are few and each has another, so a student draws none. A photo's hat is not recognised.
 """
 
 import jax

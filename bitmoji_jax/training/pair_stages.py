@@ -47,7 +47,7 @@ from bitmoji_jax.models.networks import (
     student_of,
 )
 from bitmoji_jax.models.patch_critic import FeatureClassifier, PatchCritic
-from bitmoji_jax.models.reader import GENDER, GLASSES, HAT
+from bitmoji_jax.models.reader import GENDER, GLASSES
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, SIZE, colour_in, recolour
 from bitmoji_jax.ops.batching import map_samples
 from bitmoji_jax.ops.image import resize, to_float
@@ -154,9 +154,7 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
             guides = read_guide(config, frozen, photo)
             guides = guides.at[:, GENDER].set(_gender(x.gender, guides[0, GENDER]))
             if config.read.glasses:
-                guides = guides.at[:, GLASSES].set(-1.0)  # they are drawn over what is learned, and hats
-            if config.read.hat:
-                guides = guides.at[:, HAT].set(-1.0)
+                guides = guides.at[:, GLASSES].set(-1.0)  # they are drawn over what is learned
         target = resize(photo_to_avatar(config, frozen, photo, guides), config.refiner.output_size)[0]
         seen = resize(photo, config.data.image_size)
         if has_mouth(config, "s"):

@@ -1,8 +1,8 @@
 """The stage of the reader A: it learns to tell a guide (models/reader.py) from photos, whatever their faults.
 
 The photos are disturbed as people's are; gender is that of the label, colours are those of the undisturbed photo. So a
-shadow, a coloured light or a hat changes what A reads little, and the student that it guides likewise. Glasses and hats
-are drawn over some photos; the others have them where the label says so.
+shadow, a coloured light or a hat changes what A reads little, and the student that it guides likewise. Glasses are
+drawn over some photos; the others have them where the label says so.
 
 L learns to take cast shadows out of photos, from photos with drawn ones: it is told how much light is missing where. A
 sees what L leaves of a disturbed photo, as it will in use.
@@ -22,7 +22,6 @@ import optax
 
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.accessories import glasses as draw_glasses
-from bitmoji_jax.data.accessories import hat as draw_hat
 from bitmoji_jax.data.augment import place
 from bitmoji_jax.data.disturb import cast_shadows, disturb_alike, disturb_photo, eyes_of
 from bitmoji_jax.models.networks import Params, as_seen, example_inputs, make_network
@@ -39,13 +38,12 @@ _NUMBER = 1000  # of the stage's random numbers: no round has it
 _WARM_UP = 0.1
 _COLOUR_WEIGHT = 3.0  # a colour's error of a sixth of the range costs as much as a gender guessed at random
 _DISTURBED_SHARE = 0.75
-_GLASSES_SHARE, _HAT_SHARE = 0.25, 0.25  # of photos have these drawn over them
+_DRAWN_SHARE = 0.25  # of photos have glasses drawn over them
 _LIKELY_SHARE = 0.8  # of the way from the photo's skin to the likeliest of a bitmoji's, which is too near to the usual
 # What A reads is nearer to the usual skin than what it learned from, and dark skin came out far too light. So it learns
 # from skin whose luma is farther from the usual one, by this factor, and lower.
 _CONTRAST, _DARKER = 1.2, 0.05
 _USUAL_LUMA = 0.41
-_HAIR = slice(3, 6)  # of the two colours
 _BLACK = 0.05  # added to levels from 0 to 2: in black hair the share of the light that is missing cannot be told
 _SKIN_AXIS = np.array([1.234, 0.928, 0.756], np.float32)
 """Change of a skin's red, green and blue for a change of its luma: it gets lighter and darker with its own hue."""
@@ -72,21 +70,18 @@ def read_stage(
 
         def draw_one(row: tuple[dict[str, jax.Array], jax.Array]) -> Pair:
             x, key = row
-            place_key, choice_key, fault_key, glasses_key, shadow_key, hat_key = jax.random.split(key, 6)
+            place_key, choice_key, fault_key, glasses_key, shadow_key = jax.random.split(key, 5)
             photo, placement = to_float(x["image"]), place(place_key)
             seen = resize(placement.apply(photo)[None], config.data.image_size)[0]
             landmarks = placement.apply_to_landmarks(x["landmarks"])
             wanted = _colours(photo)
             if read.glasses:
-                drawn = jax.random.bernoulli(glasses_key, _GLASSES_SHARE)
+                drawn = jax.random.bernoulli(glasses_key, _DRAWN_SHARE)
                 seen = jnp.where(drawn, draw_glasses(seen, glasses_key, eyes_of(landmarks)), seen)
-                wanted = jnp.append(wanted, _worn(x["glasses"], drawn))
-            if read.hat:
-                drawn = jax.random.bernoulli(hat_key, _HAT_SHARE)
-                seen = jnp.where(drawn, draw_hat(seen, hat_key, eyes_of(landmarks)), seen)
-                wanted = jnp.append(wanted, _worn(x["hat"], drawn))
-                wanted = wanted.at[_HAIR].set(jnp.where(x["hat"] > 0, jnp.nan, wanted[_HAIR]))  # of the hat, that is
-            disturbed = disturb_photo(seen, landmarks, fault_key, with_glasses=not read.glasses, with_hat=not read.hat)
+                # Few people wear glasses: who has no label counts as without.
+                worn = 2 * jnp.maximum(drawn, jnp.nan_to_num(x["glasses"])) - 1
+                wanted = jnp.append(wanted, worn)
+            disturbed = disturb_photo(seen, landmarks, fault_key, with_glasses=not read.glasses)
             clean, seen = seen, jnp.where(jax.random.bernoulli(choice_key, _DISTURBED_SHARE), disturbed, seen)
             result = {"x": Sample(seen, gender=x["gender"], condition=wanted)}
             if read.shadows:
@@ -113,10 +108,9 @@ def read_stage(
             Term("colours_a", _COLOUR_WEIGHT, jnp.mean(jnp.where(jnp.isnan(errors), 0.0, errors))),
             Term("wrong_a", 0.0, jnp.mean(known & ~right)),
         ]
-        worn = [name for name, told in (("glasses", read.glasses), ("hat", read.hat)) if told]
-        for number, name in enumerate(worn, GLASSES):
-            loss = optax.sigmoid_binary_cross_entropy(found[:, number], wanted[:, number] > 0)
-            result.append(Term(f"{name}_a", 1.0, jnp.mean(loss)))
+        if read.glasses:
+            loss = optax.sigmoid_binary_cross_entropy(found[:, GLASSES], wanted[:, GLASSES] > 0)
+            result.append(Term("glasses_a", 1.0, jnp.mean(loss)))
         if read.shadows:
             shaded, lit = (drawn[name].image + 1 + _BLACK for name in ("shaded", "lit"))
             error = missing(params["l"], drawn["shaded"].image) - jnp.log(lit / shaded)
@@ -157,11 +151,6 @@ def read_stage(
 def _learning_rate(peak: float, total: int, images: jax.Array) -> jax.Array:
     share = images / total
     return peak * jnp.minimum(share / _WARM_UP, (1 - share) / (1 - _WARM_UP))
-
-
-def _worn(label: jax.Array, drawn: jax.Array) -> jax.Array:
-    """1 where a label or a drawing says that something is worn, else -1: few people wear it who have no label."""
-    return 2 * jnp.maximum(drawn, jnp.nan_to_num(label)) - 1
 
 
 def _colours(photo: jax.Array) -> jax.Array:

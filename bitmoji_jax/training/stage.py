@@ -13,7 +13,7 @@ from bitmoji_jax.training.objective import Score, Term
 from bitmoji_jax.training.sample import Pair, Sample
 
 Batch = dict[str, dict[str, jax.Array]]
-"""{"x": {"image": uint8, "landmarks": float32, "gender": int32, "glasses": float32, "hat": float32}, "y": ...}, see
+"""{"x": {"image": uint8, "landmarks": float32, "gender": int32, "glasses": float32}, "y": ...}, see
 `data.pipeline.read_pair`."""
 
 

@@ -83,7 +83,6 @@ def make_app(
         looks=translator.guided,
         glasses=translator.glasses,
         mouth=translator.mouth,
-        hat=translator.hat,
     )
     app = web.Application(middlewares=[_answer_errors(page), check_origin(local, public)])
     site = _Site(translator, page, queue or RequestQueue(_WAITING))

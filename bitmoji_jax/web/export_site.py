@@ -22,7 +22,7 @@ from bitmoji_jax.inference.guard import Guard
 from bitmoji_jax.inference.onnx_faces import face_network_to_onnx
 from bitmoji_jax.inference.weights import Weights
 from bitmoji_jax.models.face_networks import SIZES, WEIGHTS
-from bitmoji_jax.models.networks import has_glasses, has_hat, has_mouth, has_reader
+from bitmoji_jax.models.networks import has_glasses, has_mouth, has_reader
 from bitmoji_jax.web.page import EXAMPLES, read_file, render_browser_page
 
 RUNTIME = "1.30.0"
@@ -77,9 +77,8 @@ def export_site(weights: Weights, out: Path, runtime: Path, *, pretrained: bool)
     Returns:
       The size of the files in bytes.
     """
-    can = {"looks": has_reader, "glasses": has_glasses, "mouth": has_mouth, "hat": has_hat}
-    choices = {name: has(weights.config, weights.networks) for name, has in can.items()}
-    page = render_browser_page(policy=_POLICY, pretrained=pretrained, **choices)
+    looks, glasses, mouth = (has(weights.config, weights.networks) for has in (has_reader, has_glasses, has_mouth))
+    page = render_browser_page(policy=_POLICY, pretrained=pretrained, looks=looks, glasses=glasses, mouth=mouth)
     files = {
         "": page.encode(),
         "manifest.webmanifest": json.dumps(_manifest(), indent=2).encode(),
@@ -91,7 +90,7 @@ def export_site(weights: Weights, out: Path, runtime: Path, *, pretrained: bool)
     # What is large comes when it is used. It is compressed here, since not every host does so.
     large = {name: (runtime / "dist" / source).read_bytes() for name, source in _RUNTIME_FILES.items()}
     large |= {f"models/{name}.onnx.gz": face_network_to_onnx(name) for name in SIZES}
-    large["models/avatar.onnx.gz"] = to_onnx(weights, look=choices["looks"])
+    large["models/avatar.onnx.gz"] = to_onnx(weights, look=looks)
     guard = weights.guard if "f" in weights.networks else None
     if guard is not None:
         large["models/cycle.onnx.gz"] = f_to_onnx(weights)

@@ -33,7 +33,7 @@ def read_file(name: str) -> bytes:
     return (importlib.resources.files(__package__) / name).read_bytes()
 
 
-def load_page(*, local: bool, pretrained: bool, looks: bool, glasses: bool, mouth: bool, hat: bool) -> jinja2.Template:
+def load_page(*, local: bool, pretrained: bool, looks: bool, glasses: bool, mouth: bool) -> jinja2.Template:
     """Loads the page of one server.
 
     Args:
@@ -41,20 +41,19 @@ def load_page(*, local: bool, pretrained: bool, looks: bool, glasses: bool, mout
       pretrained: whether the weights are those of the package, whose terms the page states.
       looks: whether gender and colours can be chosen with them.
       glasses: whether glasses can be, too.
-      mouth: whether an open or closed mouth can be, too.
-      hat: whether a hat can be, too.
+      mouth: whether an open or closed mouth, and a hat, can be, too.
 
     Returns:
       A template whose `render` takes `portraits` (`Portrait`s), `error` (a `RequestError`) or nothing.
     """
-    choices = {"looks": looks, "glasses": glasses, "mouth": mouth, "hat": hat}
-    return _template(local=local, pretrained=pretrained, **choices, in_browser=False)
+    variables = {"local": local, "pretrained": pretrained, "looks": looks, "glasses": glasses, "mouth": mouth}
+    return _template(**variables, in_browser=False)
 
 
-def render_browser_page(*, policy: str, pretrained: bool, looks: bool, glasses: bool, mouth: bool, hat: bool) -> str:
+def render_browser_page(*, policy: str, pretrained: bool, looks: bool, glasses: bool, mouth: bool) -> str:
     """Renders the page that makes avatars in the browser, as `load_page`; `policy` is its Content-Security-Policy."""
-    choices = {"looks": looks, "glasses": glasses, "mouth": mouth, "hat": hat}
-    return _template(policy=policy, pretrained=pretrained, **choices, in_browser=True).render()
+    variables = {"policy": policy, "pretrained": pretrained, "looks": looks, "glasses": glasses, "mouth": mouth}
+    return _template(**variables, in_browser=True).render()
 
 
 def _template(**variables: Any) -> jinja2.Template:
