@@ -35,7 +35,7 @@ class _Recolour:
         small = self._graph.resize(photos, photo_size, recolour.SIZE, "hat_colour/photos")
         colour, found = self._colour(small, wear_hat.HAT)
         colour = self._do("Where", found, colour, self._number(wear_hat.WHITE))
-        unlike = self._do("Greater", self._distance(colour, hair), self._number(recolour.UNLIKE_SKIN))
+        unlike = self._do("Greater", self._distance(colour, hair), self._number(recolour.ALIKE))
         usual = self._graph.constant("hat_colour/usual", np.reshape(wear_hat.USUAL, (1, 3, 1)))
         return self._do("Where", unlike, colour, usual)
 

@@ -111,8 +111,10 @@ def apply_generator(
 
 
 def as_seen(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
-    """Returns photos [N, H, H, 3] in [-1, 1], any H, as the networks see them: of `data.image_size`; shadows are taken
-    out where `networks` have l."""
+    """Returns photos as all other networks see them: of `data.image_size`, and without cast shadows if there is an l.
+
+    Both are float32 [N, H, H, 3] in [-1, 1]; those that are given may have any H.
+    """
     photos = resize(photos, config.data.image_size)
     return make_network(config, "l").apply(networks["l"], photos) if "l" in networks else photos
 

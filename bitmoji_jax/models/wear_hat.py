@@ -6,7 +6,7 @@ Bitmojis with hats are few and each has another, so a student draws none. A phot
 import jax
 import jax.numpy as jnp
 
-from bitmoji_jax.models.recolour import SIZE, UNLIKE_SKIN, Place, colour_in
+from bitmoji_jax.models.recolour import ALIKE, SIZE, Place, colour_in
 from bitmoji_jax.ops.image import resize
 from bitmoji_jax.ops.spectacles import face_frame, paint
 
@@ -34,7 +34,7 @@ def hat_colour(photo: jax.Array, hair: jax.Array) -> jax.Array:
     """Returns the colour [3] of the hat in a photo [S, S, 3], above hair of the colour `hair` [3]; all in [-1, 1]."""
     colour, found = colour_in(resize(photo[None], SIZE)[0], HAT)
     colour = jnp.where(found, colour, WHITE)
-    return jnp.where(jnp.linalg.norm(colour - hair) > UNLIKE_SKIN, colour, jnp.array(USUAL))
+    return jnp.where(jnp.linalg.norm(colour - hair) > ALIKE, colour, jnp.array(USUAL))
 
 
 def wear_hats(avatars: jax.Array, eyes: jax.Array, worn: jax.Array, colours: jax.Array) -> jax.Array:
@@ -42,7 +42,12 @@ def wear_hats(avatars: jax.Array, eyes: jax.Array, worn: jax.Array, colours: jax
 
     Eyes are [N, 2, 2], x and y as fractions of the side, the image's left one first.
     """
-    return jnp.where(worn[:, None, None, None] > 0, jax.vmap(_draw)(avatars, eyes, colours), avatars)
+    worn = worn > 0
+
+    def draw() -> jax.Array:
+        return jnp.where(worn[:, None, None, None], jax.vmap(_draw)(avatars, eyes, colours), avatars)
+
+    return jax.lax.cond(worn.any(), draw, lambda: avatars)  # it takes 3 of 43 ms on two cores
 
 
 def _draw(avatar: jax.Array, eyes: jax.Array, colour: jax.Array) -> jax.Array:
