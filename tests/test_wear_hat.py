@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bitmoji_jax.models.wear_hat import EDGE, HAT, MOST_WIDTH, USUAL, WHITE, hat_colour, wear_hats
+from bitmoji_jax.models.recolour import HAIR as PLACE
+from bitmoji_jax.models.recolour import box
+from bitmoji_jax.models.wear_hat import EDGE, MOST_WIDTH, USUAL, WHITE, hat_colour, wear_hats
 
 SIZE = 128
 SKIN, HAIR, RED = (np.array(levels, np.float32) for levels in ((0.8, 0.4, 0.1), (-0.6, -0.8, -0.9), (0.7, -0.7, -0.6)))
@@ -59,8 +61,7 @@ def test_turned_eyes_turn_the_hat() -> None:
 
 def test_its_colour_is_the_photo_s_unless_that_is_the_hair_s_or_white() -> None:
     photo = np.ones((64, 64, 3), np.float32)
-    rows, columns = (slice(int(start * 64), int(end * 64)) for start, end in (HAT[:2], HAT[2:4]))
     np.testing.assert_allclose(hat_colour(jnp.asarray(photo), HAIR), np.full(3, WHITE), atol=1e-6)
-    photo[rows, columns] = RED
+    photo[box(PLACE)] = RED
     np.testing.assert_allclose(hat_colour(jnp.asarray(photo), HAIR), RED, atol=0.03)
     np.testing.assert_allclose(hat_colour(jnp.asarray(photo), RED + 0.1), USUAL, atol=1e-6)

@@ -33,9 +33,9 @@ class _Recolour:
 
     def add_hat(self, photos: str, hair: str, photo_size: int) -> str:
         small = self._graph.resize(photos, photo_size, recolour.SIZE, "hat_colour/photos")
-        colour, found = self._colour(small, wear_hat.HAT)
+        colour, found = self._colour(small, recolour.HAIR)
         colour = self._do("Where", found, colour, self._number(wear_hat.WHITE))
-        unlike = self._do("Greater", self._distance(colour, hair), self._number(recolour.ALIKE))
+        unlike = self._do("Greater", self._distance(colour, hair), self._number(recolour.UNLIKE_SKIN))
         usual = self._graph.constant("hat_colour/usual", np.reshape(wear_hat.USUAL, (1, 3, 1)))
         return self._do("Where", unlike, colour, usual)
 

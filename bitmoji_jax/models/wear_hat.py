@@ -6,7 +6,7 @@ Bitmojis with hats are few and each has another, so a student draws none. A phot
 import jax
 import jax.numpy as jnp
 
-from bitmoji_jax.models.recolour import ALIKE, SIZE, Place, colour_in
+from bitmoji_jax.models.recolour import HAIR, SIZE, UNLIKE_SKIN, colour_in
 from bitmoji_jax.ops.image import resize
 from bitmoji_jax.ops.spectacles import face_frame, paint
 
@@ -24,17 +24,18 @@ NARROWER = 0.08  # half of the crown's width is less than the border's
 LINE = 0.045  # width of outlines
 OUTLINE, SURROUNDINGS = -0.93, 1.0  # grey levels
 CUFF_SHADE = 0.8  # of the crown's light
-HAT = Place(0.02, 0.2, 0.3, 0.7, light=0.0)
-"""Where a photo shows a hat's colour."""
 USUAL, WHITE = (-0.55, -0.38, 0.02), 0.72
 """Colours of a hat where the photo shows none, which is where its colour is that of the hair; and of a white one."""
 
 
 def hat_colour(photo: jax.Array, hair: jax.Array) -> jax.Array:
-    """Returns the colour [3] of the hat in a photo [S, S, 3], above hair of the colour `hair` [3]; all in [-1, 1]."""
-    colour, found = colour_in(resize(photo[None], SIZE)[0], HAT)
+    """Returns the colour [3] of the hat in a photo [S, S, 3], above hair of the colour `hair` [3]; all in [-1, 1].
+
+    It is what is where hair would be, if that has clearly not the colour of the hair.
+    """
+    colour, found = colour_in(resize(photo[None], SIZE)[0], HAIR)
     colour = jnp.where(found, colour, WHITE)
-    return jnp.where(jnp.linalg.norm(colour - hair) > ALIKE, colour, jnp.array(USUAL))
+    return jnp.where(jnp.linalg.norm(colour - hair) > UNLIKE_SKIN, colour, jnp.array(USUAL))
 
 
 def wear_hats(avatars: jax.Array, eyes: jax.Array, worn: jax.Array, colours: jax.Array) -> jax.Array:
