@@ -14,7 +14,7 @@ from bitmoji_jax.inference.onnx_graph import Graph, Params
 from bitmoji_jax.inference.onnx_hat import add_hats
 from bitmoji_jax.inference.onnx_mouth import add_marks, add_mouth_of_photo
 from bitmoji_jax.inference.onnx_points import add_measure, add_reshape
-from bitmoji_jax.inference.onnx_recolour import add_hat_colour, add_recolour, add_repaint
+from bitmoji_jax.inference.onnx_recolour import add_recolour, add_repaint
 from bitmoji_jax.inference.weights import Weights, export_metadata
 from bitmoji_jax.models import unshade
 from bitmoji_jax.models.networks import avatar_size, guide_size, has_glasses, has_mouth, has_reader, is_guided
@@ -141,7 +141,7 @@ def _photo_to_avatar(
         points = add_measure(graph, x, avatars) if points is None else points
         x = add_glasses(graph, x, points, guide, avatars)
         if marked:
-            x = add_hats(graph, x, points, guide, add_hat_colour(graph, photos, hair, size), avatars)
+            x = add_hats(graph, x, points, guide, avatars)
     return x
 
 

@@ -8,14 +8,11 @@ from bitmoji_jax.models import wear_hat
 from bitmoji_jax.models.reader import HAT
 
 
-def add_hats(graph: Graph, avatars: str, points: str, guide: str, colours: str, size: int) -> str:
-    """Adds `wear_hats` to avatars [N, 3, size, size]: at the eyes of points [N, P, 2], as the guide [N, C] says.
-
-    Colours are [N, 3, 1].
-    """
+def add_hats(graph: Graph, avatars: str, points: str, guide: str, size: int) -> str:
+    """Adds `wear_hats` to avatars [N, 3, size, size]: at the eyes of points [N, P, 2], as the guide [N, C] says."""
     draw = Drawing(graph, "hat", size)
     face = draw.face_frame(points)
-    pixel, colours = draw.pixel(face), draw.shaped(colours, [-1, 3, 1, 1])
+    pixel = draw.pixel(face)
     above = draw.add("Sub", draw.number(-wear_hat.EDGE), face.y)
     width = _width(graph, draw, avatars, above, pixel)
 
@@ -32,7 +29,8 @@ def add_hats(graph: Graph, avatars: str, points: str, guide: str, colours: str, 
     up = draw.plus(draw.add("Abs", draw.plus(above, -half)), wear_hat.CORNER - half)
     for shape, light in ((crown, 1.0), (draw.rounded(across, up, wear_hat.CORNER), wear_hat.CUFF_SHADE)):
         drawn = draw.paint(drawn, draw.number(wear_hat.OUTLINE), draw.plus(shape, -wear_hat.LINE), pixel)
-        drawn = draw.paint(drawn, draw.plus(draw.times(draw.plus(colours, 1.0), light), -1.0), shape, pixel)
+        colour = [(level + 1) * light - 1 for level in wear_hat.COLOUR]
+        drawn = draw.paint(drawn, draw.colour(colour), shape, pixel)
     return draw.add("Where", draw.add("Greater", draw.of_guide(guide, HAT), draw.number(0.0)), drawn, avatars)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from onnx import TensorProto
 
 from bitmoji_jax.inference.onnx_graph import Graph
-from bitmoji_jax.models import recolour, wear_hat
+from bitmoji_jax.models import recolour
 
 
 def add_recolour(graph: Graph, avatars: str, photos: str, avatar_size: int, photo_size: int) -> str:
@@ -19,25 +19,12 @@ def add_repaint(graph: Graph, avatars: str, skin: str, hair: str, avatar_size: i
     return _Recolour(graph).add_wanted(avatars, skin, hair, avatar_size)
 
 
-def add_hat_colour(graph: Graph, photos: str, hair: str, photo_size: int) -> str:
-    """Adds `hat_colour` of photos [N, 3, H, H] in [-1, 1], above hair [N, 3, 1]."""
-    return _Recolour(graph, "hat_colour").add_hat(photos, hair, photo_size)
-
-
 class _Recolour:
-    """Nodes are numbered in the order in which they are added; their names begin with `name`."""
+    """Nodes are numbered in the order in which they are added."""
 
-    def __init__(self, graph: Graph, name: str = "recolour") -> None:
-        self._graph, self._name = graph, name
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
         self._count = 0
-
-    def add_hat(self, photos: str, hair: str, photo_size: int) -> str:
-        small = self._graph.resize(photos, photo_size, recolour.SIZE, "hat_colour/photos")
-        colour, found = self._colour(small, recolour.HAIR)
-        colour = self._do("Where", found, colour, self._number(wear_hat.WHITE))
-        unlike = self._do("Greater", self._distance(colour, hair), self._number(recolour.UNLIKE_SKIN))
-        usual = self._graph.constant("hat_colour/usual", np.reshape(wear_hat.USUAL, (1, 3, 1)))
-        return self._do("Where", unlike, colour, usual)
 
     def add(self, avatars: str, photos: str, avatar_size: int, photo_size: int) -> str:
         small = self._graph.resize(avatars, avatar_size, recolour.SIZE, "recolour/avatars")
@@ -122,4 +109,4 @@ class _Recolour:
 
     def _do(self, operator: str, *inputs: str, **attributes: Any) -> str:
         self._count += 1
-        return self._graph.add(operator, *inputs, name=f"{self._name}/{self._count}/{operator.lower()}", **attributes)
+        return self._graph.add(operator, *inputs, name=f"recolour/{self._count}/{operator.lower()}", **attributes)

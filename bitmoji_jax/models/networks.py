@@ -27,7 +27,7 @@ from bitmoji_jax.models.student import Student
 from bitmoji_jax.models.unet import UNet
 from bitmoji_jax.models.unshade import GRID, Unshade
 from bitmoji_jax.models.wear_glasses import wear_glasses
-from bitmoji_jax.models.wear_hat import hat_colour, wear_hats
+from bitmoji_jax.models.wear_hat import wear_hats
 from bitmoji_jax.ops.image import resize
 from bitmoji_jax.ops.platform import on_cpu
 
@@ -199,8 +199,7 @@ def photo_to_avatar(
         points = measure(avatars) if points is None else points
         avatars = wear_glasses(avatars, points[:, :2], guides[:, GLASSES])
         if has_mouth(config, networks):
-            colours = jax.vmap(hat_colour)(photos, guides[:, HAIR_COLOUR])
-            avatars = wear_hats(avatars, points[:, :2], guides[:, HAT], colours)
+            avatars = wear_hats(avatars, points[:, :2], guides[:, HAT])
     return avatars
 
 

@@ -6,8 +6,6 @@ Bitmojis with hats are few and each has another, so a student draws none. A phot
 import jax
 import jax.numpy as jnp
 
-from bitmoji_jax.models.recolour import HAIR, SIZE, UNLIKE_SKIN, colour_in
-from bitmoji_jax.ops.image import resize
 from bitmoji_jax.ops.spectacles import face_frame, paint
 
 EDGE, SAG = 0.6, 0.08
@@ -24,34 +22,23 @@ NARROWER = 0.08  # half of the crown's width is less than the border's
 LINE = 0.045  # width of outlines
 OUTLINE, SURROUNDINGS = -0.93, 1.0  # grey levels
 CUFF_SHADE = 0.8  # of the crown's light
-USUAL, WHITE = (-0.55, -0.38, 0.02), 0.72
-"""Colours of a hat where the photo shows none, which is where its colour is that of the hair; and of a white one."""
+COLOUR = (-0.55, -0.38, 0.02)  # of the crown: a dull blue
 
 
-def hat_colour(photo: jax.Array, hair: jax.Array) -> jax.Array:
-    """Returns the colour [3] of the hat in a photo [S, S, 3], above hair of the colour `hair` [3]; all in [-1, 1].
-
-    It is what is where hair would be, if that has clearly not the colour of the hair.
-    """
-    colour, found = colour_in(resize(photo[None], SIZE)[0], HAIR)
-    colour = jnp.where(found, colour, WHITE)
-    return jnp.where(jnp.linalg.norm(colour - hair) > UNLIKE_SKIN, colour, jnp.array(USUAL))
-
-
-def wear_hats(avatars: jax.Array, eyes: jax.Array, worn: jax.Array, colours: jax.Array) -> jax.Array:
-    """Draws hats of `colours` [N, 3] over avatars, float32 [N, S, S, 3] in [-1, 1], where `worn` [N] is above 0.
+def wear_hats(avatars: jax.Array, eyes: jax.Array, worn: jax.Array) -> jax.Array:
+    """Draws hats over avatars, float32 [N, S, S, 3] in [-1, 1], where `worn` [N] is above 0.
 
     Eyes are [N, 2, 2], x and y as fractions of the side, the image's left one first.
     """
     worn = worn > 0
 
     def draw() -> jax.Array:
-        return jnp.where(worn[:, None, None, None], jax.vmap(_draw)(avatars, eyes, colours), avatars)
+        return jnp.where(worn[:, None, None, None], jax.vmap(_draw)(avatars, eyes), avatars)
 
     return jax.lax.cond(worn.any(), draw, lambda: avatars)  # it takes 3 of 43 ms on two cores
 
 
-def _draw(avatar: jax.Array, eyes: jax.Array, colour: jax.Array) -> jax.Array:
+def _draw(avatar: jax.Array, eyes: jax.Array) -> jax.Array:
     x, y, pixel = face_frame(eyes, avatar.shape[0])
     opaque = jnp.ones(())
     above = -y - EDGE
@@ -68,5 +55,5 @@ def _draw(avatar: jax.Array, eyes: jax.Array, colour: jax.Array) -> jax.Array:
     cuff = jnp.hypot(jnp.maximum(across, 0), jnp.maximum(up, 0)) + jnp.minimum(jnp.maximum(across, up), 0) - CORNER
     for shape, light in ((crown, 1.0), (cuff, CUFF_SHADE)):
         avatar = paint(avatar, jnp.full(3, OUTLINE), shape - LINE, pixel, opaque)
-        avatar = paint(avatar, (colour + 1) * light - 1, shape, pixel, opaque)
+        avatar = paint(avatar, (jnp.array(COLOUR) + 1) * light - 1, shape, pixel, opaque)
     return avatar
