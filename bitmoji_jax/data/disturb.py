@@ -3,6 +3,7 @@
 A network that is to give the same avatar for the photo with and without them learns to look past them.
 """
 
+from collections.abc import Iterator
 from functools import partial
 
 import jax
@@ -110,16 +111,22 @@ def _darken(image: jax.Array, shadow: jax.Array, depth: jax.Array, tint: jax.Arr
     return (image + 1) * (1 - shadow[..., None] * taken) - 1
 
 
+def _shade(image: jax.Array, keys: Iterator[jax.Array]) -> jax.Array:
+    """Casts both kinds of shadow, each with a probability of its own; takes two keys."""
+    for share, fault in ((_SHADOW_SHARE, _shadow), (_PATCH_SHADOW_SHARE, _patch_shadow)):
+        image = sometimes(share, fault, image, next(keys))
+    return image
+
+
 def cast_shadows(photo: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Casts shadows on the person of a photo [S, S, 3], or none; white surroundings stay white.
 
     Returns the photo with the shadows, and without; in both, the light has changed alike.
     """
-    keys = jax.random.split(key, 3)
-    shaded = sometimes(_SHADOW_SHARE, _shadow, photo, keys[0])
-    shaded = sometimes(_PATCH_SHADOW_SHARE, _patch_shadow, shaded, keys[1])
+    keys = iter(jax.random.split(key, 3))
+    shaded = _shade(photo, keys)
     around = _soften(_white_around(photo))
-    both = sometimes(_LIGHT_SHARE, _light, jnp.concatenate([shaded, photo]), keys[2])
+    both = sometimes(_LIGHT_SHARE, _light, jnp.concatenate([shaded, photo]), next(keys))
     shaded, lit = (photo + (1 - around) * (each - photo) for each in jnp.split(both, 2))
     return shaded, lit
 
@@ -252,9 +259,8 @@ def disturb_photo(image: jax.Array, landmarks: jax.Array, key: jax.Array, *, wit
     ):
         image = sometimes(share, partial(accessory, eyes=eyes), image, next(keys))
 
-    lit = image
-    for share, fault in ((_SHADOW_SHARE, _shadow), (_PATCH_SHADOW_SHARE, _patch_shadow), (_LIGHT_SHARE, _light)):
-        lit = sometimes(share, fault, lit, next(keys))
+    shaded = _shade(image, keys)
+    lit = sometimes(_LIGHT_SHARE, _light, shaded, next(keys))
     around = _soften(_white_around(image))
     image += (1 - around) * (lit - image)
 

@@ -6,7 +6,7 @@ Bitmojis with hats are few and each has another, so a student draws none. A phot
 import jax
 import jax.numpy as jnp
 
-from bitmoji_jax.ops.spectacles import face_frame, paint
+from bitmoji_jax.ops.spectacles import face_frame, paint, rounded
 
 EDGE, SAG = 0.6, 0.08
 """The lower edge above the eyes, just over the brows, and how much lower it is at the sides; all lengths are distances
@@ -52,8 +52,7 @@ def _draw(avatar: jax.Array, eyes: jax.Array) -> jax.Array:
     crown = jnp.maximum(crown, -above)
     across = jnp.abs(x) - width + CORNER
     up = jnp.abs(above - CUFF_HEIGHT / 2) - CUFF_HEIGHT / 2 + CORNER
-    cuff = jnp.hypot(jnp.maximum(across, 0), jnp.maximum(up, 0)) + jnp.minimum(jnp.maximum(across, up), 0) - CORNER
-    for shape, light in ((crown, 1.0), (cuff, CUFF_SHADE)):
+    for shape, light in ((crown, 1.0), (rounded(across, up, CORNER), CUFF_SHADE)):
         avatar = paint(avatar, jnp.full(3, OUTLINE), shape - LINE, pixel, opaque)
         avatar = paint(avatar, (jnp.array(COLOUR) + 1) * light - 1, shape, pixel, opaque)
     return avatar

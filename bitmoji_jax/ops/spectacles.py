@@ -44,10 +44,16 @@ def spectacles(x: jax.Array, y: jax.Array, frame: Frame) -> tuple[jax.Array, jax
     width, height, corner, rim, drop = frame
     side = jnp.abs(x)  # both halves are alike
     across, down = jnp.abs(side - 0.5) - width + corner, jnp.abs(y - drop) - height + corner
-    lens = jnp.hypot(jnp.maximum(across, 0), jnp.maximum(down, 0)) + jnp.minimum(jnp.maximum(across, down), 0) - corner
+    lens = rounded(across, down, corner)
     bridge = jnp.hypot(jnp.maximum(side - (0.5 - width), 0), y - drop + height / 4)
     temple = jnp.hypot(jnp.maximum(jnp.maximum(0.5 + width - side, side - TEMPLE), 0), y - drop + height / 3)
     return lens, jnp.minimum(jnp.minimum(jnp.abs(lens), bridge), temple) - rim / 2
+
+
+def rounded(across: jax.Array, down: jax.Array, corner: float | jax.Array) -> jax.Array:
+    """Returns the distance to a box with round corners, from the distances to its sides moved in by `corner`."""
+    outside = jnp.hypot(jnp.maximum(across, 0), jnp.maximum(down, 0))
+    return outside + jnp.minimum(jnp.maximum(across, down), 0) - corner
 
 
 def paint(image: jax.Array, colour: jax.Array, distance: jax.Array, pixel: jax.Array, opacity: jax.Array) -> jax.Array:

@@ -96,7 +96,7 @@ def read_stage(
     ) -> tuple[list[Term], Pair]:
         del frozen, score
         x = drawn["x"]
-        seen = jax.lax.stop_gradient(as_seen(config, {n: params[n] for n in names if n == "l"}, x.image))
+        seen = jax.lax.stop_gradient(as_seen(config, params, x.image))
         found = apply(params["a"], seen)
         female, known = x.is_female()
         right = (found[:, GENDER] > 0) == female
