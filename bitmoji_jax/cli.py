@@ -183,6 +183,7 @@ def translate(
     no_glasses: _Flag = False,
     mouth: Annotated[Literal["open", "closed"] | None, tyro.conf.arg(help_behavior_hint="")] = None,
     hat: _Flag = False,
+    no_hat: _Flag = False,
     variants: _Flag = False,
     sticker: _Flag = False,
 ) -> None:
@@ -213,6 +214,7 @@ def translate(
         no_glasses: Draw all avatars without glasses.
         mouth: Draw all avatars with an open or a closed mouth, not as the photo says.
         hat: Draw all avatars with a knitted hat.
+        no_hat: Draw all avatars without a hat.
         variants: Write three avatars of each face to choose from, me_1.png to me_3.png: of the photo as it is, of the
             mirrored and of the enlarged one.
         sticker: Also write an animated sticker beside each avatar, me-sticker.webp: it blinks and smiles.
@@ -222,9 +224,10 @@ def translate(
     if not photos:
         raise InputError("name at least one photo or folder of photos")
     make_folder(out, "--out")  # before the networks are loaded
-    if glasses and no_glasses:
-        raise InputError("--glasses and --no-glasses cannot both be: give one of them")
-    look = _look(gender, skin, hair, glasses if glasses or no_glasses else None, mouth, hat or None)
+    for name, wanted, unwanted in (("glasses", glasses, no_glasses), ("hat", hat, no_hat)):
+        if wanted and unwanted:
+            raise InputError(f"--{name} and --no-{name} cannot both be: give one of them")
+    look = _look(gender, skin, hair, _choice(glasses, no_glasses), mouth, _choice(hat, no_hat))
     flags = (direction, aligned, all_faces, force, format, transparent, grid, skip_existing)
     options = Options(*flags, _shard(shard), look, variants, sticker)
     console = make_console(stderr=True)
@@ -343,6 +346,11 @@ def _weights(run: Path | None, checkpoint: str | None, weights: str | None) -> "
     if run is None:
         return pretrained_weights(weights)
     return load_weights(run) if run.is_file() else run_weights(run, _checkpoint(checkpoint))[0]
+
+
+def _choice(wanted: bool, unwanted: bool) -> bool | None:
+    """What two flags ask for; None: neither."""
+    return wanted if wanted or unwanted else None
 
 
 def _look(

@@ -173,6 +173,8 @@ class ReadConfig:
     """Tell also whether the mouth is open, by the points of the face, and mark it in the student's photos."""
     shadows: bool = True
     """Learn also to take cast shadows out of photos, before anything else is done with them."""
+    hats: bool = True
+    """Tell also whether a hat is worn, as labelled photos show, and draw one over those avatars."""
 
 
 REFINE_IMAGES, TEACH_IMAGES = 20_000, 20_000
@@ -265,6 +267,7 @@ class ExperimentConfig:
             rules |= {f"{name}.{rule}": holds for rule, holds in _pair_rules(pairs).items()}
         rules |= {f"read.{rule}": holds for rule, holds in _stage_rules(self.read).items()}
         rules["read.mouth needs read.glasses"] = self.read.glasses or not self.read.mouth
+        rules["read.hats needs read.mouth"] = self.read.mouth or not self.read.hats
         rules["teach needs refine: set refine.images"] = self.refine.images > 0 or self.teach.images == 0
         if problems := [rule for rule, holds in rules.items() if not holds]:
             raise ValueError("; ".join(problems))
@@ -304,7 +307,7 @@ ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "data": {"cut_out": True, "balance_skin": False},
     "train": {"init_from": None, "rounds": 1, "cycle": "pixels"},
     "refiner": dataclasses.asdict(RefinerConfig()),
-    "read": dataclasses.asdict(ReadConfig(points=False, glasses=False, mouth=False, shadows=False)),
+    "read": dataclasses.asdict(ReadConfig(points=False, glasses=False, mouth=False, shadows=False, hats=False)),
     "refine": dataclasses.asdict(PairConfig()),
     "teach": dataclasses.asdict(TeachConfig()),
     "log": dataclasses.asdict(LogConfig()),

@@ -5,10 +5,10 @@ python launch.py --exp bitmoji --data.dir data/NAME
 The dataset should have 256 px (`prepare --size 256`). The weights of the package had these stages, with
 `--data.balance-skin` and `--init-from res5` (G and F of 11,595 pairs), on two cores of an AMD EPYC (2026-11-27), but
 not as one run: the reader came after two rounds without it, then the student learned 32,000 pairs more, 9,000 with
-the points of the face and 12,000 with marks of the mouth; what takes shadows out came last (docs/results.md). Refine
-takes 11 to 13 pairs a second when nothing else runs, teach 8 to 9, a round 40 minutes, read 14. KID x 1000 by
-SqueezeNet, 64 px: 32 (untouched photos 398; G alone 223); gender kept 95 %, mouth 90 %; skin dE 5.8, hair 5.7
-(experiments/results/bitmoji_256px.json).
+the points of the face and 12,000 with marks of the mouth; what takes shadows out, and what tells hats, came last
+(docs/results.md). Refine takes 11 to 13 pairs a second when nothing else runs, teach 8 to 9, a round 40 minutes, read
+14. KID x 1000 by SqueezeNet, 64 px: 32 (untouched photos 398; G alone 223); gender kept 95 %, mouth 90 %; skin dE 5.8,
+hair 5.7 (experiments/results/bitmoji_256px.json).
 """
 
 from bitmoji_jax.config import (

@@ -35,14 +35,14 @@ def random_weights(
       compute_dtype: as in `TrainConfig`.
       guided: whether the student has a reader.
       glasses: whether the reader tells them.
-      mouth: whether the student is told whether it is open, which needs `glasses`.
+      mouth: whether the student is told whether it is open, which needs `glasses`; then hats are told, too.
     """
     config = ExperimentConfig(
         data=DataConfig(dir=folder, image_size=size),
         generator=generator or GeneratorConfig(features=4, res_blocks=1),
         train=TrainConfig(compute_dtype=compute_dtype),  # type: ignore[arg-type]
         refiner=refiner or RefinerConfig(features=8, output_size=64),
-        read=ReadConfig(images=32 if guided else 0, glasses=glasses, mouth=mouth),
+        read=ReadConfig(images=32 if guided else 0, glasses=glasses, mouth=mouth, hats=mouth),
     )
     rng = np.random.default_rng(0)
 

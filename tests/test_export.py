@@ -173,7 +173,7 @@ def test_onnx_with_a_look_reads_and_follows_guides_as_the_translator_does(glasse
         assert [look_of(read) for read in guides] == translator.read(photos)
 
 
-@pytest.mark.parametrize(("names", "guided"), [("gfr", False), ("sf", False), ("sftl", True)])
+@pytest.mark.parametrize(("names", "guided"), [("gfr", False), ("sf", False), ("sftlh", True)])
 def test_refiner_and_student_in_stablehlo_do_what_the_translator_does(names: str, guided: bool, tmp_path: Path) -> None:
     weights = random_weights(
         names=names, refiner=RefinerConfig(features=8, output_size=128), guided=guided, mouth=guided

@@ -170,6 +170,7 @@ def test_files_are_translated_with_the_look_that_flags_ask_for(
         ("four", ["--mouth", "closed"], SHUT),
         ("five", ["--mouth", "open"], Look(mouth="open")),
         ("six", ["--hat"], Look(hat=True)),
+        ("seven", ["--no-hat"], BAREHEADED),
     ):
         assert cli.main([*words, str(tmp_path / name), *flags]) == 0
         drawn = np.asarray(Image.open(tmp_path / name / "me.png"))

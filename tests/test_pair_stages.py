@@ -25,7 +25,8 @@ from bitmoji_jax.models.networks import (
     read_guide,
     student_of,
 )
-from bitmoji_jax.models.reader import GLASSES
+from bitmoji_jax.models.read_hat import FEATURES
+from bitmoji_jax.models.reader import GLASSES, HAT
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, colour_in
 from bitmoji_jax.ops.image import resize, to_float
 from bitmoji_jax.parallel import make_mesh
@@ -267,18 +268,20 @@ def test_a_teacher_with_a_reader_is_told_the_label_and_its_targets_have_their_po
 ) -> None:
     config = dataclasses.replace(of_64_pixels(config), read=ReadConfig(images=32))
     weights = random_weights(names="frstl", refiner=config.refiner, size=64, compute_dtype="float32", guided=True)
-    networks = weights.networks
+    hats = {"params": {"kernel": np.zeros(FEATURES, np.float32), "bias": np.float32(1)}}  # everybody wears one
+    networks = weights.networks | {"h": hats}
     female, unknown = (GENDERS.index(name) for name in ("female", "unknown"))
     batch = make_batch(size=64)
     batch["x"]["gender"] = jnp.array([female, unknown], jnp.int32)
     monkeypatch.setattr(pair_stages, "_PHOTO_SHARE", 1.0)
     monkeypatch.setattr(pair_stages, "place", stay)
     stage = teach_stage(config, networks, 12)
-    assert stage.passed_on == ("s", "f", "t", "l")
+    assert stage.passed_on == ("s", "f", "t", "l", "h")
     photos = to_float(jnp.asarray(batch["x"]["image"]))
     guides = read_guide(config, networks, photos)
     guides = guides.at[0, 0].set(1.0)  # what the label says; the other is not labelled
-    guides = guides.at[:, GLASSES].set(-1.0)
+    assert (guides[:, HAT] > 0).all()
+    guides = guides.at[:, jnp.array([GLASSES, HAT])].set(-1.0)
     expected = jnp.clip(photo_to_avatar(config, networks, photos, guides), -1, 1)
     np.testing.assert_allclose(draw(stage, batch)["target"].image, expected, atol=2e-3)
     unmoved = {name: params for name, params in networks.items() if name != "t"}

@@ -13,6 +13,7 @@ from bitmoji_jax.config import ExperimentConfig, ReadConfig
 from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.models.face_points import POINTS
 from bitmoji_jax.models.networks import apply_generator, make_network, photo_to_avatar, student_of
+from bitmoji_jax.models.read_hat import FEATURES
 from bitmoji_jax.models.reader import GLASSES, GUIDE, MALE_FACTOR, MOUTH, Reader, guide_of, told
 from bitmoji_jax.models.recolour import USUAL_SKIN, repaint
 from bitmoji_jax.models.unshade import Unshade
@@ -35,7 +36,7 @@ FEMALE, MALE, UNKNOWN = (GENDERS.index(name) for name in ("female", "male", "unk
 @pytest.fixture(scope="module")
 def config(tiny_config: ExperimentConfig) -> ExperimentConfig:
     return dataclasses.replace(
-        tiny_config, refiner=REFINER, read=ReadConfig(images=64, batch_size=2, points=False, shadows=False)
+        tiny_config, refiner=REFINER, read=ReadConfig(images=64, batch_size=2, points=False, shadows=False, hats=False)
     )
 
 
@@ -82,7 +83,7 @@ def test_colours_are_those_of_the_photo_before_its_faults(
 ) -> None:
     monkeypatch.setattr(read_stage_module, "_DISTURBED_SHARE", 1.0)
     monkeypatch.setattr(read_stage_module, "disturb_photo", lambda image, *_, **__: 0 * image)
-    stage = read_stage(config, networks, 12, dict)
+    stage = read_stage(config, networks, 12, {})
     photos = np.stack([face(64, USUAL_SKIN, HAIR), np.ones((64, 64, 3), np.float32)])
     keys = jax.random.split(jax.random.key(0), (2, 2))
     drawn = stage.draw(stage.frozen, batch(photos, (FEMALE, UNKNOWN)), keys)["x"]
@@ -96,14 +97,15 @@ def test_colours_are_those_of_the_photo_before_its_faults(
     np.testing.assert_array_equal(drawn.gender, [FEMALE, UNKNOWN])
 
 
-def test_where_points_should_be_is_fitted_when_the_stage_begins_and_no_step_changes_it(
+def test_where_points_should_be_and_what_a_hat_is_are_fitted_when_the_stage_begins_and_no_step_changes_them(
     config: ExperimentConfig, networks: Any
 ) -> None:
-    config = dataclasses.replace(config, read=dataclasses.replace(config.read, points=True))
+    config = dataclasses.replace(config, read=dataclasses.replace(config.read, points=True, hats=True))
     rng, size = np.random.default_rng(0), 2 * POINTS
     fitted = {"matrix": rng.normal(size=(size, size)), "source": rng.normal(size=size), "target": rng.normal(size=size)}
     transport = {"params": {name: array.astype(np.float32) for name, array in fitted.items()}}
-    stage = read_stage(config, networks, 12, lambda: transport)
+    hats = {"params": {"kernel": rng.normal(size=FEATURES).astype(np.float32), "bias": np.float32(0.5)}}
+    stage = read_stage(config, networks, 12, {"t": lambda: transport, "h": lambda: hats})
     state, pools = create_train_state(stage, make_mesh(jax.devices()[:1]))
     state = start_from(state, Start(stage.start(), {}), "the stage before")
     photos = np.stack([face(64, USUAL_SKIN, HAIR)] * 2)
@@ -112,8 +114,9 @@ def test_where_points_should_be_is_fitted_when_the_stage_begins_and_no_step_chan
     after, _, _ = make_train_step(stage)(state, pools, {"x": x, "y": x})
     after, _, _ = make_train_step(stage)(after, pools, {"x": x, "y": x})  # the step size is 0 at first
     passed_on = stage.networks_of(jax.device_get(after.ema), jax.device_get(after.frozen))
-    assert passed_on.keys() == {"g", "f", "a", "t"}
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), passed_on["t"], transport)
+    assert passed_on.keys() == {"g", "f", "a", "t", "h"}
+    for name, fit in (("t", transport), ("h", hats)):
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), passed_on[name], fit)
     changes = jax.tree.map(lambda a, b: np.abs(a - b).max(), jax.device_get(after.generators["a"]), before)
     assert max(jax.tree.leaves(changes)) > 1e-5
 
@@ -129,7 +132,7 @@ def test_what_is_unknown_counts_for_nothing(
     wanted[0, 6] = 1
     wanted[1:, :6] = np.nan
     monkeypatch.setattr(Reader, "apply", lambda *_: found)
-    stage = read_stage(config, networks, 12, dict)
+    stage = read_stage(config, networks, 12, {})
     drawn: Pair = {
         "x": Sample(jnp.zeros((3, 32, 32, 3)), gender=jnp.array([FEMALE, MALE, UNKNOWN]), condition=jnp.asarray(wanted))
     }
@@ -151,7 +154,7 @@ def test_light_is_missing_where_a_shadow_was_cast_and_what_is_left_of_it_is_what
     shaded = (lit + 1) * np.linspace(0.5, 1, 32, dtype=np.float32)[:, None] - 1
     logs = np.full(lit.shape, 0.1, np.float32)
     monkeypatch.setattr(Unshade, "missing", lambda self, photos: jnp.asarray(logs))  # noqa: ARG005
-    stage = read_stage(config, networks, 12, dict)
+    stage = read_stage(config, networks, 12, {})
     state, _ = create_train_state(stage, make_mesh(jax.devices()[:1]))
     assert stage.passed_on == ("g", "f", "a", "l")
     drawn: Pair = {
@@ -174,7 +177,7 @@ def test_a_photo_is_shown_with_a_shadow_and_without(
     config = dataclasses.replace(config, read=dataclasses.replace(config.read, shadows=True))
     monkeypatch.setattr(read_stage_module, "place", stay)
     monkeypatch.setattr(read_stage_module, "cast_shadows", lambda photo, key: (0.5 * photo - 0.5, photo))  # noqa: ARG005
-    stage = read_stage(config, networks, 12, dict)
+    stage = read_stage(config, networks, 12, {})
     photos = np.stack([face(64, USUAL_SKIN, HAIR)] * 2)
     drawn = stage.draw(stage.frozen, batch(photos, (FEMALE, MALE)), jax.random.split(jax.random.key(0), (2, 2)))
     lit = drawn["lit"].image
@@ -185,7 +188,7 @@ def test_a_photo_is_shown_with_a_shadow_and_without(
 
 
 def test_the_step_size_grows_for_a_tenth_and_then_falls_to_0(config: ExperimentConfig, networks: Any) -> None:
-    rate = read_stage(config, networks, 12, dict).schedule.rate
+    rate = read_stage(config, networks, 12, {}).schedule.rate
     np.testing.assert_allclose(
         [rate(jnp.array(64 * share)) for share in (0, 0.05, 0.1, 0.55, 1)],
         np.array([0, 0.5, 1, 0.5, 0]) * config.read.learning_rate,
@@ -233,7 +236,7 @@ def test_glasses_are_learned_where_they_are_drawn_and_where_a_label_says_so(
     monkeypatch.setattr(read_stage_module, "_DISTURBED_SHARE", 0.0)
     monkeypatch.setattr(read_stage_module, "_DRAWN_SHARE", float(drawn))
     monkeypatch.setattr(read_stage_module, "place", stay)
-    stage = read_stage(config, networks, 12, dict)
+    stage = read_stage(config, networks, 12, {})
     photos = np.stack([face(64, USUAL_SKIN, HAIR)] * 3)
     faces = batch(photos, (FEMALE, MALE, UNKNOWN))
     faces["x"]["glasses"] = np.array([1, 0, np.nan], np.float32)

@@ -95,10 +95,10 @@ def test_the_folder_of_a_run_holds_the_files_of_every_stage(config: ExperimentCo
 def test_translation_uses_the_last_stage_or_the_one_that_is_named(whole: Path) -> None:
     photos = np.random.default_rng(0).integers(0, 256, (1, 48, 48, 3), dtype=np.uint8)
     for folder, names, size in (
-        (whole, {"s", "f", "t", "l"}, 64),
-        (whole / "teach", {"s", "f", "t", "l"}, 64),
-        (whole / "refine", {"g", "f", "r", "t", "l"}, 64),
-        (whole / "read", {"g", "f", "a", "t", "l"}, 32),
+        (whole, {"s", "f", "t", "l", "h"}, 64),
+        (whole / "teach", {"s", "f", "t", "l", "h"}, 64),
+        (whole / "refine", {"g", "f", "r", "t", "l", "h"}, 64),
+        (whole / "read", {"g", "f", "a", "t", "l", "h"}, 32),
     ):
         for checkpoint in ("best", "latest"):
             assert run_weights(folder, checkpoint)[0].networks.keys() == names
@@ -136,7 +136,7 @@ def test_a_finished_run_given_a_second_round_goes_on_from_its_student(
             np.testing.assert_array_equal(frozen[key], trained[key.replace("frozen", "ema")], err_msg=key)
     newest = newest_checkpoint(workdir / "teach2")
     weights, _ = run_weights(workdir, "latest")
-    assert weights.networks.keys() == {"s", "f", "t", "l"}
+    assert weights.networks.keys() == {"s", "f", "t", "l", "h"}
     for path, leaf in jax.tree.leaves_with_path(weights.networks["s"]):
         np.testing.assert_array_equal(newest[f"state['ema']['s']{jax.tree_util.keystr(path)}"], leaf)
 

@@ -91,5 +91,5 @@ def test_a_source_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_package_gives_all_its_networks_or_those_of_one_name() -> None:
-    assert load_start("pretrained").networks.keys() == {"g", "f", "s", "t", "l"}
+    assert load_start("pretrained").networks.keys() == {"g", "f", "s", "t", "l", "h"}
     assert load_start("res5").networks.keys() == {"g", "f"}

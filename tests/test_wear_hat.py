@@ -22,7 +22,7 @@ def person(half_width: float) -> np.ndarray:
 
 
 def worn_by(avatar: np.ndarray, eyes: np.ndarray = EYES) -> np.ndarray:
-    return np.asarray(jax.jit(wear_hats)(avatar[None], eyes[None], jnp.ones(1))[0])
+    return np.asarray(jax.jit(wear_hats)(avatar[None], eyes[None], jnp.ones(1), jnp.array([COLOUR]))[0])
 
 
 def is_hat(avatar: np.ndarray) -> np.ndarray:
@@ -32,7 +32,7 @@ def is_hat(avatar: np.ndarray) -> np.ndarray:
 
 def test_who_wears_a_hat_has_one_above_the_brows_in_place_of_the_hair_and_the_others_nothing() -> None:
     avatars = np.stack([person(1.2)] * 2)
-    worn = np.asarray(wear_hats(avatars, np.stack([EYES] * 2), jnp.array([0.2, -0.2])))
+    worn = np.asarray(wear_hats(avatars, np.stack([EYES] * 2), jnp.array([0.2, -0.2]), jnp.array([COLOUR] * 2)))
     np.testing.assert_array_equal(worn[1], avatars[1])
     edge = round((0.5 - 0.24 * EDGE) * SIZE)
     np.testing.assert_allclose(worn[0, edge + 4 :], avatars[0, edge + 4 :], atol=1e-6)
@@ -49,6 +49,12 @@ def test_a_hat_is_as_wide_as_the_head_within_limits() -> None:
 
     assert width(1.0) < width(1.25) < width(1.4) <= width(2.0) <= 2 * MOST_WIDTH + 0.1
     assert width(1.25) == pytest.approx(2 * 1.31, abs=0.12)
+
+
+def test_a_hat_has_the_colour_that_is_wanted() -> None:
+    red, green = (0.7, -0.6, -0.5), (-0.6, 0.3, -0.4)
+    worn = wear_hats(jnp.stack([person(1.2)] * 2), jnp.stack([EYES] * 2), jnp.ones(2), jnp.array([red, green]))
+    np.testing.assert_allclose(worn[:, 20, SIZE // 2], [red, green], atol=1e-6)  # of the crown, above the border
 
 
 def test_turned_eyes_turn_the_hat() -> None:

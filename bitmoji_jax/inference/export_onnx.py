@@ -8,12 +8,14 @@ import onnx
 from onnx import TensorProto, helper
 
 from bitmoji_jax.config import ExperimentConfig, GeneratorConfig
+from bitmoji_jax.inference.onnx_clear import add_clear_around
 from bitmoji_jax.inference.onnx_eyes import add_equal_eyes
 from bitmoji_jax.inference.onnx_glasses import add_glasses
 from bitmoji_jax.inference.onnx_graph import Graph, Params
 from bitmoji_jax.inference.onnx_hat import add_hats
 from bitmoji_jax.inference.onnx_mouth import add_marks, add_mouth_of_photo
 from bitmoji_jax.inference.onnx_points import add_measure, add_reshape
+from bitmoji_jax.inference.onnx_read_hat import add_hat_of_photo
 from bitmoji_jax.inference.onnx_recolour import add_recolour, add_repaint
 from bitmoji_jax.inference.weights import Weights, export_metadata
 from bitmoji_jax.models import unshade
@@ -112,7 +114,7 @@ def _photo_to_avatar(
             guide = _reader(graph, photos, "s/reader", networks["s"]["reader"])
             if marked:
                 mouth = add_mouth_of_photo(graph, of_photos)
-                hat = graph.add("Sub", graph.add("Sub", mouth, mouth, name="guide/zero"), "1", name="guide/hat")
+                hat = add_hat_of_photo(graph, photos, size, networks.get("h"))
                 guide = graph.add("Concat", guide, mouth, hat, name="guide/whole", axis=1)
             if wanted is not None:
                 graph.add("Identity", guide, name=GUIDES_OUTPUT)
@@ -133,6 +135,8 @@ def _photo_to_avatar(
     if "r" in networks or ("s" in networks and not is_guided(config)):
         x = add_recolour(graph, x, photos, refiner.output_size, size)
     avatars, points = avatar_size(config, networks), None
+    if has_reader(config, networks):
+        x = add_clear_around(graph, x, avatars)
     if "t" in networks:
         x, points = add_reshape(graph, x, of_photos, avatars, networks["t"])
         if has_reader(config, networks):

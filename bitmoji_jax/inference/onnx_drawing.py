@@ -57,6 +57,11 @@ class Drawing:
         """Adds a number of a guide [N, C] as [N, 1, 1, 1]."""
         return self.shaped(self.part(guide, place, 1), [-1, 1, 1, 1])
 
+    def colour_of_guide(self, guide: str, place: slice) -> str:
+        """Adds a colour of a guide [N, C] as [N, 3, 1, 1]."""
+        bounds = (self._graph.constant(f"[{n}]", [n], np.int64) for n in (place.start, place.stop, 1))
+        return self.shaped(self.add("Slice", guide, *bounds), [-1, 3, 1, 1])
+
     def point(self, points: str, index: int) -> tuple[str, str]:
         """Adds x and y of a point of [N, P, 2]."""
         point = self.part(points, index, 1)

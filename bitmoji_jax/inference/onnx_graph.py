@@ -36,6 +36,12 @@ class Graph:
         graph._prefix = f"{self._prefix}{prefix}/"
         return graph
 
+    def in_half(self) -> "Graph":
+        """Returns this graph as one that stores the weights of layers in float16."""
+        graph = copy.copy(self)
+        graph._half = True
+        return graph
+
     def serialize(
         self,
         name: str,

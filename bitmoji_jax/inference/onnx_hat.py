@@ -5,7 +5,7 @@ import numpy as np
 from bitmoji_jax.inference.onnx_drawing import Drawing
 from bitmoji_jax.inference.onnx_graph import Graph
 from bitmoji_jax.models import wear_hat
-from bitmoji_jax.models.reader import HAT
+from bitmoji_jax.models.reader import HAT, HAT_COLOUR
 
 
 def add_hats(graph: Graph, avatars: str, points: str, guide: str, size: int) -> str:
@@ -25,12 +25,12 @@ def add_hats(graph: Graph, avatars: str, points: str, guide: str, size: int) -> 
     )
     crown = draw.add("Max", draw.times(draw.plus(crown, -1.0), wear_hat.CROWN_HEIGHT), below)
     across = draw.plus(draw.add("Sub", draw.add("Abs", face.x), width), wear_hat.CORNER)
+    colour = draw.colour_of_guide(guide, HAT_COLOUR)
     half = wear_hat.CUFF_HEIGHT / 2
     up = draw.plus(draw.add("Abs", draw.plus(above, -half)), wear_hat.CORNER - half)
     for shape, light in ((crown, 1.0), (draw.rounded(across, up, wear_hat.CORNER), wear_hat.CUFF_SHADE)):
         drawn = draw.paint(drawn, draw.number(wear_hat.OUTLINE), draw.plus(shape, -wear_hat.LINE), pixel)
-        colour = [(level + 1) * light - 1 for level in wear_hat.COLOUR]
-        drawn = draw.paint(drawn, draw.colour(colour), shape, pixel)
+        drawn = draw.paint(drawn, draw.plus(draw.times(draw.plus(colour, 1.0), light), -1.0), shape, pixel)
     return draw.add("Where", draw.add("Greater", draw.of_guide(guide, HAT), draw.number(0.0)), drawn, avatars)
 
 

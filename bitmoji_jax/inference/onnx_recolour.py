@@ -19,6 +19,12 @@ def add_repaint(graph: Graph, avatars: str, skin: str, hair: str, avatar_size: i
     return _Recolour(graph).add_wanted(avatars, skin, hair, avatar_size)
 
 
+def add_colour(graph: Graph, images: str, size: int, place: recolour.Place) -> str:
+    """Adds the colour that `colour_in` measures in a place of images [N, 3, size, size] in [-1, 1]: [N, 3, 1]."""
+    small = graph.resize(images, size, recolour.SIZE, "recolour/of_place")
+    return _Recolour(graph).colour(small, place)[0]
+
+
 class _Recolour:
     """Nodes are numbered in the order in which they are added."""
 
@@ -29,9 +35,9 @@ class _Recolour:
     def add(self, avatars: str, photos: str, avatar_size: int, photo_size: int) -> str:
         small = self._graph.resize(avatars, avatar_size, recolour.SIZE, "recolour/avatars")
         photos = self._graph.resize(photos, photo_size, recolour.SIZE, "recolour/photos")
-        (skin, has_skin), (hair, has_hair) = (self._colour(small, p) for p in (recolour.CHEEKS, recolour.HAIR))
-        photo_skin, photo_has_skin = self._colour(photos, recolour.CHEEKS)
-        photo_hair, photo_has_hair = self._colour(photos, recolour.HAIR)
+        (skin, has_skin), (hair, has_hair) = (self.colour(small, p) for p in (recolour.CHEEKS, recolour.HAIR))
+        photo_skin, photo_has_skin = self.colour(photos, recolour.CHEEKS)
+        photo_hair, photo_has_hair = self.colour(photos, recolour.HAIR)
         skins = self._do("And", has_skin, photo_has_skin)
         hairs = skins
         for condition in (
@@ -51,7 +57,7 @@ class _Recolour:
 
     def add_wanted(self, avatars: str, skin: str, hair: str, avatar_size: int) -> str:
         small = self._graph.resize(avatars, avatar_size, recolour.SIZE, "recolour/avatars")
-        (old_skin, has_skin), (old_hair, has_hair) = (self._colour(small, p) for p in (recolour.CHEEKS, recolour.HAIR))
+        (old_skin, has_skin), (old_hair, has_hair) = (self.colour(small, p) for p in (recolour.CHEEKS, recolour.HAIR))
         unlike = self._do("Greater", self._distance(old_hair, old_skin), self._number(recolour.UNLIKE_SKIN))
         hairs = self._do("And", self._do("And", has_skin, has_hair), unlike)
         avatars = self._moved(avatars, old_skin, self._do("Sub", skin, old_skin), has_skin, avatar_size)
@@ -68,7 +74,8 @@ class _Recolour:
         moved = self._do("Add", avatars, self._do("Mul", self._do("Mul", change, near), share))
         return self._do("Clip", moved, self._number(-1.0), self._number(1.0))
 
-    def _colour(self, images: str, place: recolour.Place) -> tuple[str, str]:
+    def colour(self, images: str, place: recolour.Place) -> tuple[str, str]:
+        """Adds both results of `colour_in`: [N, 3, 1] and [N, 1, 1]."""
         constant, rows_and_columns = self._graph.constant, recolour.box(place)
         starts = constant(f"recolour/{place[:4]}/starts", [part.start for part in rows_and_columns], np.int64)
         ends = constant(f"recolour/{place[:4]}/ends", [part.stop for part in rows_and_columns], np.int64)

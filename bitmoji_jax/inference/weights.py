@@ -106,7 +106,7 @@ def load_weights(path: Path) -> Weights:
             flax.traverse_util.unflatten_dict({n: a.astype(np.float32) for n, a in named.items()}, sep="/")
             for named in (arrays, of_critics)
         )
-        known = networks.keys() <= {"g", "f", "r", "a", "s", "t", "l"} and networks.keys() & {"g", "s"}
+        known = networks.keys() <= set("gfrastlh") and networks.keys() & {"g", "s"}
         expected = array_shapes({name: network_shapes(config, name) for name in networks}) if known else {}
     except OSError:
         raise
@@ -206,7 +206,8 @@ def _passed_on(config: ExperimentConfig, folder: Path) -> tuple[str, str]:
     """The networks that weights hold of those that the stage of a folder trains, and of those that it has frozen."""
     match = _later_stage(folder)
     read = config.read
-    helpers = ("t" if read.points else "") + ("l" if read.shadows else "") if read.images else ""
+    has_helper = {"t": read.points, "l": read.shadows, "h": read.hats}
+    helpers = "".join(name for name, used in has_helper.items() if used and read.images)
     if match is None:
         return "gf", ""
     if match[1] == "read":

@@ -19,6 +19,9 @@ WEIGHTS = Path(__file__).parent / "efficientnet_lite0.safetensors"
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
 """Of each block's depthwise convolution."""
 
+MEAN, DEVIATION = 127.0, 128.0
+"""The scale of its training, not the mean and deviation of ImageNet that PyTorch models have."""
+
 
 @functools.cache
 def load_efficientnet_lite0() -> Features:
@@ -38,20 +41,24 @@ def feature_maps(params: Params, images: jax.Array) -> list[jax.Array]:
     They have 32, 24, 40, 112 and 320 channels. All but the first, which is in [0, 6], are linear: no activation
     follows a block's last convolution.
     """
-    # The scale of its training, not the mean and deviation of ImageNet that PyTorch models have.
-    x = (images - 127.0) / 128.0
+    outputs = block_outputs(params, images)
+    return [outputs[0], *(outputs[i] for i, stride in enumerate(STRIDES) if stride == 2 and i > 1), outputs[-1]]
+
+
+def block_outputs(params: Params, images: jax.Array, blocks: int = len(STRIDES)) -> list[jax.Array]:
+    """Images [N, H, W, 3] in [0, 255] -> the output of the stem, then those of the first `blocks` blocks."""
+    x = (images - MEAN) / DEVIATION
     x = _relu6(xla_conv(x, params["stem"]["kernel"], stride=2) + params["stem"]["bias"])
-    maps = [x]
-    for i, stride in enumerate(STRIDES):
-        if stride == 2 and i > 1:
-            maps.append(x)
+    outputs = [x]
+    for i, stride in enumerate(STRIDES[:blocks]):
         name = f"block{i}"
         y = _relu6(_pointwise(x, params, f"{name}.expand")) if i else x
         layer = params[f"{name}.depthwise"]
         y = _relu6(depthwise_conv(y, layer["kernel"], stride) + layer["bias"])
         y = _pointwise(y, params, f"{name}.project")
         x = x + y if x.shape == y.shape else y
-    return [*maps, x]
+        outputs.append(x)
+    return outputs
 
 
 def _relu6(x: jax.Array) -> jax.Array:

@@ -3,7 +3,7 @@
 By name: g: X -> Y and f: Y -> X (one module); r: rough avatars to clean ones (the refiner); a: photos to attributes of
 a person (the reader); s: photos to avatars (the student), a network like R after G whose parts learn together, guided
 by what A reads; t: points of a face in a photo to where its avatar should have them; l: photos to the same photos
-without cast shadows. D_X and D_Y share another module.
+without cast shadows; h: features of a photo to whether it shows a hat. D_X and D_Y share another module.
 """
 
 from collections.abc import Container, Mapping
@@ -15,19 +15,21 @@ import jax
 import jax.numpy as jnp
 
 from bitmoji_jax.config import ExperimentConfig
+from bitmoji_jax.models.clear_around import clear_around
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.equal_eyes import equal_eyes
 from bitmoji_jax.models.face_points import POINTS, Transport, measure
 from bitmoji_jax.models.generator import Generator
 from bitmoji_jax.models.mark_mouth import mark_mouths, mouth_of_photo
-from bitmoji_jax.models.reader import GLASSES, GUIDE, HAIR_COLOUR, HAT, MOUTH, SKIN_COLOUR, Reader, told
-from bitmoji_jax.models.recolour import recolour, repaint
+from bitmoji_jax.models.read_hat import FEATURES, HatReader, hat_features
+from bitmoji_jax.models.reader import GLASSES, GUIDE, HAIR_COLOUR, HAT, HAT_COLOUR, MOUTH, SKIN_COLOUR, Reader, told
+from bitmoji_jax.models.recolour import HAIR, SIZE, colour_in, recolour, repaint
 from bitmoji_jax.models.reshape_face import reshape_faces
 from bitmoji_jax.models.student import Student
 from bitmoji_jax.models.unet import UNet
 from bitmoji_jax.models.unshade import GRID, Unshade
 from bitmoji_jax.models.wear_glasses import wear_glasses
-from bitmoji_jax.models.wear_hat import wear_hats
+from bitmoji_jax.models.wear_hat import COLOUR, wear_hats
 from bitmoji_jax.ops.image import resize
 from bitmoji_jax.ops.platform import on_cpu
 
@@ -36,14 +38,15 @@ Params = Any
 
 
 def make_network(config: ExperimentConfig, name: str) -> nn.Module:
-    """Returns the module of the network g, f, r, a, s, t or l."""
+    """Returns the module of the network g, f, r, a, s, t, l or h."""
     dtype = compute_dtype(config)
     generator = Generator(config.generator, dtype)
     refiner = UNet(config.refiner.features, config.refiner.output_size, dtype)
     reader = Reader(config.refiner.features // 2, config.read.glasses, dtype)
     student = Student(generator, refiner, reader if is_guided(config) else None)
     unshade = Unshade(UNet(config.refiner.features // 2, config.data.image_size, dtype, grid=GRID))
-    modules = {"g": generator, "f": generator, "r": refiner, "a": reader, "s": student, "t": Transport(), "l": unshade}
+    modules = {"g": generator, "f": generator, "r": refiner, "a": reader, "s": student, "l": unshade}
+    modules |= {"t": Transport(), "h": HatReader()}
     return modules[name]
 
 
@@ -155,8 +158,18 @@ def _read(config: ExperimentConfig, networks: Mapping[str, Params], photos: jax.
     guides: jax.Array = make_network(config, "s").apply(networks["s"], photos, method="read")
     if config.read.mouth:
         mouths = mouth_of_photo(measure(photos))
-        guides = jnp.concatenate([guides, jnp.stack([mouths, jnp.full_like(mouths, -1.0)], axis=1)], axis=1)
+        guides = jnp.concatenate([guides, mouths[:, None], _hats(networks, photos)], axis=1)
     return guides
+
+
+def _hats(networks: Mapping[str, Params], photos: jax.Array) -> jax.Array:
+    """What a guide says of hats, [N, 4]; who wears none, or is not known to, would have a blue one."""
+    blue = jnp.broadcast_to(jnp.array(COLOUR), (photos.shape[0], 3))
+    if "h" not in networks:
+        return jnp.concatenate([jnp.full_like(blue[:, :1], -1.0), blue], axis=1)
+    worn = jnp.tanh(HatReader().apply(networks["h"], hat_features(photos)))[:, None]
+    colours, _ = jax.vmap(lambda photo: colour_in(photo, HAIR))(resize(photos, SIZE))
+    return jnp.concatenate([worn, jnp.where(worn > 0, colours, blue)], axis=1)
 
 
 def refine(config: ExperimentConfig, params: Params, avatars: jax.Array) -> jax.Array:
@@ -169,9 +182,10 @@ def photo_to_avatar(
 ) -> jax.Array:
     """Translates photos by the last network that a run has: S, else R after G, else G.
 
-    The avatars of R, and of a student without a guide, are given the colours of the photo's skin and hair. Where
-    `networks` have t, the points of all faces are moved to where it has them for the photo, and those of a student with
-    a reader have equal eyes. Where its guide says so, the avatar has glasses, and a hat.
+    The avatars of R, and of a student without a guide, are given the colours of the photo's skin and hair; those of a
+    student with one are cleared around the person. Where `networks` have t, the points of all faces are moved to where
+    it has them for the photo, and those of a student with a reader have equal eyes. Where its guide says so, the avatar
+    has glasses, and a hat.
 
     Args:
       config: the experiment.
@@ -190,6 +204,8 @@ def photo_to_avatar(
         avatars = refine(config, networks["r"], avatars)
     if "r" in networks or ("s" in networks and not is_guided(config)):
         avatars = jax.vmap(recolour)(avatars, photos)
+    if has_reader(config, networks):
+        avatars = clear_around(avatars)
     points = None
     if "t" in networks:
         avatars, points = reshape_faces(avatars, measure(photos), networks["t"])
@@ -199,7 +215,7 @@ def photo_to_avatar(
         points = measure(avatars) if points is None else points
         avatars = wear_glasses(avatars, points[:, :2], guides[:, GLASSES])
         if has_mouth(config, networks):
-            avatars = wear_hats(avatars, points[:, :2], guides[:, HAT])
+            avatars = wear_hats(avatars, points[:, :2], guides[:, HAT], guides[:, HAT_COLOUR])
     return avatars
 
 
@@ -214,15 +230,18 @@ def avatar_size(config: ExperimentConfig, networks: Container[str]) -> int:
 
 
 def network_shapes(config: ExperimentConfig, name: str) -> Any:
-    """Returns shapes and types of the parameters of the network g, f, r, a, s, t or l; nothing is computed."""
+    """Returns shapes and types of the parameters of the network g, f, r, a, s, t, l or h; nothing is computed."""
     network = make_network(config, name)
     return jax.eval_shape(lambda key: network.init(key, *example_inputs(config, name)), jax.random.key(0))
 
 
 def example_inputs(config: ExperimentConfig, name: str) -> tuple[jax.Array, ...]:
-    """Returns zeros in the shapes of what a network takes: an image, and a condition of g and f; t takes points."""
-    if name == "t":
-        return (jnp.zeros((1, POINTS, 2)),)
+    """Returns zeros in the shapes of what a network takes.
+
+    Most take an image, g and f a condition too; t takes points, h features.
+    """
+    if name in "th":
+        return (jnp.zeros((1, POINTS, 2) if name == "t" else (1, FEATURES)),)
     size = config.data.image_size
     conditions: tuple[jax.Array, ...] = ()
     return (jnp.zeros((1, size, size, 3)), *(conditions if name in "gf" else ()))

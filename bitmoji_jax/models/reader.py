@@ -20,8 +20,10 @@ MOUTH = 8
 """From -1 (closed) to 1 (open); not of the reader, but of the points of the face. A student is told by a mark in its
 photo (models/mark_mouth.py)."""
 HAT = 9
-"""From -1 (none) to 1; never read, but a person may want one. It is drawn over the avatar (models/wear_hat.py)."""
-GUIDE = 10
+"""From -1 (none) to 1; not of the reader either (models/read_hat.py). It is drawn over the avatar, as glasses are."""
+HAT_COLOUR = slice(10, 13)
+"""Red, green and blue of that hat, each from -1 to 1."""
+GUIDE = 13
 """Numbers of a guide; `MOUTH` or `GLASSES` where those from there on are not told."""
 
 MALE_FACTOR = 2.0

@@ -1,6 +1,6 @@
-"""The last step from photo to avatar: a knitted hat, drawn over the hair where a person wants one.
+"""The last step from photo to avatar: a knitted hat, drawn over the hair where one is worn.
 
-Bitmojis with hats are few and each has another, so a student draws none. A photo's hat is not recognised.
+Bitmojis with hats are few and each has another, so a student draws none.
 """
 
 import jax
@@ -22,23 +22,25 @@ NARROWER = 0.08  # half of the crown's width is less than the border's
 LINE = 0.045  # width of outlines
 OUTLINE, SURROUNDINGS = -0.93, 1.0  # grey levels
 CUFF_SHADE = 0.8  # of the crown's light
-COLOUR = (-0.55, -0.38, 0.02)  # of the crown: a dull blue
+COLOUR = (-0.55, -0.38, 0.02)
+"""A dull blue, for who wears none in the photo."""
 
 
-def wear_hats(avatars: jax.Array, eyes: jax.Array, worn: jax.Array) -> jax.Array:
+def wear_hats(avatars: jax.Array, eyes: jax.Array, worn: jax.Array, colours: jax.Array) -> jax.Array:
     """Draws hats over avatars, float32 [N, S, S, 3] in [-1, 1], where `worn` [N] is above 0.
 
-    Eyes are [N, 2, 2], x and y as fractions of the side, the image's left one first.
+    Eyes are [N, 2, 2], x and y as fractions of the side, the image's left one first; `colours` [N, 3] in [-1, 1] are
+    those of crowns.
     """
     worn = worn > 0
 
     def draw() -> jax.Array:
-        return jnp.where(worn[:, None, None, None], jax.vmap(_draw)(avatars, eyes), avatars)
+        return jnp.where(worn[:, None, None, None], jax.vmap(_draw)(avatars, eyes, colours), avatars)
 
     return jax.lax.cond(worn.any(), draw, lambda: avatars)  # it takes 3 of 43 ms on two cores
 
 
-def _draw(avatar: jax.Array, eyes: jax.Array) -> jax.Array:
+def _draw(avatar: jax.Array, eyes: jax.Array, colour: jax.Array) -> jax.Array:
     x, y, pixel = face_frame(eyes, avatar.shape[0])
     opaque = jnp.ones(())
     above = -y - EDGE
@@ -54,5 +56,5 @@ def _draw(avatar: jax.Array, eyes: jax.Array) -> jax.Array:
     up = jnp.abs(above - CUFF_HEIGHT / 2) - CUFF_HEIGHT / 2 + CORNER
     for shape, light in ((crown, 1.0), (rounded(across, up, CORNER), CUFF_SHADE)):
         avatar = paint(avatar, jnp.full(3, OUTLINE), shape - LINE, pixel, opaque)
-        avatar = paint(avatar, (jnp.array(COLOUR) + 1) * light - 1, shape, pixel, opaque)
+        avatar = paint(avatar, (colour + 1) * light - 1, shape, pixel, opaque)
     return avatar

@@ -47,7 +47,7 @@ from bitmoji_jax.models.networks import (
     student_of,
 )
 from bitmoji_jax.models.patch_critic import FeatureClassifier, PatchCritic
-from bitmoji_jax.models.reader import GENDER, GLASSES
+from bitmoji_jax.models.reader import GENDER, GLASSES, HAT
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, SIZE, colour_in, recolour
 from bitmoji_jax.ops.batching import map_samples
 from bitmoji_jax.ops.image import resize, to_float
@@ -153,8 +153,8 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
         if source == "s" and is_guided(config):  # the student of the round before is told the label
             guides = read_guide(config, frozen, photo)
             guides = guides.at[:, GENDER].set(_gender(x.gender, guides[0, GENDER]))
-            if config.read.glasses:
-                guides = guides.at[:, GLASSES].set(-1.0)  # they are drawn over what is learned
+            for worn in (GLASSES, HAT)[: config.read.glasses + config.read.mouth]:
+                guides = guides.at[:, worn].set(-1.0)  # it is drawn over what is learned
         target = resize(photo_to_avatar(config, frozen, photo, guides), config.refiner.output_size)[0]
         seen = resize(photo, config.data.image_size)
         if has_mouth(config, "s"):
@@ -323,7 +323,7 @@ def _pair_stage(
 
 def _helpers(networks: Networks) -> tuple[str, ...]:
     """The names of networks that a stage uses and passes on where there are any: those of the reader's stage."""
-    return tuple(name for name in ("t", "l") if name in networks)
+    return tuple(name for name in ("t", "l", "h") if name in networks)
 
 
 def _placed(config: ExperimentConfig, y: _Row, key: jax.Array, *, upright: bool = False) -> tuple[jax.Array, jax.Array]:

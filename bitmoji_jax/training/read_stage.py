@@ -8,7 +8,8 @@ L learns to take cast shadows out of photos, from photos with drawn ones: it is 
 sees what L leaves of a disturbed photo, as it will in use.
 
 The points of the face need no training: a network that comes with the package finds them, and T, a linear map fitted to
-those of photos and avatars, says where the avatar of a photo should have them (training/transport.py).
+those of photos and avatars, says where the avatar of a photo should have them (training/transport.py). H, which tells
+hats, is fitted too (training/fit_hats.py).
 """
 
 import functools
@@ -53,14 +54,16 @@ def read_stage(
     config: ExperimentConfig,
     networks: Mapping[str, Params],
     epoch_images: int,
-    fit_transport: Callable[[], Params],
+    fits: Mapping[str, Callable[[], Params]],
 ) -> Stage:
     """Returns the stage that trains a, with `read.shadows` also l; `networks` hold g and f, which it passes on.
 
-    With `read.points` it also passes on the t that `fit_transport` gives when the stage begins. No loss changes it.
+    With `read.points` and `read.hats` it also passes on what the `fits` of t and h give when the stage begins. No loss
+    changes it.
     """
     read = config.read
-    names = ("a", *(("t",) if read.points else ()), *(("l",) if read.shadows else ()))
+    parts = {"a": True, "t": read.points, "l": read.shadows, "h": read.hats}
+    names = tuple(name for name, used in parts.items() if used)
     total = math.ceil(read.images / read.batch_size) * read.batch_size
     apply = jax.jit(make_network(config, "a").apply)
     missing = jax.jit(functools.partial(make_network(config, "l").apply, method="missing"))
@@ -134,7 +137,7 @@ def read_stage(
         ),
         best_from=total,
         networks={name: (make_network(config, name), example_inputs(config, name)) for name in names},
-        start=lambda: {"t": fit_transport()} if read.points else {},
+        start=lambda: {name: fit() for name, fit in fits.items() if name in names},
         critics=(),
         generated={},
         frozen={name: networks[name] for name in ("g", "f")},

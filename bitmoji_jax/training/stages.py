@@ -7,6 +7,7 @@ from pathlib import Path
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.models.networks import Params
+from bitmoji_jax.training.fit_hats import fit_hats
 from bitmoji_jax.training.pair_stages import refine_stage, teach_stage
 from bitmoji_jax.training.read_stage import read_stage
 from bitmoji_jax.training.stage import Stage
@@ -37,7 +38,9 @@ def make_stage(config: ExperimentConfig, name: str, networks: Mapping[str, Param
     if name == "translate":
         return translate_stage(config, epoch_images)
     if name == "read":
-        return read_stage(config, networks, epoch_images, functools.partial(fit_transport, dataset))
+        hats = functools.partial(fit_hats, dataset, config.data.image_size)
+        fits = {"t": functools.partial(fit_transport, dataset), "h": hats}
+        return read_stage(config, networks, epoch_images, fits)
     kind = stage_section(name)
     number = int(name.removeprefix(kind) or 1)
     return {"refine": refine_stage, "teach": teach_stage}[kind](config, networks, epoch_images, number)

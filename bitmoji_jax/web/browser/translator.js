@@ -17,7 +17,8 @@ export async function avatarOf(crop, look = {}) {
 function guideOf({ gender, skin, hair, glasses, mouth, hat }) {
   const colour = (text) => (text ? channels(text).map((level) => level / 127.5 - 1) : [NaN, NaN, NaN]);
   const sign = (value) => ({ female: 1, male: -1, 1: 1, 0: -1, open: 1, closed: -1 })[value] ?? NaN;
-  return [sign(gender), ...colour(skin), ...colour(hair), sign(glasses), sign(mouth), sign(hat)];
+  const hatColour = colour();
+  return [sign(gender), ...colour(skin), ...colour(hair), sign(glasses), sign(mouth), sign(hat), ...hatColour];
 }
 
 /** The look of a guide; glasses, mouth and hat are null where it does not say. */
