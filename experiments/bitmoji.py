@@ -7,7 +7,7 @@ The dataset should have 256 px (`prepare --size 256`). The weights of the packag
 not as one run: the reader came after two rounds without it, then the student learned 32,000 pairs more, 9,000 with
 the points of the face and 12,000 with marks of the mouth; what takes shadows out, and what tells hats, came last
 (docs/results.md). Refine takes 11 to 13 pairs a second when nothing else runs, teach 8 to 9, a round 40 minutes, read
-14. KID x 1000 by SqueezeNet, 64 px: 32 (untouched photos 398; G alone 223); gender kept 95 %, mouth 90 %; skin dE 5.8,
+14. KID x 1000 by SqueezeNet, 64 px: 30 (untouched photos 398; G alone 223); gender kept 95 %, mouth 90 %; skin dE 5.8,
 hair 5.7 (experiments/results/bitmoji_256px.json).
 """
 

@@ -3,7 +3,11 @@
 python launch.py --exp mesh --data.dir data/NAME --init-from res5 --train.constant-epochs 0 --train.decay-epochs 0
 python launch.py --exp mesh ... --read.no-points --read.no-mouth --read.no-hats
 
-FIGURES
+In so short a round the mesh loses, with two seeds: mouths are kept open or closed in 49 and 53 % with it and in 62 and
+63 % without, KID x 1000 by SqueezeNet at 64 px is 52 and 51 with it and 47 and 47 without; A and L were those of the
+package, R was the same for both. It gains where the student has learned without it before, as that of the package has
+(docs/results.md). On two cores of an AMD EPYC beside other work (2026-11-28) refine takes 4 to 5 pairs a second, teach
+3 to 4.
 """
 
 import dataclasses

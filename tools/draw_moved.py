@@ -27,7 +27,7 @@ from bitmoji_jax.models.reader import GLASSES, MOUTH
 from bitmoji_jax.models.reshape_face import reshape_faces
 from bitmoji_jax.ops.image import to_float, to_uint8
 
-_SIDE = 160  # pixels of each picture
+_SIDE = 128  # pixels of each picture
 _DRAWN = ("1", "22", "28")  # examples of the page
 _LEFT_BROW, _RIGHT_BROW = 10, 11  # of the points of a face
 _NOSE, _LEFT_CORNER, _RIGHT_CORNER, _LIPS, _CHIN, _JAW = 2, 3, 4, slice(5, 7), 7, slice(8, 10)
@@ -81,7 +81,7 @@ def main() -> None:
             for each in (crop, *np.asarray(draw(crop)))
         ]
         rows.append(np.concatenate([np.asarray(picture) for picture in pictures], axis=1))
-    Image.fromarray(np.concatenate(rows)).save(arguments.out)
+    Image.fromarray(np.concatenate(rows)).quantize(256).save(arguments.out, optimize=True)
 
 
 if __name__ == "__main__":
