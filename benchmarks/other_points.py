@@ -29,8 +29,8 @@ from bitmoji_jax.evaluation.judges import Judges, load_judges
 from bitmoji_jax.inference.weights import Weights
 from bitmoji_jax.models.equal_eyes import equal_eyes
 from bitmoji_jax.models.face_points import Transport, from_eyes, measure
-from bitmoji_jax.models.networks import as_seen, has_glasses, has_mouth, has_reader, photo_to_avatar, read_guide
-from bitmoji_jax.models.reader import GLASSES, HAT
+from bitmoji_jax.models.networks import as_seen, has_reader, photo_to_avatar, read_guide
+from bitmoji_jax.models.reader import taken_off
 from bitmoji_jax.models.reshape_face import reshape_faces
 from bitmoji_jax.ops.batching import resized
 from bitmoji_jax.ops.image import to_float, to_uint8
@@ -103,9 +103,8 @@ def _drawing(weights: Weights) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
     def draw(photo: jax.Array, others: jax.Array) -> jax.Array:
         seen = to_float(photo)[None]
         guides = None
-        if has_glasses(config, networks):  # they would hide what moves
-            guides = read_guide(config, networks, seen).at[:, GLASSES].set(-1.0)
-            guides = guides.at[:, HAT].set(-1.0) if has_mouth(config, networks) else guides
+        if has_reader(config, networks):
+            guides = taken_off(read_guide(config, networks, seen))  # what is worn would hide what moves
         avatar = photo_to_avatar(config, networks, seen, guides)
         of_others = measure(as_seen(config, networks, to_float(others)))
         avatars, points = reshape_faces(jnp.repeat(avatar, len(others), axis=0), of_others, transport)

@@ -14,7 +14,7 @@ from bitmoji_jax.faces.align import align
 from bitmoji_jax.models import reshape_face
 from bitmoji_jax.models.face_points import MIRRORED, POINTS, Transport, measure
 from bitmoji_jax.ops.image import to_float
-from bitmoji_jax.training import transport
+from bitmoji_jax.training import measure_images, transport
 from bitmoji_jax.training.transport import fit_transport, optimal_transport
 from tests.tiny_images import COUNTS, tiny_image
 
@@ -94,7 +94,7 @@ def test_a_transport_is_fitted_to_the_training_images(
         return far + 0.25
 
     monkeypatch.setattr(transport, "measure", brightness)
-    monkeypatch.setattr(transport, "_BATCH", 5)  # 12 photos and 9 avatars
+    monkeypatch.setattr(measure_images, "_BATCH", 5)  # 12 photos and 9 avatars
     fitted = fit_transport(open_dataset(tiny_config.data))["params"]
     for split, mean in (("trainA", fitted["source"]), ("trainB", fitted["target"])):
         green = np.stack([tiny_image(split, i)[..., 1] for i in range(COUNTS[split])]).mean() / 127.5 - 1

@@ -23,41 +23,41 @@ from bitmoji_jax.inference.weights import Weights, pretrained_weights
 from bitmoji_jax.models.equal_eyes import equal_eyes
 from bitmoji_jax.models.face_points import POINTS, measure
 from bitmoji_jax.models.networks import Params, as_seen, photo_to_avatar, read_guide
-from bitmoji_jax.models.reader import GLASSES, MOUTH
+from bitmoji_jax.models.reader import MOUTH, taken_off
 from bitmoji_jax.models.reshape_face import reshape_faces
 from bitmoji_jax.ops.image import to_float, to_uint8
 
 _SIDE = 128  # pixels of each picture
 _DRAWN = ("1", "22", "28")  # examples of the page
-_LEFT_BROW, _RIGHT_BROW = 10, 11  # of the points of a face
-_NOSE, _LEFT_CORNER, _RIGHT_CORNER, _LIPS, _CHIN, _JAW = 2, 3, 4, slice(5, 7), 7, slice(8, 10)
+# Of the points of a face (models/face_points.py).
+_NOSE, _LEFT_CORNER, _RIGHT_CORNER, _MOUTH, _CHIN, _JAW, _BROWS = 2, 3, 4, slice(3, 7), 7, slice(8, 10), slice(10, 12)
 
 
 def moves() -> list[np.ndarray]:
     """Returns what is added to the points [POINTS, 2] in each of the last columns, as fractions of the side."""
     turned, brows, wide = (np.zeros((POINTS, 2), np.float32) for _ in range(3))
     # What is nearer to the camera than the eyes goes farther.
-    for part, share in ((_NOSE, 1.0), (slice(_LEFT_CORNER, 7), 0.7), (_CHIN, 0.5), (_JAW, 0.2)):
+    for part, share in ((_NOSE, 1.0), (_MOUTH, 0.7), (_CHIN, 0.5), (_JAW, 0.2)):
         turned[part, 0] = 0.05 * share
-    brows[_LEFT_BROW:, 1] = -0.03
+    brows[_BROWS, 1] = -0.03
     wide[_LEFT_CORNER, 0], wide[_RIGHT_CORNER, 0] = -0.04, 0.04
     return [-turned, turned, brows, wide]
 
 
 def drawing(weights: Weights) -> Callable[[np.ndarray], jax.Array]:
     """Returns the function from a photo [H, H, 3] to its avatars [7, S, S, 3], uint8 both."""
-    config, transport = weights.config, weights.networks["t"]
+    config, transport, shifts = weights.config, weights.networks["t"], moves()
     networks: dict[str, Params] = {name: params for name, params in weights.networks.items() if name not in ("f", "t")}
 
     @jax.jit
     def draw(photo: jax.Array) -> jax.Array:
         seen = to_float(photo)[None]
-        guide = read_guide(config, networks, seen).at[:, GLASSES:MOUTH].set(-1.0)
+        guide = taken_off(read_guide(config, networks, seen))
         shut, opened = (guide.at[:, MOUTH].set(said) for said in (-1.0, 1.0))
         mouths = [photo_to_avatar(config, networks, seen, said) for said in (guide, shut, opened)]
         points = measure(as_seen(config, networks, seen))
-        avatars = jnp.concatenate(mouths + [mouths[0]] * len(moves()))
-        wanted = jnp.concatenate([points] * len(mouths) + [points + move for move in moves()])
+        avatars = jnp.concatenate(mouths + [mouths[0]] * len(shifts))
+        wanted = jnp.concatenate([points] * len(mouths) + [points + shift for shift in shifts])
         avatars, points = reshape_faces(avatars, wanted, transport)
         return to_uint8(equal_eyes(avatars, points[:, :2]))
 

@@ -29,11 +29,10 @@ def add_clear_around(graph: Graph, avatars: str, size: int) -> str:
         darkest = draw.add("MaxPool", darkest, kernel_shape=[cell] * 2, strides=[cell] * 2)
         darkest = draw.times(darkest, -1.0)
     light = number(draw.add("GreaterOrEqual", darkest, draw.number(LIGHT)))
-    rest = draw.add("Sub", draw.number(1.0), reached(np.asarray(border(side)), light, "border"))
-    person = reached(np.asarray(middle(side)), rest, "middle")
+    rest = draw.add("Sub", draw.number(1.0), reached(border(side), light, "border"))
+    person = reached(middle(side), rest, "middle")
     few = draw.add("Less", draw.add("ReduceMean", person, axes=[2, 3], keepdims=1), draw.number(LEAST))
     kept = draw.add("Max", person, number(few))
     if cell > 1:
-        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-        kept = draw.add("Resize", kept, "", graph.constant(f"scales/{cell}", [1, 1, cell, cell]), **how)
+        kept = graph.repeat_pixels(kept, "around/kept", cell)
     return draw.add("Where", draw.add("Greater", kept, draw.number(0.5)), avatars, draw.number(1.0))

@@ -57,9 +57,7 @@ class _FaceGraph:
 
     def conv(self, x: str, name: str, stride: int = 1, groups: int = 1) -> str:
         """Adds a convolution of an even or undivided side with the padding "SAME"."""
-        side = self._params[name]["kernel"].shape[0]
-        padding = (side - stride) // 2, (side - stride + 1) // 2
-        return self.graph.conv(x, name, self._params[name], stride=stride, padding=padding, groups=groups)
+        return self.graph.same_conv(x, name, self._params[name], stride=stride, groups=groups)
 
     def depthwise(self, x: str, name: str, stride: int) -> str:
         return self.conv(x, name, stride, groups=self._params[name]["kernel"].shape[-1])

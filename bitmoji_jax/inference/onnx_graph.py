@@ -94,6 +94,12 @@ class Graph:
         how = {"strides": [stride] * 2, "pads": [before] * 2 + [after] * 2, "group": groups}
         return self._convolve("Conv", x, name, kernel, params["bias"], **how)
 
+    def same_conv(self, x: str, name: str, params: Params, *, stride: int = 1, groups: int = 1) -> str:
+        """Adds a convolution with the padding "SAME", of a map whose side is even or not divided."""
+        side = params["kernel"].shape[0]
+        padding = (side - stride) // 2, (side - stride + 1) // 2
+        return self.conv(x, name, params, stride=stride, padding=padding, groups=groups)
+
     def dense(self, x: str, name: str, params: Params) -> str:
         """Adds a product of [N, C] with a kernel, and a bias."""
         arrays = (self.weights(f"{name}/{part}", params[part]) for part in ("kernel", "bias"))
@@ -140,7 +146,7 @@ class Graph:
         x = self.add("MatMul", x, columns, name=f"{name}/resize_columns")
         return self.add("MatMul", self.constant(f"{name}/rows", weights), x, name=f"{name}/resize_rows")
 
-    def repeat_pixels(self, x: str, name: str) -> str:
-        scales = self.constant("scales", [1, 1, 2, 2])
+    def repeat_pixels(self, x: str, name: str, times: int = 2) -> str:
+        scales = self.constant(f"scales/{times}", [1, 1, times, times])
         how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
         return self.add("Resize", x, "", scales, name=name, **how)

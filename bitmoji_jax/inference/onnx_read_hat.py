@@ -45,9 +45,7 @@ def _features(graph: Graph, photos: str, size: int) -> str:
     params = trunk_params()
 
     def conv(x: str, layer: str, stride: int = 1, groups: int = 1) -> str:
-        side = params[layer]["kernel"].shape[0]
-        padding = (side - stride) // 2, (side - stride + 1) // 2  # "SAME", for maps of an even side
-        return half.conv(x, f"{name}/{layer}", params[layer], stride=stride, padding=padding, groups=groups)
+        return half.same_conv(x, f"{name}/{layer}", params[layer], stride=stride, groups=groups)
 
     def relu6(x: str) -> str:
         return half.add("Clip", x, graph.constant("0", 0.0), graph.constant("6", 6.0), name=f"{x}/relu6")

@@ -24,7 +24,7 @@ from bitmoji_jax.console import one_line
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.files import write_atomic
 from bitmoji_jax.inference.guard import Guard, guard_from_arrays
-from bitmoji_jax.models.networks import Params, avatar_size, network_shapes
+from bitmoji_jax.models.networks import Params, avatar_size, helpers, network_shapes
 
 BEST = "best.safetensors"
 """Name of the file in a run's folder that holds the weights with the lowest KID."""
@@ -205,16 +205,14 @@ def array_shapes(networks: Mapping[str, Params]) -> dict[str, tuple[int, ...]]:
 def _passed_on(config: ExperimentConfig, folder: Path) -> tuple[str, str]:
     """The networks that weights hold of those that the stage of a folder trains, and of those that it has frozen."""
     match = _later_stage(folder)
-    read = config.read
-    has_helper = {"t": read.points, "l": read.shadows, "h": read.hats}
-    helpers = "".join(name for name, used in has_helper.items() if used and read.images)
+    made = "".join(helpers(config.read)) if config.read.images else ""
     if match is None:
         return "gf", ""
     if match[1] == "read":
-        return "a" + helpers, "gf"
+        return "a" + made, "gf"
     if match[1] == "teach":
-        return "s", "f" + helpers
-    return "r", ("sf" if match[2] else "gf") + helpers
+        return "s", "f" + made
+    return "r", ("sf" if match[2] else "gf") + made
 
 
 def _restore(config: ExperimentConfig, folder: Path) -> Weights:

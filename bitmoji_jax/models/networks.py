@@ -14,7 +14,7 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
-from bitmoji_jax.config import ExperimentConfig
+from bitmoji_jax.config import ExperimentConfig, ReadConfig
 from bitmoji_jax.models.clear_around import clear_around
 from bitmoji_jax.models.discriminator import Discriminator
 from bitmoji_jax.models.equal_eyes import equal_eyes
@@ -58,6 +58,11 @@ def is_guided(config: ExperimentConfig) -> bool:
 def has_reader(config: ExperimentConfig, networks: Container[str]) -> bool:
     """Whether one of the networks, by name, reads from a photo what its avatar follows: a student with a reader."""
     return "s" in networks and is_guided(config)
+
+
+def helpers(read: ReadConfig) -> tuple[str, ...]:
+    """Lists the networks beside a that the stage read makes, and that all later stages pass on."""
+    return tuple(name for name, made in {"t": read.points, "l": read.shadows, "h": read.hats}.items() if made)
 
 
 def guide_size(config: ExperimentConfig) -> int:
@@ -240,8 +245,10 @@ def example_inputs(config: ExperimentConfig, name: str) -> tuple[jax.Array, ...]
 
     Most take an image, g and f a condition too; t takes points, h features.
     """
-    if name in "th":
-        return (jnp.zeros((1, POINTS, 2) if name == "t" else (1, FEATURES)),)
+    if name == "t":
+        return (jnp.zeros((1, POINTS, 2)),)
+    if name == "h":
+        return (jnp.zeros((1, FEATURES)),)
     size = config.data.image_size
     conditions: tuple[jax.Array, ...] = ()
     return (jnp.zeros((1, size, size, 3)), *(conditions if name in "gf" else ()))

@@ -70,3 +70,11 @@ def told(guide: jax.Array) -> jax.Array:
     """Returns what a trained student is told of a guide, both [N, C]."""
     gender = guide[:, GENDER]
     return guide.at[:, GENDER].set(jnp.minimum(gender, MALE_FACTOR * gender))
+
+
+def taken_off(guides: jax.Array) -> jax.Array:
+    """Returns guides [N, C] without glasses and hat, whichever of them they tell."""
+    for worn in (GLASSES, HAT):
+        if worn < guides.shape[1]:
+            guides = guides.at[:, worn].set(-1.0)
+    return guides

@@ -3,8 +3,6 @@
 It is a logistic regression. Hats are rare, so that those that are labelled have a fixed share of all weight together.
 """
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,12 +11,12 @@ from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.models.networks import Params
 from bitmoji_jax.models.read_hat import FEATURES, hat_features
 from bitmoji_jax.ops.image import resize, to_float
+from bitmoji_jax.training.measure_images import measure_images, spread
 
 _FEWEST, _MOST = 8, 4096  # photos with, and without, that are needed; that are used
 _HATS_SHARE = 0.1  # of the weight: with it one in 200 bareheaded persons is given a hat
 _RIDGE = 100.0  # weight of the squares of the numbers that are learned, for features with a variance of 1
 _STEPS = 12  # of Newton's method; it takes six to nine
-_BATCH = 4  # more take longer for each: their maps exceed a CPU's caches
 
 
 def fit_hats(dataset: Dataset, size: int) -> Params:
@@ -29,10 +27,16 @@ def fit_hats(dataset: Dataset, size: int) -> Params:
     """
     rows = dataset.splits["trainA"]
     labels = [rows[index].get("attributes", {}).get("hat") for index in range(len(rows))]
-    worn, bare = (_spread(np.array([i for i, known in enumerate(labels) if known == label])) for label in (1, 0))
+    worn, bare = (spread(np.array([i for i, known in enumerate(labels) if known == label]), _MOST) for label in (1, 0))
     if min(len(worn), len(bare)) < _FEWEST:
         return {"params": {"kernel": np.zeros(FEATURES, np.float32), "bias": np.float32(-1)}}
-    features = _measure(dataset, [*worn, *bare], size)
+
+    @jax.jit
+    def measured(images: jax.Array) -> jax.Array:
+        photos = resize(to_float(images), size)
+        return jnp.stack([hat_features(photos), hat_features(photos[:, :, ::-1])], axis=1)
+
+    features = measure_images(dataset, "trainA", [*worn, *bare], measured).reshape(-1, FEATURES)
     return {"params": logistic_regression(features, np.repeat([True, False], [2 * len(worn), 2 * len(bare)]))}
 
 
@@ -49,24 +53,3 @@ def logistic_regression(features: np.ndarray, worn: np.ndarray) -> dict[str, np.
         numbers -= np.linalg.solve((x.T * (weight * share * (1 - share))) @ x + np.diag(ridge), gradient)
     kernel = numbers[:-1] / deviation
     return {"kernel": kernel.astype(np.float32), "bias": np.float32(numbers[-1] - kernel @ mean)}
-
-
-def _spread(indices: np.ndarray) -> np.ndarray:
-    """At most `_MOST` of the indices, evenly spread."""
-    return indices[np.unique(np.linspace(0, len(indices) - 1, min(len(indices), _MOST)).astype(int))]
-
-
-def _measure(dataset: Dataset, indices: Sequence[int], size: int) -> np.ndarray:
-    """The features of training photos and of their mirror images, one after the other: [2 N, FEATURES]."""
-
-    @jax.jit
-    def measured(images: jax.Array) -> jax.Array:
-        photos = resize(to_float(images), size)
-        return jnp.stack([hat_features(photos), hat_features(photos[:, :, ::-1])], axis=1).reshape(-1, FEATURES)
-
-    found = []
-    for start in range(0, len(indices), _BATCH):
-        images = np.stack([dataset.read("trainA", int(i))["image"] for i in indices[start : start + _BATCH]])
-        padded = np.pad(images, ((0, _BATCH - len(images)), (0, 0), (0, 0), (0, 0)))
-        found.append(np.asarray(measured(padded))[: 2 * len(images)])
-    return np.concatenate(found)

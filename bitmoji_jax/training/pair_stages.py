@@ -39,6 +39,7 @@ from bitmoji_jax.models.networks import (
     draw_roughly,
     example_inputs,
     has_mouth,
+    helpers,
     is_guided,
     make_network,
     photo_to_avatar,
@@ -47,7 +48,7 @@ from bitmoji_jax.models.networks import (
     student_of,
 )
 from bitmoji_jax.models.patch_critic import FeatureClassifier, PatchCritic
-from bitmoji_jax.models.reader import GENDER, GLASSES, HAT
+from bitmoji_jax.models.reader import GENDER, taken_off
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, SIZE, colour_in, recolour
 from bitmoji_jax.ops.batching import map_samples
 from bitmoji_jax.ops.image import resize, to_float
@@ -130,7 +131,7 @@ def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int
         return images["x"], fake_y, refined, images["y"], rough_y, restored
 
     names = ("real_x", "fake_y", "refined_y", "real_y", "rough_y", "restored_y")
-    frozen = {name: networks[name] for name in (source, "f", *_helpers(networks))}
+    frozen = {name: networks[name] for name in (source, "f", *_helpers(config, networks))}
     start = {"r": networks["r"]} if "r" in networks else {}
     return _pair_stage(config, "r", frozen, start, (source, "f", "r"), epoch_images, number, draw_one, names, columns)
 
@@ -153,8 +154,7 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
         if source == "s" and is_guided(config):  # the student of the round before is told the label
             guides = read_guide(config, frozen, photo)
             guides = guides.at[:, GENDER].set(_gender(x.gender, guides[0, GENDER]))
-            for worn in (GLASSES, HAT)[: config.read.glasses + config.read.mouth]:
-                guides = guides.at[:, worn].set(-1.0)  # it is drawn over what is learned
+            guides = taken_off(guides)  # it is drawn over what is learned
         target = resize(photo_to_avatar(config, frozen, photo, guides), config.refiner.output_size)[0]
         seen = resize(photo, config.data.image_size)
         if has_mouth(config, "s"):
@@ -199,7 +199,7 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
         return photos, taught, fake_y, disturbed, fake_then, images["y"]
 
     names = ("real_x", "taught_y", "fake_y", "disturbed_x", "fake_then", "real_y")
-    frozen = {name: networks[name] for name in (source, "f", "r", *_helpers(networks))}
+    frozen = {name: networks[name] for name in (source, "f", "r", *_helpers(config, networks))}
     start = {"s": networks["s"] if "s" in networks else student_of(config, networks)}
     return _pair_stage(config, "s", frozen, start, ("s", "f"), epoch_images, number, draw_one, names, columns)
 
@@ -317,13 +317,13 @@ def _pair_stage(
         discriminator_terms=discriminator_terms,
         column_names=column_names,
         columns=columns,
-        passed_on=(*passed_on, *_helpers(networks)),
+        passed_on=(*passed_on, *_helpers(config, networks)),
     )
 
 
-def _helpers(networks: Networks) -> tuple[str, ...]:
+def _helpers(config: ExperimentConfig, networks: Networks) -> tuple[str, ...]:
     """The names of networks that a stage uses and passes on where there are any: those of the reader's stage."""
-    return tuple(name for name in ("t", "l", "h") if name in networks)
+    return tuple(name for name in helpers(config.read) if name in networks)
 
 
 def _placed(config: ExperimentConfig, y: _Row, key: jax.Array, *, upright: bool = False) -> tuple[jax.Array, jax.Array]:

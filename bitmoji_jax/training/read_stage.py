@@ -25,7 +25,7 @@ from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.accessories import glasses as draw_glasses
 from bitmoji_jax.data.augment import place
 from bitmoji_jax.data.disturb import cast_shadows, disturb_alike, disturb_photo, eyes_of
-from bitmoji_jax.models.networks import Params, as_seen, example_inputs, make_network
+from bitmoji_jax.models.networks import Params, as_seen, example_inputs, helpers, make_network
 from bitmoji_jax.models.reader import GENDER, GLASSES, HAIR_COLOUR, SKIN_COLOUR, guide_of
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, LUMA, SIZE, colour_in, likely_skin
 from bitmoji_jax.ops.batching import map_samples
@@ -62,8 +62,7 @@ def read_stage(
     changes it.
     """
     read = config.read
-    parts = {"a": True, "t": read.points, "l": read.shadows, "h": read.hats}
-    names = tuple(name for name, used in parts.items() if used)
+    names = ("a", *helpers(read))
     total = math.ceil(read.images / read.batch_size) * read.batch_size
     apply = jax.jit(make_network(config, "a").apply)
     missing = jax.jit(functools.partial(make_network(config, "l").apply, method="missing"))

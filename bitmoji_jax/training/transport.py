@@ -4,8 +4,6 @@ It is the linear map that takes the points of photos, as a distribution, to thos
 as possible: who has the widest mouth of the photos has the widest of the avatars.
 """
 
-from collections.abc import Callable
-
 import jax
 import numpy as np
 
@@ -13,9 +11,9 @@ from bitmoji_jax.data.pipeline import Dataset
 from bitmoji_jax.models.face_points import MIRRORED, POINTS, from_eyes, measure
 from bitmoji_jax.models.networks import Params
 from bitmoji_jax.ops.image import to_float
+from bitmoji_jax.training.measure_images import measure_images, spread
 
 _SAMPLE = 1024  # images of each domain
-_BATCH = 4  # more take longer for each: their maps exceed a CPU's caches
 _LEAST_VARIANCE = 1e-4
 """Added to the variance of photos in every direction: (1 % of the side) squared. Where alignment leaves less, as at the
 eyes, what remains is mostly error, and must not become as large as the differences between avatars."""
@@ -38,19 +36,12 @@ def optimal_transport(photos: np.ndarray, avatars: np.ndarray) -> dict[str, np.n
 def fit_transport(dataset: Dataset) -> Params:
     """Measures the points of up to 1,024 training photos and as many avatars, and fits the network t to them."""
     compiled = jax.jit(lambda images: from_eyes(measure(to_float(images)))[0])
-    photos, avatars = (_measure_split(dataset, split, compiled) for split in ("trainA", "trainB"))
+    sizes = dataset.sizes()
+    photos, avatars = (
+        measure_images(dataset, split, spread(np.arange(sizes[split]), _SAMPLE), compiled)
+        for split in ("trainA", "trainB")
+    )
     return {"params": optimal_transport(photos, avatars)}
-
-
-def _measure_split(dataset: Dataset, split: str, compiled: Callable[[np.ndarray], jax.Array]) -> np.ndarray:
-    count = dataset.sizes()[split]
-    chosen = np.unique(np.linspace(0, count - 1, min(count, _SAMPLE)).astype(int))
-    found = []
-    for start in range(0, len(chosen), _BATCH):
-        images = np.stack([dataset.read(split, int(index))["image"] for index in chosen[start : start + _BATCH]])
-        padded = np.pad(images, ((0, _BATCH - len(images)), (0, 0), (0, 0), (0, 0)))
-        found.append(np.asarray(compiled(padded))[: len(images)])
-    return np.concatenate(found)
 
 
 def _moments(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
