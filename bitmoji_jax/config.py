@@ -144,6 +144,14 @@ class PairConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class InvertConfig(PairConfig):
+    """The stage that trains F on pairs of the student's avatars and their photos, from the second round on."""
+
+    learning_rate: float = 4e-4
+    colour_weight: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
 class TeachConfig(PairConfig):
     """The stage that trains the student on such pairs."""
 
@@ -153,6 +161,10 @@ class TeachConfig(PairConfig):
     upright: bool = False
     """Draw everybody upright, as large and where the avatars of the dataset are, wherever the photo has the person. So
     the first student learns from avatars alone. For avatars that all have one pose; else they stay with the photo."""
+
+
+PAIR_STAGES = ("invert", "refine", "teach")
+"""The sections of a round's stages, in their order. The first round has no invert, which needs a student."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,6 +223,8 @@ class ExperimentConfig:
     read: ReadConfig = ReadConfig()
     """The stage of the reader A, which learns gender and colours from labelled photos x, and of L, which takes shadows
     out."""
+    invert: InvertConfig = InvertConfig()
+    """The stage of F in later rounds, which learns from pairs (S(x), x) of photos x."""
     refine: PairConfig = PairConfig()
     """The stage of the refiner R, which learns from avatars y alone, as pairs (G(F(y)), y)."""
     teach: TeachConfig = TeachConfig()
@@ -263,8 +277,8 @@ class ExperimentConfig:
             fits = _is_power_of_2(data.image_size, 32)
             rules["data.image_size must be a power of 2 and at least 32, with read.shadows"] = fits
         rules["refiner.features must be a multiple of 8"] = self.refiner.features >= 8 and not self.refiner.features % 8
-        for name, pairs in (("refine", self.refine), ("teach", self.teach)):
-            rules |= {f"{name}.{rule}": holds for rule, holds in _pair_rules(pairs).items()}
+        for name in PAIR_STAGES:
+            rules |= {f"{name}.{rule}": holds for rule, holds in _pair_rules(getattr(self, name)).items()}
         rules |= {f"read.{rule}": holds for rule, holds in _stage_rules(self.read).items()}
         rules["read.mouth needs read.glasses"] = self.read.glasses or not self.read.mouth
         rules["read.hats needs read.mouth"] = self.read.mouth or not self.read.hats
@@ -308,6 +322,7 @@ ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "train": {"init_from": None, "rounds": 1, "cycle": "pixels"},
     "refiner": dataclasses.asdict(RefinerConfig()),
     "read": dataclasses.asdict(ReadConfig(points=False, glasses=False, mouth=False, shadows=False, hats=False)),
+    "invert": dataclasses.asdict(InvertConfig()),
     "refine": dataclasses.asdict(PairConfig()),
     "teach": dataclasses.asdict(TeachConfig()),
     "log": dataclasses.asdict(LogConfig()),

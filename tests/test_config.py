@@ -32,7 +32,18 @@ def test_every_experiment_survives_json(name: str) -> None:
 
 def test_json_holds_every_field_by_name_and_none_as_null() -> None:
     values = json.loads(to_json(changed(ExperimentConfig(), train__batch_size=7, data__name="a/b")))
-    assert list(values) == ["data", "generator", "discriminator", "refiner", "train", "read", "refine", "teach", "log"]
+    assert list(values) == [
+        "data",
+        "generator",
+        "discriminator",
+        "refiner",
+        "train",
+        "read",
+        "invert",
+        "refine",
+        "teach",
+        "log",
+    ]
     assert values["train"]["batch_size"] == 7
     assert values["data"]["name"] == "a/b"
     assert values["data"]["dir"] is None
@@ -244,6 +255,13 @@ def test_a_run_can_be_given_further_stages_and_rounds_and_nothing_else() -> None
     assert differences(changed(refined, teach__images=8, teach__pixel_weight=3.0), refined) == []
     taught = changed(refined, teach__images=8)
     assert differences(changed(taught, train__rounds=2), taught) == []
+    # A stage between others needs that these have not begun.
+    inverted = changed(taught, train__rounds=2, invert__images=8, invert__pixel_weight=3.0)
+    assert differences(inverted, taught) == []
+    assert differences(changed(inverted, invert__pixel_weight=1.0), changed(taught, train__rounds=2)) == [
+        "invert.images: 8 here, 0 in the run"
+    ]
+    assert differences(changed(taught, read__images=8), taught) == ["read.images: 8 here, 0 in the run"]
     assert differences(taught, changed(taught, train__rounds=2)) == ["train.rounds: 1 here, 2 in the run"]
     assert differences(changed(refined, refiner__features=16), refined) == ["refiner.features: 16 here, 8 in the run"]
     assert differences(old, refined)[0].startswith("refiner.features: 32 here, 8")

@@ -1,4 +1,4 @@
-"""What refine and teach learn from, what they minimise, and what a step of theirs changes."""
+"""What invert, refine and teach learn from, what they minimise, and what a step of theirs changes."""
 
 import dataclasses
 import subprocess
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bitmoji_jax.config import ExperimentConfig, ReadConfig, TeachConfig
+from bitmoji_jax.config import ExperimentConfig, InvertConfig, ReadConfig, TeachConfig
 from bitmoji_jax.data.augment import Placement
 from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.models import efficientnet
@@ -30,8 +30,8 @@ from bitmoji_jax.models.reader import GLASSES, HAT
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, colour_in
 from bitmoji_jax.ops.image import resize, to_float
 from bitmoji_jax.parallel import make_mesh
-from bitmoji_jax.training import pair_stages
-from bitmoji_jax.training.pair_stages import refine_stage, teach_stage
+from bitmoji_jax.training import pair_stage, pair_stages
+from bitmoji_jax.training.pair_stages import invert_stage, refine_stage, teach_stage
 from bitmoji_jax.training.sample import Pair
 from bitmoji_jax.training.stage import Batch, Stage
 from bitmoji_jax.training.train_state import abstract_train_state
@@ -48,7 +48,12 @@ NAMES = ("pixels_r", "colours_r", "features_r")  # of the refiner's losses witho
 @pytest.fixture(scope="module")
 def config(tiny_config: ExperimentConfig) -> ExperimentConfig:
     return dataclasses.replace(
-        tiny_config, refiner=REFINER, refine=PAIRS, teach=TeachConfig(**dataclasses.asdict(PAIRS))
+        tiny_config,
+        refiner=REFINER,
+        invert=InvertConfig(**dataclasses.asdict(PAIRS)),
+        refine=PAIRS,
+        teach=TeachConfig(**dataclasses.asdict(PAIRS)),
+        train=dataclasses.replace(tiny_config.train, rounds=2),
     )
 
 
@@ -140,6 +145,43 @@ def test_a_later_refiner_sees_what_the_student_draws_of_f_s_photo_with_faults(
     photos = avatar_to_photo(config, networks, drawn["target"].image)
     expected = draw_roughly(config, taught, 0.5 * photos[:, :, ::-1])
     np.testing.assert_allclose(drawn["x"].image, expected, atol=1e-4)
+
+
+@pytest.mark.usefixtures("cheap_features")
+@pytest.mark.parametrize("guided", [False, True])
+def test_f_learns_to_draw_the_photo_that_the_student_has_drawn(
+    config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch, *, guided: bool
+) -> None:
+    monkeypatch.setattr(pair_stages, "place", stay)
+    config = dataclasses.replace(of_64_pixels(config), read=ReadConfig(images=32 if guided else 0))
+    names = "frstl" if guided else "frs"
+    weights = random_weights(names=names, refiner=config.refiner, size=64, compute_dtype="float32", guided=guided)
+    networks = weights.networks | (
+        {"h": {"params": {"kernel": np.zeros(FEATURES, np.float32), "bias": np.float32(1)}}} if guided else {}
+    )
+    female, unknown = (GENDERS.index(name) for name in ("female", "unknown"))
+    batch = make_batch(size=64, genders=(female, unknown))
+    stage = invert_stage(config, networks, 12, 2)
+    helpers = {"t", "l", "h"} if guided else set()
+    assert stage.frozen.keys() == {"s", "efficientnet"} | helpers  # not r, which would refine what s has drawn
+    assert set(stage.passed_on) == {"s", "f"} | helpers
+    drawn = draw(stage, batch)
+    photos = to_float(jnp.asarray(batch["x"]["image"]))
+    for name in ("target", "x"):
+        np.testing.assert_allclose(drawn[name].image, photos, atol=1e-5)
+    student = {name: params for name, params in networks.items() if name != "r"}
+    guides = read_guide(config, student, photos).at[0, 0].set(1.0) if guided else None  # the second is not labelled
+    avatars = jnp.clip(photo_to_avatar(config, student, photos, guides), -1, 1)
+    np.testing.assert_allclose(drawn["y"].image, avatars, atol=2e-3)
+    for name in ("x", "y"):
+        np.testing.assert_array_equal(drawn[name].gender, batch["x"]["gender"])
+    # F's photo of that avatar is compared, and its critics see photos.
+    terms, made = stage.generator_terms(stage.start(), stage.frozen, drawn, no_gender)
+    photos = avatar_to_photo(config, networks, drawn["y"].image)
+    np.testing.assert_allclose(made["x"].image, photos, atol=1e-4)
+    pixels = np.abs(np.asarray(photos) - drawn["target"].image).mean()
+    np.testing.assert_allclose(next(term.value for term in terms if term.name == "pixels_f"), pixels, rtol=1e-4)
+    assert {critic.domain for critic in stage.critics} == {"x"} == set(stage.generated)
 
 
 @pytest.mark.usefixtures("cheap_features")
@@ -324,7 +366,7 @@ def no_score(*_: Any) -> Any:
 def test_an_avatar_that_is_its_target_has_no_loss_seen_through_the_same_window(
     config: ExperimentConfig, networks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pair_stages, "_VIEW", 32)  # of 64 pixels
+    monkeypatch.setattr(pair_stage, "_VIEW", 32)  # of 64 pixels
     pairs = dataclasses.replace(PAIRS, critic_weight=0.0, gender_weight=0.0)
     stage = refine_stage(dataclasses.replace(of_64_pixels(config), refine=pairs), networks, 12)
     batch = make_batch()
@@ -455,8 +497,9 @@ def test_the_step_size_grows_is_constant_and_ends_at_0(config: ExperimentConfig,
 
 
 def test_stages_draw_from_keys_and_orders_of_their_own(config: ExperimentConfig, networks: Any) -> None:
+    networks = {**networks, "s": student_of(config, networks)}
     stages = [refine_stage(config, networks, 12), teach_stage(config, networks, 12)]
-    stages += [make(config, networks, 12, number=2) for make in (refine_stage, teach_stage)]
-    assert [stage.name for stage in stages] == ["refine", "teach", "refine2", "teach2"]
-    assert len({stage.seed for stage in stages} | {config.train.seed}) == 5
-    assert len({jax.random.key_data(stage.key).tobytes() for stage in stages}) == 4
+    stages += [make(config, networks, 12, number=2) for make in (invert_stage, refine_stage, teach_stage)]
+    assert [stage.name for stage in stages] == ["refine", "teach", "invert2", "refine2", "teach2"]
+    assert len({stage.seed for stage in stages} | {config.train.seed}) == 6
+    assert len({jax.random.key_data(stage.key).tobytes() for stage in stages}) == 5

@@ -10,7 +10,16 @@ import jax
 import numpy as np
 import pytest
 
-from bitmoji_jax.config import ExperimentConfig, PairConfig, ReadConfig, RefinerConfig, TeachConfig, from_json, to_json
+from bitmoji_jax.config import (
+    ExperimentConfig,
+    InvertConfig,
+    PairConfig,
+    ReadConfig,
+    RefinerConfig,
+    TeachConfig,
+    from_json,
+    to_json,
+)
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.inference.translator import Translator
 from bitmoji_jax.inference.weights import run_weights
@@ -120,12 +129,15 @@ def test_a_finished_run_given_a_second_round_goes_on_from_its_student(
 ) -> None:
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
-    config = dataclasses.replace(config, train=dataclasses.replace(config.train, rounds=2))
+    rounds = dataclasses.replace(config.train, rounds=2)
+    config = dataclasses.replace(config, train=rounds, invert=InvertConfig(images=6, batch_size=1, ema_halflife=4.0))
     train(config, workdir)
-    assert stage_names(config) == [*STAGES, "refine2", "teach2"]
+    assert stage_names(config) == [*STAGES, "invert2", "refine2", "teach2"]
     for stage, name, before in (
+        ("invert2", "s", "teach"),
         ("refine2", "s", "teach"),
-        ("refine2", "f", "translate"),
+        ("refine2", "f", "invert2"),
+        ("teach2", "f", "invert2"),
         ("teach2", "s", "teach"),
         ("teach2", "r", "refine2"),
     ):
@@ -135,6 +147,9 @@ def test_a_finished_run_given_a_second_round_goes_on_from_its_student(
         for key in keys:
             np.testing.assert_array_equal(frozen[key], trained[key.replace("frozen", "ema")], err_msg=key)
     newest = newest_checkpoint(workdir / "teach2")
+    assert "pixels_f" in rows(workdir / "invert2")[0]
+    for checkpoint in ("best", "latest"):
+        assert run_weights(workdir / "invert2", checkpoint)[0].networks.keys() == {"s", "f", "t", "l", "h"}
     weights, _ = run_weights(workdir, "latest")
     assert weights.networks.keys() == {"s", "f", "t", "l", "h"}
     for path, leaf in jax.tree.leaves_with_path(weights.networks["s"]):

@@ -46,7 +46,7 @@ def output() -> io.StringIO:
 @pytest.fixture
 def validate(tiny_config: ExperimentConfig, dataset: Dataset, tmp_path: Path, output: io.StringIO) -> Validation:
     """Of a stage that trains g and has f frozen."""
-    stage: Any = types.SimpleNamespace(best_from=10, networks_of=lambda trained, frozen: trained | frozen)
+    stage: Any = types.SimpleNamespace(domain="y", best_from=10, networks_of=lambda trained, frozen: trained | frozen)
     console = rich.console.Console(file=output, width=500)
     return Validation(tiny_config, stage, dataset, tmp_path, console, jax.local_devices())
 
@@ -75,6 +75,17 @@ def test_kid_is_that_of_translated_training_photos_against_training_avatars(
     expected = kid(mean_colours(photos[:, ::-1] // 2), mean_colours(avatars), subsets=1).mean
     assert scores["kid"] == pytest.approx(expected)
     assert saved == [100]
+
+
+def test_where_f_is_trained_kid_is_that_of_its_photos_of_training_avatars(
+    dataset: Dataset, validate: Validation
+) -> None:
+    validate._stage.domain = "x"  # type: ignore[misc]  # not frozen here
+    networks: Any = types.SimpleNamespace(
+        ema={"f": lambda avatars: avatars // 2}, frozen={"g": lambda photos: photos}, discriminators={}
+    )
+    expected = kid(mean_colours(read(dataset, "trainB") // 2), mean_colours(read(dataset, "trainA")), subsets=1).mean
+    assert validate(networks, 100)["kid"] == pytest.approx(expected)
 
 
 def test_the_weights_of_the_lowest_kid_are_kept(dataset: Dataset, validate: Validation, saved: list[int]) -> None:

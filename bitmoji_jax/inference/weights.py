@@ -29,7 +29,7 @@ from bitmoji_jax.models.networks import Params, avatar_size, helpers, network_sh
 BEST = "best.safetensors"
 """Name of the file in a run's folder that holds the weights with the lowest KID."""
 
-_STAGE = re.compile(r"(read|refine|teach)([1-9][0-9]*)?")
+_STAGE = re.compile(r"(read|invert|refine|teach)([1-9][0-9]*)?")
 """Folders of later stages, with the round from the second on; the files of the first stage are in the run's folder."""
 
 _GUARD, _CRITICS = "guard/", "critics/"  # prefixes of the names of their arrays
@@ -210,6 +210,8 @@ def _passed_on(config: ExperimentConfig, folder: Path) -> tuple[str, str]:
         return "gf", ""
     if match[1] == "read":
         return "a" + made, "gf"
+    if match[1] == "invert":
+        return "f", "s" + made
     if match[1] == "teach":
         return "s", "f" + made
     return "r", ("sf" if match[2] else "gf") + made

@@ -5,7 +5,7 @@ import math
 import jax
 from jax.sharding import Mesh
 
-from bitmoji_jax.config import ExperimentConfig
+from bitmoji_jax.config import PAIR_STAGES, ExperimentConfig
 from bitmoji_jax.errors import InputError
 from bitmoji_jax.parallel import make_mesh
 from bitmoji_jax.training.stages import stage_names, stage_section
@@ -25,8 +25,8 @@ def mesh_of(devices: int | None) -> Mesh:
 def check_batches(config: ExperimentConfig, devices: int) -> None:
     """Raises InputError, with what would do, unless `devices` can share the batches of every stage evenly."""
     train = config.train
-    sizes = {"train": (train.batch_size, train.accumulation_steps), "refine": (config.refine.batch_size, 1)}
-    sizes |= {"teach": (config.teach.batch_size, 1), "read": (config.read.batch_size, 1)}
+    sizes = {name: (getattr(config, name).batch_size, 1) for name in ("read", *PAIR_STAGES)}
+    sizes["train"] = (train.batch_size, train.accumulation_steps)
     used = {stage_section(name): sizes[stage_section(name)] for name in stage_names(config)}
     for section, (batch_size, parts) in used.items():
         if batch_size % (devices * parts):

@@ -135,6 +135,7 @@ def read_stage(
             ema_halflife=config.train.ema_halflife,
         ),
         best_from=total,
+        domain="y",
         networks={name: (make_network(config, name), example_inputs(config, name)) for name in names},
         start=lambda: {name: fit() for name, fit in fits.items() if name in names},
         critics=(),

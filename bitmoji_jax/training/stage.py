@@ -39,7 +39,7 @@ class Stage:
     """What is trained, and what for."""
 
     name: str
-    """translate, refine, teach, refine2, ..."""
+    """translate, refine, teach, invert2, ..."""
     seed: int
     """Of the data's order."""
     key: jax.Array
@@ -47,6 +47,8 @@ class Stage:
     schedule: Schedule
     best_from: int
     """Images from which its weights may count as the best: before, KID may be low while much is still to be learned."""
+    domain: str
+    """Of the images whose KID chooses its best weights: y, or x where photos are what it learns to draw."""
     networks: Mapping[str, tuple[nn.Module, Sequence[Any]]]
     """The networks that are trained, by name: module and example inputs."""
     start: Callable[[], Mapping[str, Params]]

@@ -57,6 +57,7 @@ def translate_stage(config: ExperimentConfig, epoch_images: int) -> Stage:
             ema_halflife=train.ema_halflife,
         ),
         best_from=0,
+        domain="y",
         networks=dict.fromkeys(("g", "f"), (generator, inputs)),
         start=dict,
         critics=critics,

@@ -25,7 +25,7 @@ _IMAGES = 200  # of each domain: 3 s a validation on two CPU cores
 
 
 class Validation:
-    """Scores avatars of the same training images each time, and keeps the weights of the lowest KID: best.safetensors.
+    """Scores translations of the same training images each time, keeps the weights of the lowest KID: best.safetensors.
 
     Weights count from `Stage.best_from` on.
 
@@ -82,7 +82,7 @@ class Validation:
     # By SqueezeNet: later stages train on EfficientNet's features, in which KID then falls without better pictures.
     @functools.cached_property
     def _real_features(self) -> np.ndarray:
-        return load_squeezenet()(self._real_avatars)
+        return load_squeezenet()(self._real_avatars if self._stage.domain == "y" else self._resized_photos)
 
     def _read(self, split: str) -> np.ndarray:
         count = min(_IMAGES, len(self._dataset.splits[split]))
@@ -107,10 +107,12 @@ class Validation:
         if idleness.raised:
             what = f"avatars differ from their photos by {idleness.value:.1f} grey levels only"
             self._alarm(images, what, "lower train.cycle_weight and train.identity_weight")
+        photos_drawn = self._stage.domain == "x"
+        scored = self._avatar_to_photo(networks, self._real_avatars) if photos_drawn else avatars
         scores = {
             "luma_correlation": inversion.value,
             "output_change": idleness.value,
-            "kid": kid(load_squeezenet()(avatars), self._real_features, subsets=1).mean,
+            "kid": kid(load_squeezenet()(scored), self._real_features, subsets=1).mean,
         }
         if images >= self._stage.best_from and (self.best is None or scores["kid"] < self.best["kid"]):
             self.best = {"kid": scores["kid"], "images": images}
