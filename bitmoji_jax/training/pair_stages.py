@@ -1,7 +1,7 @@
 """The stages of a round: each trains one network on pairs that the run makes itself (training/pair_stage.py).
 
 invert, from the second round on: F learns to undo the student, from pairs (S(x), x) of photos x. CycleGAN's F draws
-photos that only G takes for some; what S learns from its photos is the less of use the less they look like real ones.
+photos that look like some to its critic and to G only; the targets of this stage are photos.
 
 refine: R learns to restore an avatar y from G(F(y)), the faults that the generators really make, with the truth known.
 It learns what an avatar is from avatars alone. Noise, blur and JPEG on F(y) leave no code in it that G could read. In a
