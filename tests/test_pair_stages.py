@@ -42,6 +42,7 @@ from tests.refine_step import PAIRS, REFINER, gradients_and_metrics, refine_step
 from tests.test_mark_mouth import face_points
 from tests.tiny_images import index_of, tiny_image, tiny_landmarks
 
+HATS_FOR_ALL = {"params": {"kernel": np.zeros(FEATURES, np.float32), "bias": np.float32(1)}}
 NAMES = ("pixels_r", "colours_r", "features_r")  # of the refiner's losses without a critic
 
 
@@ -156,9 +157,7 @@ def test_f_learns_to_draw_the_photo_that_the_student_has_drawn(
     config = dataclasses.replace(of_64_pixels(config), read=ReadConfig(images=32 if guided else 0))
     names = "frstl" if guided else "frs"
     weights = random_weights(names=names, refiner=config.refiner, size=64, compute_dtype="float32", guided=guided)
-    networks = weights.networks | (
-        {"h": {"params": {"kernel": np.zeros(FEATURES, np.float32), "bias": np.float32(1)}}} if guided else {}
-    )
+    networks = weights.networks | ({"h": HATS_FOR_ALL} if guided else {})
     female, unknown = (GENDERS.index(name) for name in ("female", "unknown"))
     batch = make_batch(size=64, genders=(female, unknown))
     stage = invert_stage(config, networks, 12, 2)
@@ -310,8 +309,7 @@ def test_a_teacher_with_a_reader_is_told_the_label_and_its_targets_have_their_po
 ) -> None:
     config = dataclasses.replace(of_64_pixels(config), read=ReadConfig(images=32))
     weights = random_weights(names="frstl", refiner=config.refiner, size=64, compute_dtype="float32", guided=True)
-    hats = {"params": {"kernel": np.zeros(FEATURES, np.float32), "bias": np.float32(1)}}  # everybody wears one
-    networks = weights.networks | {"h": hats}
+    networks = weights.networks | {"h": HATS_FOR_ALL}
     female, unknown = (GENDERS.index(name) for name in ("female", "unknown"))
     batch = make_batch(size=64)
     batch["x"]["gender"] = jnp.array([female, unknown], jnp.int32)

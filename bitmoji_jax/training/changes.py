@@ -16,10 +16,7 @@ They change nothing but speed and what is written. A dataset is known by what is
 
 _MAY_GROW = {
     "train": {"constant_epochs", "decay_epochs", "rounds"},
-    "read": {"images"},
-    "invert": {"images"},
-    "refine": {"images"},
-    "teach": {"images"},
+    **{name: {"images"} for name in ("read", *PAIR_STAGES)},
 }
 
 

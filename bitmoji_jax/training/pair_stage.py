@@ -76,6 +76,7 @@ def pair_stage(
     name: str,
     *,
     networks: Networks,
+    used: Sequence[str],
     start: Networks,
     passed_on: Sequence[str],
     epoch_images: int,
@@ -89,9 +90,10 @@ def pair_stage(
     Args:
       config: the experiment.
       name: of the network: r, s or f.
-      networks: the frozen ones, by name.
+      networks: what the stages before have trained, by name.
+      used: names of those that `draw_one` and `columns` are given, frozen; those of the reader's stage go with them.
       start: that network's first parameters, by name; empty for noise.
-      passed_on: names of the networks that the next stage may use; those of the reader's stage go with them.
+      passed_on: names of the networks that the next stage may use; those of the reader's stage go with them too.
       epoch_images: images of an epoch.
       round_number: from 1 on.
       draw_one: draws what to learn from, given the frozen networks, one photo and one avatar.
@@ -102,7 +104,10 @@ def pair_stage(
     pairs: PairConfig = getattr(config, title)
     if round_number > 1:
         title, number = f"{title}{round_number}", number + 2 * (round_number - 1)
-    domain, domain_seen = ("x", "y") if name == "f" else ("y", "x")
+    draws_photos = name == "f"
+    domain, domain_seen = ("x", "y") if draws_photos else ("y", "x")
+    size = config.data.image_size if draws_photos else config.refiner.output_size
+    helping = tuple(helper for helper in helpers(config.read) if helper in networks)
     network, inputs = make_network(config, name), example_inputs(config, name)
     patches = Critic(f"d_{domain}_patches", domain, f"adversarial_{name}", PatchCritic(), _maps, pairs.critic_weight)
     genders = Critic("gender", domain, f"gender_{name}", FeatureClassifier(), _coarsest_map, pairs.gender_weight)
@@ -169,7 +174,6 @@ def pair_stage(
             terms.append(Term("loss_gender", 1.0, binary_cross_entropy(score(genders, real), *real.is_female())))
         return terms
 
-    size = config.data.image_size if name == "f" else config.refiner.output_size
     generated = Sample(jnp.zeros((1, size, size, 3)), features=[jnp.zeros(shape) for shape in _feature_shapes(size)])
     critics = tuple(critic for critic in (patches, genders) if critic.weight)
     total = math.ceil(pairs.images / pairs.batch_size) * pairs.batch_size
@@ -195,20 +199,15 @@ def pair_stage(
         start=lambda: start,
         critics=critics,
         generated={domain: generated},
-        frozen={**networks, "efficientnet": load_params(efficientnet.WEIGHTS)},
+        frozen={n: networks[n] for n in (*used, *helping)} | {"efficientnet": load_params(efficientnet.WEIGHTS)},
         pool_size=0,
         draw=draw,
         generator_terms=generator_terms,
         discriminator_terms=discriminator_terms,
         column_names=column_names,
         columns=columns,
-        passed_on=(*passed_on, *helpers_of(config, networks)),
+        passed_on=(*passed_on, *helping),
     )
-
-
-def helpers_of(config: ExperimentConfig, networks: Networks) -> tuple[str, ...]:
-    """Lists the networks that a stage uses and passes on where there are any: those of the reader's stage."""
-    return tuple(name for name in helpers(config.read) if name in networks)
 
 
 def _learning_rate(peak: float, total: int, images: jax.Array) -> jax.Array:

@@ -40,7 +40,7 @@ from bitmoji_jax.models.networks import (
 from bitmoji_jax.models.reader import GENDER, taken_off
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, SIZE, colour_in, recolour
 from bitmoji_jax.ops.image import resize, to_float
-from bitmoji_jax.training.pair_stage import Drawn, Networks, Row, helpers_of, pair_stage
+from bitmoji_jax.training.pair_stage import Drawn, Networks, Row, pair_stage
 from bitmoji_jax.training.stage import Stage
 
 _PHOTO_SHARE = 0.5  # of what the student learns from, photos; the others are avatars
@@ -74,7 +74,8 @@ def invert_stage(config: ExperimentConfig, networks: Networks, epoch_images: int
     return pair_stage(
         config,
         "f",
-        networks={name: networks[name] for name in ("s", *helpers_of(config, networks))},
+        networks=networks,
+        used=("s",),
         start={"f": networks["f"]},
         passed_on=("s", "f"),
         epoch_images=epoch_images,
@@ -114,7 +115,8 @@ def refine_stage(config: ExperimentConfig, networks: Networks, epoch_images: int
     return pair_stage(
         config,
         "r",
-        networks={name: networks[name] for name in (source, "f", *helpers_of(config, networks))},
+        networks=networks,
+        used=(source, "f"),
         start={"r": networks["r"]} if "r" in networks else {},
         passed_on=(source, "f", "r"),
         epoch_images=epoch_images,
@@ -188,7 +190,8 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
     return pair_stage(
         config,
         "s",
-        networks={name: networks[name] for name in (source, "f", "r", *helpers_of(config, networks))},
+        networks=networks,
+        used=(source, "f", "r"),
         start={"s": networks["s"] if "s" in networks else student_of(config, networks)},
         passed_on=("s", "f"),
         epoch_images=epoch_images,
