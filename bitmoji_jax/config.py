@@ -137,6 +137,8 @@ class PairConfig:
     """Weight of the difference from the target in EfficientNet-Lite0's feature maps."""
     critic_weight: float = 0.1
     """Weight of the critic of patches, which sees the same feature maps; 0 leaves it out."""
+    conditional_critic: bool = True
+    """Tell that critic the gender of an image, where it is known: a man is then judged among men."""
     gender_weight: float = 0.1
     """Weight of the gender that a classifier sees in drawn avatars; it learns from real ones. 0 leaves it out."""
     ema_halflife: float = 700.0
@@ -322,9 +324,9 @@ ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "train": {"init_from": None, "rounds": 1, "cycle": "pixels"},
     "refiner": dataclasses.asdict(RefinerConfig()),
     "read": dataclasses.asdict(ReadConfig(points=False, glasses=False, mouth=False, shadows=False, hats=False)),
-    "invert": dataclasses.asdict(InvertConfig()),
-    "refine": dataclasses.asdict(PairConfig()),
-    "teach": dataclasses.asdict(TeachConfig()),
+    "invert": dataclasses.asdict(InvertConfig(conditional_critic=False)),
+    "refine": dataclasses.asdict(PairConfig(conditional_critic=False)),
+    "teach": dataclasses.asdict(TeachConfig(conditional_critic=False)),
     "log": dataclasses.asdict(LogConfig()),
 }
 """For each field added after the first version, by section: what its absence from a file means.

@@ -35,6 +35,6 @@ def get_experiment() -> ExperimentConfig:
         read=ReadConfig(images=80_000),
         invert=InvertConfig(images=6_000),
         refine=PairConfig(images=10_000),
-        teach=TeachConfig(images=12_000, critic_weight=0.08, gender_weight=0.4),
+        teach=TeachConfig(images=12_000, critic_weight=0.2, gender_weight=0.4),
         log=LogConfig(samples_every=4000, checkpoint_every=2000, scores_every=4000),
     )

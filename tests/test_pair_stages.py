@@ -299,6 +299,33 @@ def test_mouths_are_marked_in_photos_and_learned_from_avatars_alone(
         assert np.allclose(*losses, rtol=1e-6) == bool(share)
 
 
+@pytest.mark.usefixtures("cheap_features")
+@pytest.mark.parametrize("read", [ReadConfig(images=32), ReadConfig(images=32, hats=False, mouth=False)])
+def test_critics_change_no_mouth_that_is_told(config: ExperimentConfig, read: ReadConfig) -> None:
+    config = dataclasses.replace(of_64_pixels(config), read=read)
+    networks = random_weights(names="gfra", refiner=config.refiner, size=64, compute_dtype="float32").networks
+    stage = teach_stage(config, networks, 12)
+    drawn = draw(stage, make_batch(size=64))
+    inside = np.zeros((64, 64, 1), np.float32)
+    inside[40:54, 22:42] = 1
+
+    def change(params: Any, where: jax.Array) -> jax.Array:
+        def score(critic: Any, sample: Any) -> Any:
+            seen = jnp.mean(where * sample.image, axis=(1, 2, 3))
+            return seen if critic.name == "gender" else [seen[:, None, None, None]]
+
+        terms, _ = stage.generator_terms(params, stage.frozen, drawn, score)
+        return sum(term.value for term in terms if term.name in ("adversarial_s", "gender_s"))
+
+    gradient = jax.jit(jax.grad(change))
+    of_mouth, around = (
+        max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradient(stage.start(), where)))
+        for where in (inside, 1 - inside)
+    )
+    assert around > 0
+    assert (of_mouth == 0) == read.mouth
+
+
 def no_gender(critic: Any, sample: Any) -> Any:
     return jnp.zeros(len(sample.image)) if critic.name == "gender" else [jnp.zeros((2, 1, 1, 1))]
 
@@ -419,7 +446,7 @@ def test_an_unknown_gender_counts_for_nothing(config: ExperimentConfig, networks
         np.testing.assert_allclose(values["gender_r"], share * np.log1p(np.exp(-2)), rtol=1e-5)
         critics = {term.name: term.value for term in stage.discriminator_terms(drawn, made, discriminate)}
         np.testing.assert_allclose(critics["loss_gender"], share * np.log1p(np.exp(-2)), rtol=1e-5)
-        assert critics["loss_d_y_patches"] == 2  # scores of 0
+        assert critics["loss_d_y_patches_by_gender"] == 2  # scores of 0
 
 
 def equal(a: Any, b: Any) -> list[bool]:
@@ -443,13 +470,13 @@ def test_a_step_trains_the_refiner_and_its_critics_and_nothing_that_is_frozen(
         assert all(equal(after.frozen[name], networks[name]))
     assert list(after.generators) == list(after.ema) == ["r"]
     assert not any(equal(before.generators, after.generators))
-    assert sorted(after.discriminators) == ["d_y_patches", "gender"]
+    assert sorted(after.discriminators) == ["d_y_patches_by_gender", "gender"]
     for name in after.discriminators:
         assert not all(equal(before.discriminators[name], after.discriminators[name]))
     weights = {"pixels_r": 1.0, "colours_r": 2.0, "features_r": 0.25, "adversarial_r": 0.1, "gender_r": 0.1}
     expected = sum(weight * metrics[name] for name, weight in weights.items())
     assert metrics["loss_generators"] == pytest.approx(expected, rel=1e-5)
-    assert all(0 <= metrics[f"accuracy_d_y_patches_{i}"] <= 1 for i in range(4))
+    assert all(0 <= metrics[f"accuracy_d_y_patches_by_gender_{i}"] <= 1 for i in range(4))
     assert int(after.images) == 2
 
 
@@ -476,13 +503,40 @@ def test_two_devices_have_the_gradients_of_one(stepped: tuple[Any, Any, dict[str
 def test_without_critics_there_are_none_to_train(config: ExperimentConfig, networks: Any) -> None:
     for weights, names in (
         ({"critic_weight": 0.0}, ["gender"]),
-        ({"gender_weight": 0.0}, ["d_y_patches"]),
+        ({"gender_weight": 0.0}, ["d_y_patches_by_gender"]),
         ({"critic_weight": 0.0, "gender_weight": 0.0}, []),
     ):
         stage = refine_stage(dataclasses.replace(config, refine=dataclasses.replace(PAIRS, **weights)), networks, 12)
         state, pools = abstract_train_state(stage, make_mesh())
         assert list(state.discriminators) == names
         assert pools == {}  # the critics see the newest images
+
+
+@pytest.mark.usefixtures("cheap_features")
+def test_the_critic_is_told_the_gender_of_each_image_where_it_is_known(config: ExperimentConfig, networks: Any) -> None:
+    stage = teach_stage(config, networks, 12)
+    male, female, unknown = (GENDERS.index(name) for name in ("male", "female", "unknown"))
+    batch = make_batch(genders=(male, female))
+    batch["x"]["gender"] = np.array([unknown, male], np.int32)
+    drawn = draw(stage, batch)
+    seen = []
+
+    def record(critic: Any, sample: Any) -> Any:
+        if critic.name == "gender":
+            return jnp.zeros(len(sample.image))
+        seen.append(critic.inputs(stage.frozen, sample).label.tolist())
+        return [jnp.zeros((len(sample.image), 1, 1, 1))]
+
+    _, made = stage.generator_terms(drawing_what_it_sees(stage, "s"), stage.frozen, drawn, record)
+    stage.discriminator_terms(drawn, made, record)
+    label = {male: -1.0, female: 1.0, unknown: 0.0}
+    of_pairs = [label[int(gender)] for gender in drawn["x"].gender]
+    assert seen == [of_pairs, [-1.0, 1.0, *of_pairs]]
+
+    teach = dataclasses.replace(config.teach, conditional_critic=False)
+    critic, _ = teach_stage(dataclasses.replace(config, teach=teach), networks, 12).critics
+    assert critic.name == "d_y_patches"
+    assert critic.inputs(stage.frozen, drawn["y"]).label is None
 
 
 def test_the_step_size_grows_is_constant_and_ends_at_0(config: ExperimentConfig, networks: Any) -> None:

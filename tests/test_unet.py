@@ -13,7 +13,7 @@ import pytest
 from bitmoji_jax.config import DataConfig, ExperimentConfig, PairConfig, RefinerConfig
 from bitmoji_jax.models.layers import depth_to_space, space_to_depth
 from bitmoji_jax.models.networks import network_shapes
-from bitmoji_jax.models.patch_critic import FeatureClassifier, PatchCritic
+from bitmoji_jax.models.patch_critic import FeatureClassifier, Judged, PatchCritic
 from bitmoji_jax.models.unet import UNet
 
 SIZES = (32, 64, 128, 256)
@@ -70,7 +70,7 @@ def test_with_a_last_convolution_of_0_the_image_comes_out(size: int, output_size
 @pytest.mark.parametrize("network", [PatchCritic(), FeatureClassifier()], ids=lambda network: type(network).__name__)
 def test_a_score_does_not_depend_on_the_other_images(network: nn.Module) -> None:
     all_maps = [uniform(3, 8, 8, 5), uniform(3, 4, 4, 24)]
-    seen: Any = all_maps if isinstance(network, PatchCritic) else all_maps[1]
+    seen: Any = Judged(all_maps) if isinstance(network, PatchCritic) else all_maps[1]
     params = jax.jit(network.init)(jax.random.key(0), seen)
     apply: Any = jax.jit(network.apply)
     together = jax.tree.leaves(apply(params, seen))
@@ -84,8 +84,19 @@ def test_a_score_does_not_depend_on_the_other_images(network: nn.Module) -> None
 
 
 def test_maps_of_any_scale_give_the_same_scores() -> None:
-    maps = [uniform(1, 8, 8, 5)]
-    params = jax.jit(PatchCritic().init)(jax.random.key(0), maps)
+    maps = uniform(1, 8, 8, 5)
+    params = jax.jit(PatchCritic().init)(jax.random.key(0), Judged([maps]))
     apply: Any = jax.jit(PatchCritic().apply)
-    (score,), (of_larger,) = apply(params, maps), apply(params, [100 * maps[0]])
+    (score,), (of_larger,) = (apply(params, Judged([scale * maps])) for scale in (1, 100))
     np.testing.assert_allclose(score, of_larger, rtol=2e-2, atol=2e-3)
+
+
+def test_an_image_of_an_unknown_class_scores_the_mean_of_what_it_would_score_in_each() -> None:
+    maps = [jnp.repeat(uniform(1, 8, 8, 5), 3, axis=0)]
+    judged = Judged(maps, jnp.array([1.0, -1.0, 0.0]))
+    params = jax.jit(PatchCritic().init)(jax.random.key(0), judged)
+    apply: Any = jax.jit(PatchCritic().apply)
+    ((one, other, unknown),) = apply(params, judged)
+    assert unknown.shape == (4, 4, 1)
+    np.testing.assert_allclose((one + other) / 2, unknown, rtol=1e-4, atol=1e-6)
+    assert np.abs(one - other).min() > 1e-4

@@ -18,7 +18,7 @@ from bitmoji_jax.config import ExperimentConfig, PairConfig
 from bitmoji_jax.models import efficientnet
 from bitmoji_jax.models.features import load_params
 from bitmoji_jax.models.networks import Params, example_inputs, helpers, make_network
-from bitmoji_jax.models.patch_critic import FeatureClassifier, PatchCritic
+from bitmoji_jax.models.patch_critic import FeatureClassifier, Judged, PatchCritic
 from bitmoji_jax.ops.batching import map_samples
 from bitmoji_jax.ops.platform import on_cpu
 from bitmoji_jax.training.critics import Critic
@@ -84,6 +84,7 @@ def pair_stage(
     draw_one: Callable[[Networks, Row, Row], Drawn],
     column_names: Sequence[str],
     columns: Columns,
+    spared: jax.Array | None = None,
 ) -> Stage:
     """Returns the stage that trains one network on pairs, with the others frozen.
 
@@ -99,6 +100,7 @@ def pair_stage(
       draw_one: draws what to learn from, given the frozen networks, one photo and one avatar.
       column_names: of a sample grid.
       columns: those of a sample grid.
+      spared: bool [output size, output size, 1], where critics do not change the images; None for nowhere.
     """
     title, number = _KINDS[name]
     pairs: PairConfig = getattr(config, title)
@@ -109,7 +111,10 @@ def pair_stage(
     size = config.data.image_size if draws_photos else config.refiner.output_size
     helping = tuple(helper for helper in helpers(config.read) if helper in networks)
     network, inputs = make_network(config, name), example_inputs(config, name)
-    patches = Critic(f"d_{domain}_patches", domain, f"adversarial_{name}", PatchCritic(), _maps, pairs.critic_weight)
+    patches_name, judged = f"d_{domain}_patches", _judged
+    if pairs.conditional_critic:  # its parameters have other shapes
+        patches_name, judged = f"{patches_name}_by_gender", _judged_by_gender
+    patches = Critic(patches_name, domain, f"adversarial_{name}", PatchCritic(), judged, pairs.critic_weight)
     genders = Critic("gender", domain, f"gender_{name}", FeatureClassifier(), _coarsest_map, pairs.gender_weight)
     draw_network = jax.jit(network.apply)
 
@@ -140,7 +145,11 @@ def pair_stage(
             images, wanted = (jnp.where(target.known, each, own) for each in (images, wanted))
             wanted_maps = _features(frozen, wanted, seen.key)
         maps = _features(frozen, images, seen.key)
-        fake = dataclasses.replace(seen, image=images, features=maps, condition=None)
+        judged, judged_maps = images, maps
+        if spared is not None:
+            judged = jnp.where(spared, jax.lax.stop_gradient(images), images)
+            judged_maps = _features(frozen, judged, seen.key)
+        fake = dataclasses.replace(seen, image=judged, features=judged_maps, condition=None)
         colours = wanted
         if genders in critics:
             # A target of the other gender teaches colours only.
@@ -174,7 +183,8 @@ def pair_stage(
             terms.append(Term("loss_gender", 1.0, binary_cross_entropy(score(genders, real), *real.is_female())))
         return terms
 
-    generated = Sample(jnp.zeros((1, size, size, 3)), features=[jnp.zeros(shape) for shape in _feature_shapes(size)])
+    maps_of_one = [jnp.zeros(shape) for shape in _feature_shapes(size)]
+    generated = Sample(jnp.zeros((1, size, size, 3)), gender=jnp.zeros(1, jnp.int32), features=maps_of_one)
     critics = tuple(critic for critic in (patches, genders) if critic.weight)
     total = math.ceil(pairs.images / pairs.batch_size) * pairs.batch_size
     return Stage(
@@ -244,7 +254,16 @@ def _maps(frozen: Params, sample: Sample) -> Sequence[jax.Array]:
 
 def _seen(sample: Sample) -> Sample:
     """What critics see of a sample: with nothing else, real and drawn ones can be joined."""
-    return Sample(sample.image, features=sample.features)
+    return Sample(sample.image, gender=sample.gender, features=sample.features)
+
+
+def _judged(frozen: Params, sample: Sample) -> Judged:
+    return Judged(_maps(frozen, sample))
+
+
+def _judged_by_gender(frozen: Params, sample: Sample) -> Judged:
+    is_female, known = sample.is_female()
+    return Judged(_maps(frozen, sample), jnp.where(known, jnp.where(is_female, 1.0, -1.0), 0.0))
 
 
 def _coarsest_map(frozen: Params, sample: Sample) -> jax.Array:

@@ -199,6 +199,8 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
         draw_one=draw_one,
         column_names=("real_x", "taught_y", "fake_y", "disturbed_x", "fake_then", "real_y"),
         columns=columns,
+        # Critics prefer the commonest mouth to the photo's.
+        spared=_mouth_of(config.refiner.output_size) if has_mouth(config, "s") else None,
     )
 
 
