@@ -31,7 +31,7 @@ from bitmoji_jax.training.losses import (
     hinge_generator_loss,
 )
 from bitmoji_jax.training.objective import Score, Term
-from bitmoji_jax.training.sample import DOMAINS, Pair, Sample, concatenate
+from bitmoji_jax.training.sample import DOMAINS, Pair, Sample, concatenate, signed_gender
 from bitmoji_jax.training.stage import Batch, Columns, Schedule, Stage
 
 _KINDS = {"f": ("invert", 2000), "r": ("refine", 1), "s": ("teach", 2)}
@@ -111,10 +111,10 @@ def pair_stage(
     size = config.data.image_size if draws_photos else config.refiner.output_size
     helping = tuple(helper for helper in helpers(config.read) if helper in networks)
     network, inputs = make_network(config, name), example_inputs(config, name)
-    patches_name, judged = f"d_{domain}_patches", _judged
+    patches_name, what_it_sees = f"d_{domain}_patches", _judged
     if pairs.conditional_critic:  # its parameters have other shapes
-        patches_name, judged = f"{patches_name}_by_gender", _judged_by_gender
-    patches = Critic(patches_name, domain, f"adversarial_{name}", PatchCritic(), judged, pairs.critic_weight)
+        patches_name, what_it_sees = f"{patches_name}_by_gender", _judged_by_gender
+    patches = Critic(patches_name, domain, f"adversarial_{name}", PatchCritic(), what_it_sees, pairs.critic_weight)
     genders = Critic("gender", domain, f"gender_{name}", FeatureClassifier(), _coarsest_map, pairs.gender_weight)
     draw_network = jax.jit(network.apply)
 
@@ -145,11 +145,11 @@ def pair_stage(
             images, wanted = (jnp.where(target.known, each, own) for each in (images, wanted))
             wanted_maps = _features(frozen, wanted, seen.key)
         maps = _features(frozen, images, seen.key)
-        judged, judged_maps = images, maps
-        if spared is not None:
-            judged = jnp.where(spared, jax.lax.stop_gradient(images), images)
-            judged_maps = _features(frozen, judged, seen.key)
-        fake = dataclasses.replace(seen, image=judged, features=judged_maps, condition=None)
+        shown, shown_maps = images, maps
+        if spared is not None:  # the same images, of which critics change less
+            shown = jnp.where(spared, jax.lax.stop_gradient(images), images)
+            shown_maps = _features(frozen, shown, seen.key)
+        fake = dataclasses.replace(seen, image=shown, features=shown_maps, condition=None)
         colours = wanted
         if genders in critics:
             # A target of the other gender teaches colours only.
@@ -262,8 +262,8 @@ def _judged(frozen: Params, sample: Sample) -> Judged:
 
 
 def _judged_by_gender(frozen: Params, sample: Sample) -> Judged:
-    is_female, known = sample.is_female()
-    return Judged(_maps(frozen, sample), jnp.where(known, jnp.where(is_female, 1.0, -1.0), 0.0))
+    assert sample.gender is not None
+    return Judged(_maps(frozen, sample), signed_gender(sample.gender))
 
 
 def _coarsest_map(frozen: Params, sample: Sample) -> jax.Array:

@@ -22,7 +22,6 @@ import jax.numpy as jnp
 
 from bitmoji_jax.config import ExperimentConfig
 from bitmoji_jax.data.augment import Placement, place
-from bitmoji_jax.data.builder import GENDERS
 from bitmoji_jax.data.disturb import bend, displace, disturb_alike, disturb_photo
 from bitmoji_jax.data.roughen import roughen, sometimes
 from bitmoji_jax.models.face_points import measure
@@ -41,6 +40,7 @@ from bitmoji_jax.models.reader import GENDER, taken_off
 from bitmoji_jax.models.recolour import CHEEKS, HAIR, SIZE, colour_in, recolour
 from bitmoji_jax.ops.image import resize, to_float
 from bitmoji_jax.training.pair_stage import Drawn, Networks, Row, pair_stage
+from bitmoji_jax.training.sample import signed_gender
 from bitmoji_jax.training.stage import Stage
 
 _PHOTO_SHARE = 0.5  # of what the student learns from, photos; the others are avatars
@@ -227,18 +227,12 @@ def _labelled_guide(
     if not is_guided(config):
         return None
     guide = read_guide(config, networks, photo)
-    return guide.at[:, GENDER].set(_gender(gender, guide[0, GENDER]))
+    return guide.at[:, GENDER].set(signed_gender(gender, guide[0, GENDER]))
 
 
 def _guide(target: jax.Array, gender: jax.Array, key: jax.Array) -> jax.Array:
     """What a student is told of the avatar [S, S, 3] that it should draw: a guide [GLASSES], see models/reader.py."""
     small = resize(target[None], SIZE)[0]
-    told = jnp.where(jax.random.bernoulli(key, _UNKNOWN_SHARE), 0.0, _gender(gender, 0.0))
+    told = jnp.where(jax.random.bernoulli(key, _UNKNOWN_SHARE), 0.0, signed_gender(gender, 0.0))
     colours = [colour_in(small, where)[0] for where in (CHEEKS, HAIR)]
     return jnp.concatenate([told[None], *colours])
-
-
-def _gender(gender: jax.Array, unknown: jax.Array | float) -> jax.Array:
-    """A gender as a guide says it, float32 []; `unknown` where there is no label."""
-    female = jnp.where(gender == GENDERS.index("female"), 1.0, -1.0)
-    return jnp.where(gender == GENDERS.index("unknown"), unknown, female)

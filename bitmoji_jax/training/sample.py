@@ -33,6 +33,15 @@ class Sample:
         return self.gender == GENDERS.index("female"), self.gender != GENDERS.index("unknown")
 
 
+def signed_gender(gender: jax.Array, unknown: jax.Array | float = 0.0) -> jax.Array:
+    """Returns genders as float32 of the same shape: 1 for a woman, -1 for a man, and `unknown` where there is no label.
+
+    `gender` are int32 indices into `data.builder.GENDERS`.
+    """
+    female = jnp.where(gender == GENDERS.index("female"), 1.0, -1.0)
+    return jnp.where(gender == GENDERS.index("unknown"), unknown, female)
+
+
 Pair = dict[str, Sample]  # keys x, y
 
 
