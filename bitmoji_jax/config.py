@@ -138,8 +138,7 @@ class PairConfig:
     critic_weight: float = 0.1
     """Weight of the critic of patches, which sees the same feature maps; 0 leaves it out."""
     conditional_critic: bool = True
-    """Tell that critic the gender of an image where it is known, and the mouth where the student is told it: a man with
-    an open mouth is then judged among such."""
+    """Tell that critic the gender of an image, where it is known: a man is then judged among men."""
     gender_weight: float = 0.1
     """Weight of the gender that a classifier sees in drawn avatars; it learns from real ones. 0 leaves it out."""
     ema_halflife: float = 700.0

@@ -299,6 +299,33 @@ def test_mouths_are_marked_in_photos_and_learned_from_avatars_alone(
         assert np.allclose(*losses, rtol=1e-6) == bool(share)
 
 
+@pytest.mark.usefixtures("cheap_features")
+@pytest.mark.parametrize("read", [ReadConfig(images=32), ReadConfig(images=32, hats=False, mouth=False)])
+def test_critics_change_no_mouth_that_is_told(config: ExperimentConfig, read: ReadConfig) -> None:
+    config = dataclasses.replace(of_64_pixels(config), read=read)
+    networks = random_weights(names="gfra", refiner=config.refiner, size=64, compute_dtype="float32").networks
+    stage = teach_stage(config, networks, 12)
+    drawn = draw(stage, make_batch(size=64))
+    inside = np.zeros((64, 64, 1), np.float32)
+    inside[40:54, 22:42] = 1
+
+    def change(params: Any, where: jax.Array) -> jax.Array:
+        def score(critic: Any, sample: Any) -> Any:
+            seen = jnp.mean(where * sample.image, axis=(1, 2, 3))
+            return seen if critic.name == "gender" else [seen[:, None, None, None]]
+
+        terms, _ = stage.generator_terms(params, stage.frozen, drawn, score)
+        return sum(term.value for term in terms if term.name in ("adversarial_s", "gender_s"))
+
+    gradient = jax.jit(jax.grad(change))
+    of_mouth, around = (
+        max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradient(stage.start(), where)))
+        for where in (inside, 1 - inside)
+    )
+    assert around > 0
+    assert (of_mouth == 0) == read.mouth
+
+
 def no_gender(critic: Any, sample: Any) -> Any:
     return jnp.zeros(len(sample.image)) if critic.name == "gender" else [jnp.zeros((2, 1, 1, 1))]
 
@@ -485,21 +512,6 @@ def test_without_critics_there_are_none_to_train(config: ExperimentConfig, netwo
         assert pools == {}  # the critics see the newest images
 
 
-def what_the_critic_is_told(stage: Stage, drawn: Pair) -> list[Any]:
-    """The labels of what S draws, and of real avatars followed by what S has drawn."""
-    told = []
-
-    def record(critic: Any, sample: Any) -> Any:
-        if critic.name == "gender":
-            return jnp.zeros(len(sample.image))
-        told.append(critic.inputs(stage.frozen, sample).labels.tolist())
-        return [jnp.zeros((len(sample.image), 1, 1, 1))]
-
-    _, made = stage.generator_terms(stage.start(), stage.frozen, drawn, record)
-    stage.discriminator_terms(drawn, made, record)
-    return told
-
-
 @pytest.mark.usefixtures("cheap_features")
 def test_the_critic_is_told_the_gender_of_each_image_where_it_is_known(config: ExperimentConfig, networks: Any) -> None:
     stage = teach_stage(config, networks, 12)
@@ -507,41 +519,24 @@ def test_the_critic_is_told_the_gender_of_each_image_where_it_is_known(config: E
     batch = make_batch(genders=(male, female))
     batch["x"]["gender"] = np.array([unknown, male], np.int32)
     drawn = draw(stage, batch)
-    label = {male: [-1.0], female: [1.0], unknown: [0.0]}
+    seen = []
+
+    def record(critic: Any, sample: Any) -> Any:
+        if critic.name == "gender":
+            return jnp.zeros(len(sample.image))
+        seen.append(critic.inputs(stage.frozen, sample).label.tolist())
+        return [jnp.zeros((len(sample.image), 1, 1, 1))]
+
+    _, made = stage.generator_terms(drawing_what_it_sees(stage, "s"), stage.frozen, drawn, record)
+    stage.discriminator_terms(drawn, made, record)
+    label = {male: -1.0, female: 1.0, unknown: 0.0}
     of_pairs = [label[int(gender)] for gender in drawn["x"].gender]
-    assert what_the_critic_is_told(stage, drawn) == [of_pairs, [[-1.0], [1.0], *of_pairs]]
+    assert seen == [of_pairs, [-1.0, 1.0, *of_pairs]]
 
     teach = dataclasses.replace(config.teach, conditional_critic=False)
     critic, _ = teach_stage(dataclasses.replace(config, teach=teach), networks, 12).critics
     assert critic.name == "d_y_patches"
-    assert critic.inputs(stage.frozen, drawn["y"]).labels is None
-
-
-@pytest.mark.usefixtures("cheap_features")
-def test_the_critic_is_told_the_mouth_that_the_student_is_told(
-    config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = dataclasses.replace(of_64_pixels(config), read=ReadConfig(images=32))
-    networks = random_weights(names="gfra", refiner=config.refiner, size=64, compute_dtype="float32").networks
-    points = jnp.asarray(face_points(opening=1.0))
-    monkeypatch.setattr(pair_stages, "measure", lambda _: points)
-    # Of real avatars, the one whose middle is lighter has an open mouth: one of the two.
-    batch = make_batch(size=64, genders=(0, 0))
-    middles = to_float(jnp.asarray(batch["y"]["image"]))[:, 16:48, 16:48].mean(axis=(1, 2, 3))
-    for module in (pair_stage, pair_stages):
-        monkeypatch.setattr(
-            module, "mouth_of_avatar", lambda avatar: jnp.sign(avatar[16:48, 16:48].mean() - middles.mean())
-        )
-    monkeypatch.setattr(pair_stages, "place", stay)
-    monkeypatch.setattr(pair_stages, "_RECOLOURED_SHARE", 0.0)
-    of_avatars = jnp.sign(middles - middles.mean()).tolist()
-    assert sorted(of_avatars) == [-1, 1]
-    for share, mouths in ((1.0, [1.0, 1.0]), (0.0, of_avatars)):
-        monkeypatch.setattr(pair_stages, "_PHOTO_SHARE", share)
-        stage = teach_stage(config, networks, 12)
-        assert stage.critics[0].name == "d_y_patches_by_gender_and_mouth"
-        told = what_the_critic_is_told(stage, draw(stage, batch))
-        assert [[mouth for _, mouth in labels] for labels in told] == [mouths, of_avatars + mouths]
+    assert critic.inputs(stage.frozen, drawn["y"]).label is None
 
 
 def test_the_step_size_grows_is_constant_and_ends_at_0(config: ExperimentConfig, networks: Any) -> None:

@@ -16,31 +16,28 @@ class Judged(NamedTuple):
     """What a `PatchCritic` sees of N images."""
 
     maps: Sequence[jax.Array]  # [N, H_i, W_i, C_i]
-    labels: jax.Array | None = None  # float32 [N, L], what is told: 1 or -1 for two classes each, 0 where unknown
+    label: jax.Array | None = None  # float32 [N]: 1 or -1 for the two classes, 0 where unknown
 
 
 class PatchCritic(nn.Module):
     """Scores patches: a small convolutional head for each feature map.
 
-    Returns a score map [N, h_i, w_i, 1] for each, higher for real. With labels an image is judged among those of its
-    classes: a patch's score is a + sum(labels * b), all linear in its features (projection discriminator, arXiv
-    1802.05637).
+    Returns a score map [N, h_i, w_i, 1] for each, higher for real. With a label an image is judged among those of its
+    class: a patch's score is a + label * b, both linear in its features (projection discriminator, arXiv 1802.05637).
     """
 
     @nn.compact
     def __call__(self, judged: Judged) -> list[jax.Array]:
-        return [self._head(features, judged.labels) for features in judged.maps]
+        return [self._head(features, judged.label) for features in judged.maps]
 
-    def _head(self, x: jax.Array, labels: jax.Array | None) -> jax.Array:
+    def _head(self, x: jax.Array, label: jax.Array | None) -> jax.Array:
         x = _unit_length(x)
         for size, stride in ((4, 2), (3, 1)):
             x = nn.Conv(_FEATURES, (size, size), strides=stride, padding=1, kernel_init=_init)(x)
             # Of groups of channels: statistics of a batch would make an image's score depend on the others.
             x = nn.leaky_relu(nn.GroupNorm(_GROUPS, use_scale=False, use_bias=False)(x), 0.2)
-        if labels is None:
-            return nn.Conv(1, (3, 3), padding=1, kernel_init=_init)(x)
-        scores = nn.Conv(1 + labels.shape[1], (3, 3), padding=1, kernel_init=_init)(x)
-        return scores[..., :1] + jnp.sum(labels[:, None, None] * scores[..., 1:], axis=-1, keepdims=True)
+        scores = nn.Conv(1 if label is None else 2, (3, 3), padding=1, kernel_init=_init)(x)
+        return scores if label is None else scores[..., :1] + label[:, None, None, None] * scores[..., 1:]
 
 
 class FeatureClassifier(nn.Module):

@@ -17,8 +17,7 @@ import jax.numpy as jnp
 from bitmoji_jax.config import ExperimentConfig, PairConfig
 from bitmoji_jax.models import efficientnet
 from bitmoji_jax.models.features import load_params
-from bitmoji_jax.models.mark_mouth import mouth_of_avatar
-from bitmoji_jax.models.networks import Params, example_inputs, has_mouth, helpers, make_network
+from bitmoji_jax.models.networks import Params, example_inputs, helpers, make_network
 from bitmoji_jax.models.patch_critic import FeatureClassifier, Judged, PatchCritic
 from bitmoji_jax.ops.batching import map_samples
 from bitmoji_jax.ops.platform import on_cpu
@@ -69,7 +68,6 @@ class Drawn(NamedTuple):
     gender: jax.Array  # int32 [], that the drawn image should have
     key: jax.Array
     guide: jax.Array | None = None  # [GLASSES], what a guided student is told
-    mouth: jax.Array | None = None  # float32 [], that the drawn image should have, where the student sees it by a mark
     known: jax.Array | None = None  # bool [output size, output size, 1]: where to learn from the target
 
 
@@ -86,6 +84,7 @@ def pair_stage(
     draw_one: Callable[[Networks, Row, Row], Drawn],
     column_names: Sequence[str],
     columns: Columns,
+    spared: jax.Array | None = None,
 ) -> Stage:
     """Returns the stage that trains one network on pairs, with the others frozen.
 
@@ -101,6 +100,7 @@ def pair_stage(
       draw_one: draws what to learn from, given the frozen networks, one photo and one avatar.
       column_names: of a sample grid.
       columns: those of a sample grid.
+      spared: bool [output size, output size, 1], where critics do not change the images; None for nowhere.
     """
     title, number = _KINDS[name]
     pairs: PairConfig = getattr(config, title)
@@ -111,28 +111,24 @@ def pair_stage(
     size = config.data.image_size if draws_photos else config.refiner.output_size
     helping = tuple(helper for helper in helpers(config.read) if helper in networks)
     network, inputs = make_network(config, name), example_inputs(config, name)
-    told: tuple[str, ...] = ()
-    if pairs.conditional_critic:
-        told = ("gender", "mouth") if has_mouth(config, name) else ("gender",)
-    # Named by what it is told, on which the shapes of its parameters depend.
-    patches_name = f"d_{domain}_patches" + (f"_by_{'_and_'.join(told)}" if told else "")
-    judged = functools.partial(_judged, told)
-    patches = Critic(patches_name, domain, f"adversarial_{name}", PatchCritic(), judged, pairs.critic_weight)
+    patches_name, what_it_sees = f"d_{domain}_patches", _judged
+    if pairs.conditional_critic:  # its parameters have other shapes
+        patches_name, what_it_sees = f"{patches_name}_by_gender", _judged_by_gender
+    patches = Critic(patches_name, domain, f"adversarial_{name}", PatchCritic(), what_it_sees, pairs.critic_weight)
     genders = Critic("gender", domain, f"gender_{name}", FeatureClassifier(), _coarsest_map, pairs.gender_weight)
     draw_network = jax.jit(network.apply)
 
     def draw(frozen: Networks, batch: Batch, keys: jax.Array) -> Pair:
         def draw_sample(rows: tuple[Row, Row]) -> Pair:
             drawn = draw_one(frozen, *rows)
-            seen = Sample(drawn.seen, gender=drawn.gender, mouth=drawn.mouth, key=drawn.key, condition=drawn.guide)
+            seen = Sample(drawn.seen, gender=drawn.gender, key=drawn.key, condition=drawn.guide)
             # In the refiner's stage both are one image, whose features XLA computes once.
             target, real = (
                 Sample(image, features=[m[0] for m in _features(frozen, image[None], drawn.key[None])])
                 for image in (drawn.target, drawn.real)
             )
             target = dataclasses.replace(target, known=drawn.known)
-            mouth = None if drawn.mouth is None else mouth_of_avatar(drawn.real)
-            real = dataclasses.replace(real, gender=rows[DOMAINS.index(domain)].gender, mouth=mouth)
+            real = dataclasses.replace(real, gender=rows[DOMAINS.index(domain)].gender)
             return {domain_seen: seen, "target": target, domain: real}
 
         rows = (Row(**{n: batch[d][n] for n in Row._fields[:-1]}, key=keys[:, i]) for i, d in enumerate(DOMAINS))
@@ -149,7 +145,11 @@ def pair_stage(
             images, wanted = (jnp.where(target.known, each, own) for each in (images, wanted))
             wanted_maps = _features(frozen, wanted, seen.key)
         maps = _features(frozen, images, seen.key)
-        fake = dataclasses.replace(seen, image=images, features=maps, condition=None)
+        shown, shown_maps = images, maps
+        if spared is not None:  # the same images, of which critics change less
+            shown = jnp.where(spared, jax.lax.stop_gradient(images), images)
+            shown_maps = _features(frozen, shown, seen.key)
+        fake = dataclasses.replace(seen, image=shown, features=shown_maps, condition=None)
         colours = wanted
         if genders in critics:
             # A target of the other gender teaches colours only.
@@ -184,9 +184,7 @@ def pair_stage(
         return terms
 
     maps_of_one = [jnp.zeros(shape) for shape in _feature_shapes(size)]
-    generated = Sample(
-        jnp.zeros((1, size, size, 3)), gender=jnp.zeros(1, jnp.int32), mouth=jnp.zeros(1), features=maps_of_one
-    )
+    generated = Sample(jnp.zeros((1, size, size, 3)), gender=jnp.zeros(1, jnp.int32), features=maps_of_one)
     critics = tuple(critic for critic in (patches, genders) if critic.weight)
     total = math.ceil(pairs.images / pairs.batch_size) * pairs.batch_size
     return Stage(
@@ -256,20 +254,16 @@ def _maps(frozen: Params, sample: Sample) -> Sequence[jax.Array]:
 
 def _seen(sample: Sample) -> Sample:
     """What critics see of a sample: with nothing else, real and drawn ones can be joined."""
-    return Sample(sample.image, gender=sample.gender, mouth=sample.mouth, features=sample.features)
+    return Sample(sample.image, gender=sample.gender, features=sample.features)
 
 
-def _judged(told: Sequence[str], frozen: Params, sample: Sample) -> Judged:
-    """What the critic of patches sees, which is told none, one or both of "gender" and "mouth"."""
-    maps = _maps(frozen, sample)
-    if not told:
-        return Judged(maps)
+def _judged(frozen: Params, sample: Sample) -> Judged:
+    return Judged(_maps(frozen, sample))
+
+
+def _judged_by_gender(frozen: Params, sample: Sample) -> Judged:
     assert sample.gender is not None
-    labels = [signed_gender(sample.gender)]
-    if "mouth" in told:
-        assert sample.mouth is not None
-        labels.append(sample.mouth)
-    return Judged(maps, jnp.stack(labels, axis=1))
+    return Judged(_maps(frozen, sample), signed_gender(sample.gender))
 
 
 def _coarsest_map(frozen: Params, sample: Sample) -> jax.Array:

@@ -138,7 +138,7 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
     # G draws a person where the photo has it, which an upright student must not learn.
     photo_share = 0.0 if upright and source == "g" else _PHOTO_SHARE
 
-    def of_photo(frozen: Networks, x: Row, key: jax.Array) -> tuple[jax.Array, ...]:
+    def of_photo(frozen: Networks, x: Row, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         placement = place(key)
         photo = placement.apply(to_float(x.image))[None]
         guides = _labelled_guide(config, frozen, photo, x.gender) if source == "s" else None
@@ -146,34 +146,31 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
             guides = taken_off(guides)  # they are drawn over what is learned
         target = resize(photo_to_avatar(config, frozen, photo, guides), config.refiner.output_size)[0]
         seen = resize(photo, config.data.image_size)
-        mouth = jnp.zeros(1)
         if has_mouth(config, "s"):
             points = measure(seen)
-            mouth = jnp.sign(mouth_of_photo(points))
-            seen = mark_mouths(seen, points, mouth)
-        return seen[0], placement.apply_to_landmarks(x.landmarks), jnp.clip(target, -1, 1), x.gender, mouth[0]
+            seen = mark_mouths(seen, points, mouth_of_photo(points))
+        return seen[0], placement.apply_to_landmarks(x.landmarks), jnp.clip(target, -1, 1), x.gender
 
-    def of_avatar(frozen: Networks, x: Row, y: Row, key: jax.Array) -> tuple[jax.Array, ...]:
+    def of_avatar(
+        frozen: Networks, x: Row, y: Row, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         place_key, bend_key, colour_key, displace_key = jax.random.split(key, 4)
         target, landmarks = _placed(config, y, place_key, upright=upright)
         if is_guided(config):
             x_image = to_float(x.image)
             target = sometimes(_RECOLOURED_SHARE, lambda avatar, _: recolour(avatar, x_image), target, colour_key)
         photo = avatar_to_photo(config, frozen, target[None])
-        mouth = jnp.zeros(1)
         if has_mouth(config, "s"):
-            mouth = mouth_of_avatar(target)[None]
-            photo = mark_mouths(photo, measure(target[None]), mouth)
+            photo = mark_mouths(photo, measure(target[None]), mouth_of_avatar(target)[None])
         bent = bend(photo[0], bend_key)
         if upright:
             bent, landmarks = displace(bent, landmarks, displace_key)
-        return bent, landmarks, target, y.gender, mouth[0]
+        return bent, landmarks, target, y.gender
 
     def draw_one(frozen: Networks, x: Row, y: Row) -> Drawn:
         choice_key, pair_key, disturb_key, guide_key, key = jax.random.split(x.key, 5)
         is_photo = jax.random.bernoulli(choice_key, photo_share)
-        # Each gives what is seen, its landmarks, the target, and its gender and mouth.
-        seen, landmarks, target, gender, mouth = jax.lax.cond(
+        seen, landmarks, target, gender = jax.lax.cond(
             is_photo,
             lambda: of_photo(frozen, x, pair_key),
             lambda: of_avatar(frozen, x, y, pair_key),
@@ -181,8 +178,7 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
         real, _ = _placed(config, y, y.key)
         guide = _guide(target, gender, guide_key) if is_guided(config) else None
         known = ~(is_photo & _mouth_of(config.refiner.output_size)) if has_mouth(config, "s") else None
-        seen = disturb_photo(seen, landmarks, disturb_key)
-        return Drawn(seen, target, real, gender, key, guide, mouth if has_mouth(config, "s") else None, known)
+        return Drawn(disturb_photo(seen, landmarks, disturb_key), target, real, gender, key, guide, known)
 
     def columns(trained: Networks, frozen: Networks, images: Mapping[str, jax.Array]) -> Sequence[jax.Array]:
         photos = resize(images["x"], config.data.image_size)
@@ -203,6 +199,8 @@ def teach_stage(config: ExperimentConfig, networks: Networks, epoch_images: int,
         draw_one=draw_one,
         column_names=("real_x", "taught_y", "fake_y", "disturbed_x", "fake_then", "real_y"),
         columns=columns,
+        # Critics prefer the commonest mouth to the photo's.
+        spared=_mouth_of(config.refiner.output_size) if has_mouth(config, "s") else None,
     )
 
 

@@ -24,7 +24,6 @@ class Sample:
     key: jax.Array | None = None  # [N] random keys, for what is drawn after augmentation
     condition: jax.Array | None = None  # float32 [N, S, S, C] beside the image for g and f; for s [N, GUIDE]
     gender: jax.Array | None = None  # int32 [N], an index into `data.builder.GENDERS`
-    mouth: jax.Array | None = None  # float32 [N]: 1 for an open mouth, -1 for a closed one, 0 where unknown
     known: jax.Array | None = None  # bool [N, S, S, 1], of a target: where a network should learn from it
     features: Sequence[jax.Array] | None = None  # float32 [N, h, w, c], the feature maps that critics of them see
 
